@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Names for the commands that are used most; Meson does the work. `make help` lists them.
+#
+#   BUILD    build directory                          (build)
+#   PREFIX   where `make install` puts files          (/usr/local)
+#   DESTDIR  staging directory, for packagers         (none)
+#   PYTHON   the Python that has pytest and scapy     (the system's, not the first in PATH)
+#   TESTS    the network and guest tests to run       (all)
+
+BUILD ?= build
+PREFIX ?= /usr/local
+PYTHON ?= /usr/bin/python3
+TESTS ?= tests/net tests/guest
+
+MESON ?= meson
+PYTEST = $(PYTHON) tests/unprivileged.py $(PYTHON) -m pytest -p no:cacheprovider -q
+SOURCES = $(shell find src include tests -name '*.[ch]' 2>/dev/null)
+
+export PYTHONDONTWRITEBYTECODE = 1
+
+all: build
+
+help:
+	@echo 'make build    compile into $(BUILD)/'
+	@echo 'make deps     install what building and testing need, or say how'
+	@echo 'make demo     boot a virtual machine on a network and show what works'
+	@echo 'make check    unit, network and guest tests'
+	@echo 'make bench    measure throughput and latency'
+	@echo 'make asan     unit and network tests with the address and undefined behaviour sanitizers'
+	@echo 'make tsan     the same with the thread sanitizer'
+	@echo 'make lint     formatting, clang-tidy, a build with clang without warnings'
+	@echo 'make format   format the sources'
+	@echo 'make install  install below PREFIX ($(PREFIX)), honours DESTDIR'
+	@echo 'make clean    remove all build directories'
+
+deps:
+	@contrib/deps.sh check
+
+# $(1) build directory, $(2) options of meson setup
+define compile
+@test -f $(1)/build.ninja || $(MESON) setup $(1) $(2)
+$(MESON) compile -C $(1)
+endef
+
+build:
+	$(call compile,$(BUILD),--prefix=$(PREFIX))
+
+demo:
+	@$(PYTHON) tests/guest/demo.py --build=$(BUILD)
+
+check: deps
+	@$(MAKE) --no-print-directory build unit-tests network-tests
+
+unit-tests:
+	$(MESON) test -C $(BUILD) --no-rebuild --print-errorlogs
+
+# As root too these run as an ordinary user: that is who the product is for.
+network-tests:
+	$(PYTHON) tests/guest/image.py --build=$(BUILD)
+	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTEST) $(TESTS)
+
+bench: build
+	$(PYTHON) tests/bench/bench.py
+
+# No guest tests here: an emulated guest under a sanitizer proves little and takes long.
+asan:
+	$(call compile,build-asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
+	$(MESON) test -C build-asan --no-rebuild --print-errorlogs
+	OPENVMNET_BUILD=$(abspath build-asan) $(PYTEST) tests/net
+
+tsan:
+	$(call compile,build-tsan,-Db_sanitize=thread -Db_lundef=false)
+	$(MESON) test -C build-tsan --no-rebuild --print-errorlogs
+	OPENVMNET_BUILD=$(abspath build-tsan) $(PYTEST) tests/net
+
+lint:
+	@contrib/deps.sh lint
+	clang-format --dry-run -Werror $(SOURCES)
+	@test -f build-clang/build.ninja || CC=clang $(MESON) setup build-clang -Dwerror=true
+	$(MESON) compile -C build-clang
+	clang-tidy --quiet -p build-clang $(filter src/%.c,$(SOURCES))
+
+format:
+	clang-format -i $(SOURCES)
+
+# A build directory made by `make build` may have had another prefix.
+install:
+	@test -f $(BUILD)/build.ninja || $(MESON) setup $(BUILD) --prefix=$(PREFIX)
+	$(MESON) configure $(BUILD) -Dprefix=$(PREFIX)
+	$(MESON) compile -C $(BUILD)
+	DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf build build-asan build-tsan build-clang
+
+comma = ,
+
+.PHONY: all help deps build demo check unit-tests network-tests bench asan tsan lint format \
+	install clean

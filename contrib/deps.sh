@@ -1,0 +1,138 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# contrib/deps.sh [build|check|demo|lint]: what building, testing, the demo or linting need.
+#
+# Where apt is at home, missing packages are installed, as root or through sudo; without either, the
+# command to run is printed. Recommended packages are left out and dnsmasq-base is taken instead of
+# dnsmasq: nothing here starts a service. Elsewhere what is missing is named and the command that
+# installs it is printed. Exit code: 0 everything is there, 1 something is missing, 2 wrong usage.
+set -eu
+
+group=${1:-build}
+
+# libc6-dev is named because gcc only recommends it.
+deb_build="gcc libc6-dev meson ninja-build pkg-config libmnl-dev libnftables-dev libjansson-dev
+    libseccomp-dev libcap-ng-dev dnsmasq-base scdoc"
+deb_demo="qemu-system-x86 busybox-static iperf3 python3 zstd"
+deb_check="libcmocka-dev python3-pytest python3-scapy clang iproute2 nftables procps util-linux curl
+    bind9-dnsutils iputils-ping strace"
+deb_lint="clang clang-format clang-tidy"
+
+# The same for the others: commands, and pkg-config modules.
+commands_build="cc meson ninja pkg-config dnsmasq scdoc"
+modules_build="libmnl libnftables jansson libseccomp libcap-ng"
+commands_demo="qemu-system-x86_64 busybox iperf3 python3 zstd"
+commands_check="clang ip nft ps unshare curl dig ping strace"
+modules_check="cmocka"
+commands_lint="clang clang-format clang-tidy"
+
+case $group in
+build)
+    packages=$deb_build commands=$commands_build modules=$modules_build ;;
+demo)
+    packages="$deb_build $deb_demo" commands="$commands_build $commands_demo"
+    modules=$modules_build ;;
+check)
+    packages="$deb_build $deb_demo $deb_check" modules="$modules_build $modules_check"
+    commands="$commands_build $commands_demo $commands_check" ;;
+lint)
+    packages="$deb_build $deb_lint" commands="$commands_build $commands_lint"
+    modules=$modules_build ;;
+*)
+    echo "usage: contrib/deps.sh [build|check|demo|lint]" >&2
+    exit 2 ;;
+esac
+
+# Where another distribution's names differ, its own list stands.
+hint_fedora="dnf install gcc meson ninja-build pkgconf-pkg-config libmnl-devel nftables-devel \
+jansson-devel libseccomp-devel libcap-ng-devel dnsmasq scdoc libcmocka-devel python3-pytest \
+python3-scapy clang clang-tools-extra qemu-system-x86-core busybox iperf3 iproute nftables \
+procps-ng util-linux curl bind-utils iputils strace zstd"
+hint_arch="pacman -S --needed gcc meson ninja pkgconf libmnl nftables jansson libseccomp libcap-ng \
+dnsmasq scdoc cmocka python-pytest python-scapy clang qemu-system-x86 busybox iperf3 iproute2 \
+procps-ng util-linux curl bind iputils strace zstd"
+hint_brew="brew install meson ninja pkgconf jansson dnsmasq scdoc cmocka pytest scapy qemu \
+iperf3 zstd"
+
+# Sets $missing to those of $packages that are not installed. Asks dpkg's status only.
+find_missing_packages() {
+    # shellcheck disable=SC2086 # a list of words
+    installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $packages 2>/dev/null |
+        sed -n 's/^installed //p') || :
+    missing=
+    for package in $packages; do
+        case "
+$installed
+" in
+        *"
+$package
+"*) ;;
+        *) missing="$missing $package" ;;
+        esac
+    done
+}
+
+# True where apt knows a version of each package that is missing.
+have_candidates() {
+    for package in $missing; do
+        apt-cache policy "$package" | grep -q '^  Candidate: [^(]' || return 1
+    done
+}
+
+apt() {
+    # shellcheck disable=SC2086 # $as_root is empty or a command
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@"
+}
+
+install_with_apt() {
+    find_missing_packages
+    [ -n "$missing" ] || exit 0
+    if [ "$(id -u)" = 0 ]; then
+        as_root=
+    elif command -v sudo >/dev/null; then
+        as_root=sudo
+    else
+        echo "Missing packages. As root, run:" >&2
+        echo "    apt-get install --no-install-recommends$missing" >&2
+        exit 1
+    fi
+    echo "Installing:$missing"
+    have_candidates || apt update
+    # shellcheck disable=SC2086 # a list of words
+    apt install -y --no-install-recommends $missing
+    find_missing_packages
+    [ -z "$missing" ] || { echo "Still missing after the installation:$missing" >&2; exit 1; }
+    exit 0
+}
+
+if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
+    install_with_apt
+fi
+
+missing=
+# Administrator's commands may be missing in a user's PATH.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+for command in $commands; do
+    command -v "$command" >/dev/null || missing="$missing $command"
+done
+for module in $modules; do
+    pkg-config --exists "$module" 2>/dev/null || missing="$missing $module"
+done
+if [ "$group" = check ]; then
+    for module in pytest scapy; do
+        python3 -c "import $module" 2>/dev/null || missing="$missing python3-$module"
+    done
+fi
+[ -n "$missing" ] || exit 0
+
+echo "Missing:$missing" >&2
+for manager in dnf:"$hint_fedora" pacman:"$hint_arch" brew:"$hint_brew"; do
+    if command -v "${manager%%:*}" >/dev/null; then
+        echo "Install with:" >&2
+        echo "    ${manager#*:}" >&2
+        exit 1
+    fi
+done
+echo "No package manager that is known here was found; install these by hand." >&2
+exit 1

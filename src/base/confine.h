@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Giving up rights for good. Each system has its own file; where a kernel lacks a mechanism, what it has
+ * is used and the rest is left out, because the network must work on older kernels too.
+ */
+#ifndef OPENVMNET_BASE_CONFINE_H
+#define OPENVMNET_BASE_CONFINE_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+/*
+ * The calling process is killed with @signal when its parent ends. Returns -ESRCH where the parent, which
+ * must be process @parent_pid, has ended already.
+ */
+int confine_die_with_parent(int parent_pid, int signal);
+
+/* Orphans below the calling process become its children instead of init's. */
+void confine_adopt_orphans(void);
+
+/*
+ * Keeps only the listed capabilities (numbers of capabilities(7)), and hands them on to programs that
+ * are executed where @inherit is true, whatever user runs them. No new privileges from then on.
+ */
+int confine_capabilities(const int *capabilities, size_t len, int inherit);
+
+/*
+ * From now on files can be read only at or below @readable and written, made and removed only below
+ * @writable (landlock(7)). NULL ends each list; paths that do not exist are passed over.
+ * -EOPNOTSUPP where the kernel has no Landlock: then nothing is confined.
+ */
+int confine_files(const char *const *readable, const char *const *writable);
+
+/* Only the system calls that the engine needs; others fail with ENOSYS (seccomp(2)). */
+int confine_engine_calls(struct err *err);
+
+#endif

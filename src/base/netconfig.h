@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A network as it is: every choice made. Plain data, the same in all processes of the network. */
+#ifndef OPENVMNET_BASE_NETCONFIG_H
+#define OPENVMNET_BASE_NETCONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/netspec.h"
+
+#define NET_MTU_DEFAULT 1500
+/* A network's own domain lies below this one; .internal is reserved for private use (ICANN, 2024). */
+#define NET_DOMAIN_ALL "vmnet.internal"
+#define NET_PATH_MAX 512
+
+struct net_config {
+    char name[NET_NAME_MAX + 1];
+    enum net_mode mode;
+    uint32_t gateway;  /* IPv4 addresses in host order */
+    uint32_t pool_end; /* the pool is gateway + 1 to here */
+    unsigned prefix_len;
+    struct ip_addr prefix6;  /* ULA /64 */
+    struct ip_addr gateway6; /* the prefix's ::1 */
+    struct mac_addr mac;     /* of the bridge, so that guests' ARP caches stay right */
+    unsigned mtu;
+    bool host_has_ipv6; /* a default route at start: else guests get no IPv6 router */
+    char domain[NET_DOMAIN_MAX + 1];
+    char run_dir[NET_PATH_MAX];   /* exists, 0700, this network's own */
+    char state_dir[NET_PATH_MAX]; /* empty where it cannot be written */
+};
+
+static inline uint32_t net_config_subnet(const struct net_config *config)
+{
+    return config->gateway & ip_mask_u32(config->prefix_len);
+}
+
+#endif

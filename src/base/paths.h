@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where things are kept: what runs in $XDG_RUNTIME_DIR/openvmnet, what lasts in
+ * $XDG_STATE_HOME/openvmnet. Root without these variables: /run/openvmnet and /var/lib/openvmnet. An
+ * ordinary user without a runtime directory: /run/user/UID, else /tmp/openvmnet-UID, which must then
+ * belong to the user and be closed to others.
+ */
+#ifndef OPENVMNET_BASE_PATHS_H
+#define OPENVMNET_BASE_PATHS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/netconfig.h"
+
+/* The directory above all networks. @create: makes it where it is missing. 0 or -errno with reason. */
+int path_runtime(bool create, char ret_path[NET_PATH_MAX], struct err *err);
+/* The directory of one network; not created. */
+int path_network(const char *network, char ret_path[NET_PATH_MAX], struct err *err);
+/* The control socket of a network. -ENAMETOOLONG where it does not fit sun_path, with a way out. */
+int path_control(const char *network, char ret_path[NET_PATH_MAX], struct err *err);
+/* Makes the state directory of a network. -errno with the reason where it can't be written. */
+int path_state(const char *network, char ret_path[NET_PATH_MAX], struct err *err);
+
+/* mkdir -p, each new part with @mode. 0 or -errno. */
+int path_make(const char *path, unsigned mode);
+/* Removes a directory and all below it; symbolic links are removed, never followed. 0 or -errno. */
+int path_remove_tree(const char *path);
+/* The same for what is in a directory, which stays. */
+int path_empty_directory(const char *path);
+/*
+ * Replaces a file at once: a reader sees the old content or the new, never a half (write to a
+ * temporary file, fsync where @durable, rename). 0 or -errno.
+ */
+int path_write_file(const char *path, const char *content, size_t len_bytes, unsigned mode,
+                    bool durable);
+
+/*
+ * Finds a program in PATH and then in the sbin directories, which an ordinary user's PATH often lacks.
+ * -ENOENT where there is none.
+ */
+int path_find_program(const char *name, char ret_path[NET_PATH_MAX]);
+
+#endif

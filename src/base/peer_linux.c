@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/peer.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+int peer_uid(int fd, uid_t *ret_uid)
+{
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+        return -errno;
+    *ret_uid = peer.uid;
+    return 0;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OPENVMNET_BASE_PROCESS_H
+#define OPENVMNET_BASE_PROCESS_H
+
+#include "base/netconfig.h"
+
+/* The name that ps and top show; cut where the system's limit is shorter (Linux: 15 bytes). */
+void process_set_name(const char *name);
+
+/* Closes all descriptors from @lowest on. */
+void process_close_from(int lowest);
+
+/* Path of the running program, "" where it is not known. */
+void process_path(char ret_path[NET_PATH_MAX]);
+
+#endif

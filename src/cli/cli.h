@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the commands of `vmnet` share: the table that describes them (commands.c), the reading of
+ * their arguments by that table (arguments.c) and the help made from it (help.c).
+ */
+#ifndef OPENVMNET_CLI_CLI_H
+#define OPENVMNET_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#define CLI_OPTIONS_MAX 8 /* options of one command */
+
+enum cli_exit {
+    CLI_DONE = 0,
+    CLI_FAILED = 1,
+    CLI_USAGE = 2, /* wrong usage: nothing was tried */
+};
+
+struct cli_option {
+    const char *name;     /* without dashes */
+    const char *argument; /* what stands for its value in the help, or NULL: a switch */
+    const char *help;     /* one sentence without a full stop; NULL: not shown anywhere */
+};
+
+struct cli_args;
+
+struct cli_command {
+    const char *name;
+    const char *arguments; /* as in the usage line */
+    const char *summary;   /* one sentence without a full stop */
+    const char *details;   /* lines of at most 76 characters, an empty one between paragraphs */
+    struct cli_option options[CLI_OPTIONS_MAX]; /* --help comes by itself */
+    int positional_min;
+    int positional_max;
+    bool stops_at_positional; /* what follows the first positional is not ours to read */
+    enum cli_exit (*run)(const struct cli_args *args);
+};
+
+/* The arguments of one command, as the user gave them. */
+struct cli_args {
+    const struct cli_command *command;
+    const char *values[CLI_OPTIONS_MAX]; /* of each option: NULL if not given, "" for a switch */
+    int argc;
+    char **argv; /* positionals, NULL-terminated */
+};
+
+/* All commands in the order of the help; ends with a NULL name. */
+extern const struct cli_command cli_commands[];
+
+const struct cli_command *cli_find_command(const char *name);
+
+/*
+ * Reads the arguments of @command; @argv[0] is its name. True: go on with @ret_args. False: done
+ * with *ret_exit, after the help was printed or the error was.
+ */
+bool cli_read_args(const struct cli_command *command, int argc, char **argv,
+                   struct cli_args *ret_args, enum cli_exit *ret_exit);
+
+/* The value of an option of the command's table, the last one given; NULL if it was not given. */
+const char *cli_value(const struct cli_args *args, const char *option);
+
+/* "vmnet: <text>" as one line to stderr. Returns @code, so that commands end with it. */
+enum cli_exit cli_fail(enum cli_exit code, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+void cli_help(FILE *file);
+void cli_help_command(FILE *file, const struct cli_command *command);
+/* The manual's section on the commands, as scdoc source. */
+void cli_help_man(FILE *file);
+
+enum cli_exit cmd_down(const struct cli_args *args);
+enum cli_exit cmd_help(const struct cli_args *args);
+enum cli_exit cmd_ls(const struct cli_args *args);
+enum cli_exit cmd_run(const struct cli_args *args);
+enum cli_exit cmd_status(const struct cli_args *args);
+enum cli_exit cmd_up(const struct cli_args *args);
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `vmnet run`: attaches the ports that a VM monitor's command line asks for and becomes that
+ * monitor.
+ *
+ * Everything that can be wrong with the command is found before the first port is attached. A port
+ * lives as long as its descriptor, which the monitor inherits: when anything fails, and when the
+ * monitor ends, the ports vanish without anybody cleaning up.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/qemu_args.h"
+#include "client/client.h"
+
+#define VHOST_DEVICE "/dev/vhost-net"
+#define DEFAULT_PATH "/usr/bin:/bin"
+/* What a shell prints without quotes. */
+#define PLAIN_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:,=+@%"
+
+/* 0, -ENOENT, or -EACCES for a file that cannot be executed. */
+static int check_executable(const char *path)
+{
+    struct stat status;
+
+    if (stat(path, &status) < 0)
+        return errno == EACCES ? -EACCES : -ENOENT;
+    return S_ISREG(status.st_mode) && access(path, X_OK) == 0 ? 0 : -EACCES;
+}
+
+/* As execvp() will look for it; the same results as check_executable(). */
+static int find_command(const char *command)
+{
+    const char *path = getenv("PATH");
+    int result = -ENOENT;
+
+    if (strchr(command, '/'))
+        return check_executable(command);
+    for (path = path ? path : DEFAULT_PATH; *command; path++) {
+        int len = (int)strcspn(path, ":"), rc;
+        char *file;
+
+        if (asprintf(&file, "%.*s/%s", len > 0 ? len : 1, len > 0 ? path : ".", command) < 0)
+            return -ENOMEM;
+        rc = check_executable(file);
+        free(file);
+        if (rc == 0)
+            return 0;
+        if (rc == -EACCES)
+            result = rc;
+        path += len;
+        if (!*path)
+            break;
+    }
+    return result;
+}
+
+static enum cli_exit check_command(const char *command)
+{
+    bool has_path = strchr(command, '/') != NULL;
+    int rc = find_command(command);
+
+    if (rc == 0)
+        return CLI_DONE;
+    if (rc == -EACCES)
+        return cli_fail(CLI_FAILED,
+                        "%s: found, but it is not a program that you may run; check its "
+                        "permissions",
+                        command);
+    if (rc == -ENOENT && !has_path && qemu_args_is_qemu(command))
+        return cli_fail(CLI_FAILED,
+                        "%s: not found in PATH; install QEMU (Debian, Ubuntu: apt "
+                        "install qemu-system-x86; Fedora: dnf install qemu-system-x86; "
+                        "Arch: pacman -S qemu-base; macOS: brew install qemu)",
+                        command);
+    if (rc == -ENOENT)
+        return cli_fail(CLI_FAILED, "%s: not found%s; check the name, or install it", command,
+                        has_path ? "" : " in PATH");
+    return cli_fail(CLI_FAILED, "%s: %s", command, strerror(-rc));
+}
+
+static void print_port(const struct client_port *port)
+{
+    fprintf(stderr, "vmnet: %s %s: MAC %s", port->network, port->interface, port->mac);
+    if (port->ipv4[0])
+        fprintf(stderr, ", IPv4 %s", port->ipv4);
+    if (port->ipv6_prefix[0])
+        fprintf(stderr, ", IPv6 prefix %s", port->ipv6_prefix);
+    if (port->gateway[0])
+        fprintf(stderr, ", gateway %s", port->gateway);
+    if (port->name[0])
+        fprintf(stderr, ", name %s%s%s", port->name, port->domain[0] ? "." : "", port->domain);
+    fputc('\n', stderr);
+}
+
+/* In a form that can be pasted to a shell. */
+static void print_command(char *const *argv)
+{
+    fputs("vmnet: runs:", stderr);
+    for (; *argv; argv++) {
+        const char *text = *argv;
+
+        if (*text && text[strspn(text, PLAIN_CHARACTERS)] == '\0') {
+            fprintf(stderr, " %s", text);
+            continue;
+        }
+        fputs(" '", stderr);
+        for (; *text; text++)
+            fputs(*text == '\'' ? "'\\''" : (char[]){*text, '\0'}, stderr);
+        fputc('\'', stderr);
+    }
+    fputc('\n', stderr);
+}
+
+/* Descriptors are close-on-exec until now, so that a network started meanwhile did not get them. */
+static int keep_on_exec(int fd)
+{
+    int flags = fcntl(fd, F_GETFD);
+
+    return flags < 0 || fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
+/* Comes back only with a failure. */
+static enum cli_exit become(const struct qemu_args *command, const struct client_port *ports,
+                            bool verbose)
+{
+    struct qemu_args_port taps[QEMU_NICS_MAX];
+    char **argv;
+    int rc;
+
+    for (size_t i = 0; i < command->count; i++) {
+        rc = keep_on_exec(ports[i].fd);
+        if (rc < 0)
+            return cli_fail(CLI_FAILED, "%s: descriptor %d: %s", ports[i].interface, ports[i].fd,
+                            strerror(-rc));
+        /* Makes the tap faster; where it does not open, QEMU moves the frames itself. */
+        taps[i] = (struct qemu_args_port){
+            .fd = ports[i].fd, .vhost_fd = open(VHOST_DEVICE, O_RDWR), .mac = ports[i].mac};
+    }
+    if (qemu_args_rewrite(command, taps, &argv) < 0)
+        return cli_fail(CLI_FAILED, "%s: out of memory", command->argv[0]);
+    for (size_t i = 0; i < command->count; i++)
+        print_port(&ports[i]);
+    if (verbose)
+        print_command(argv);
+    execvp(argv[0], argv);
+    rc = errno;
+    qemu_argv_free(argv);
+    return cli_fail(CLI_FAILED, "%s: cannot be run: %s", command->argv[0], strerror(rc));
+}
+
+static enum cli_exit attach_and_become(const struct qemu_args *command, bool verbose)
+{
+    struct client_port ports[QEMU_NICS_MAX];
+    struct err err = {0};
+    enum cli_exit code = CLI_DONE;
+    size_t count;
+
+    for (count = 0; count < command->count; count++) {
+        const struct qemu_nic *nic = &command->nics[count];
+
+        if (client_attach(&nic->spec, &nic->request, &ports[count], &err) < 0) {
+            code = cli_fail(CLI_FAILED, "run: network '%s': %s", nic->spec.name, err.text);
+            break;
+        }
+    }
+    if (code == CLI_DONE)
+        code = become(command, ports, verbose);
+    while (count > 0)
+        close(ports[--count].fd);
+    return code;
+}
+
+enum cli_exit cmd_run(const struct cli_args *args)
+{
+    struct qemu_args_defaults defaults = {
+        .network = cli_value(args, "network"),
+        .name = cli_value(args, "name"),
+    };
+    struct qemu_args command = {0};
+    struct err err = {0};
+    enum cli_exit code;
+
+    if (defaults.network && net_name_check(defaults.network, &err) < 0)
+        return cli_fail(CLI_USAGE, "run: --network: %s", err.text);
+    if (defaults.name && net_hostname_check(defaults.name, &err) < 0)
+        return cli_fail(CLI_USAGE, "run: --name: %s", err.text);
+    if (qemu_args_parse(args->argv, &defaults, &command, &err) < 0)
+        code = cli_fail(CLI_USAGE, "%s", err.text);
+    else
+        code = check_command(command.argv[0]);
+    if (code == CLI_DONE)
+        code = attach_and_become(&command, cli_value(args, "verbose") != NULL);
+    qemu_args_done(&command);
+    return code;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages between the processes of one network, over sequenced-packet socket pairs: a message arrives
+ * whole or not at all. The parent keeps both ends of each pair, so a process that was started anew finds
+ * the same channel, and the other side notices nothing but an answer that does not come.
+ *
+ * The engine reads bytes from guests and clients and could be taken over; the router therefore takes
+ * nothing from a message on trust.
+ */
+#ifndef OPENVMNET_DAEMON_CHANNEL_H
+#define OPENVMNET_DAEMON_CHANNEL_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "plane/plane.h"
+
+enum message_type {
+    /* child -> parent, once */
+    MESSAGE_READY, /* from the router with the plane's handles, those that are not -1, in order */
+    MESSAGE_FAILED,
+    /* engine -> router */
+    MESSAGE_ADD_PORT,
+    MESSAGE_REMOVE_PORT,
+    MESSAGE_LIST_PORTS,
+    /* router -> engine */
+    MESSAGE_DONE,      /* answer to the request of the same id; to ADD_PORT with a descriptor */
+    MESSAGE_PORT,      /* answer to LIST_PORTS: one for each, then DONE */
+    MESSAGE_GONE,      /* a port's last descriptor was closed; no interface: some were, list them */
+    MESSAGE_PROCESSES, /* which processes serve the network, whenever it changes */
+};
+
+struct message {
+    uint32_t type;
+    uint32_t id;
+    int32_t result;   /* 0 or -errno */
+    uint32_t handles; /* READY: bit i is set where handle i was sent */
+    int32_t router_pid, service_pid;
+    struct plane_port port;
+    struct err err;
+};
+
+/* 0 or -errno. Descriptors stay the caller's. */
+int channel_send(int fd, const struct message *message, const int *fds, unsigned fds_len);
+
+/*
+ * Reads one message; its strings are terminated. Received descriptors (at most @fds_max, close-on-exec)
+ * are the caller's. *ret_fds_len may be NULL only where @fds_max is 0. 0; -EAGAIN; -EBADMSG; or -errno.
+ */
+int channel_receive(int fd, struct message *ret_message, int *ret_fds, unsigned fds_max,
+                    unsigned *ret_fds_len);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/configure.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "plane/plane.h"
+
+#define SUBNET_FIRST 0xc0a84000 /* 192.168.64.0, where vmnet begins too */
+#define SUBNET_LAST 0xc0a8ff00  /* 192.168.255.0 */
+#define SUBNET_STEP 0x100
+#define SUBNET_PREFIX_LEN 24
+
+static const uint64_t prefix_key[2] = {0x6f70656e766d6e65, 0x7420756c61207072};
+static const uint64_t bridge_key[2] = {0x6f70656e766d6e65, 0x7420627269646765};
+
+static bool is_used(uint32_t subnet, const struct plane_route *routes, int routes_len)
+{
+    for (int i = 0; i < routes_len; i++) {
+        unsigned shorter =
+            routes[i].prefix_len < SUBNET_PREFIX_LEN ? routes[i].prefix_len : SUBNET_PREFIX_LEN;
+
+        if (((subnet ^ routes[i].address) & ip_mask_u32(shorter)) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int state_path(const struct net_config *config, char path[NET_PATH_MAX + 16])
+{
+    return snprintf(path, NET_PATH_MAX + 16, "%s/network.json", config->state_dir);
+}
+
+/* The subnet of an earlier run; 0: none. */
+static uint32_t load_subnet(const struct net_config *config)
+{
+    char path[NET_PATH_MAX + 16];
+    struct ip_addr addr;
+    const char *text;
+    uint32_t subnet = 0;
+    json_t *root;
+
+    if (!config->state_dir[0])
+        return 0;
+    state_path(config, path);
+    root = json_load_file(path, 0, NULL);
+    text = json_string_value(json_object_get(root, "subnet"));
+    if (text && ip_parse(text, &addr) == 0 && addr.family == AF_INET)
+        subnet = ntohl(addr.v4.s_addr);
+    json_decref(root);
+    return subnet >= SUBNET_FIRST && subnet <= SUBNET_LAST && subnet % SUBNET_STEP == 0 ? subnet
+                                                                                        : 0;
+}
+
+static void save_subnet(const struct net_config *config, uint32_t subnet)
+{
+    char path[NET_PATH_MAX + 16], text[IP_TEXT_MAX], json[64];
+    struct ip_addr addr = ip_from_u32(subnet);
+    int len, result;
+
+    if (!config->state_dir[0])
+        return;
+    len = snprintf(json, sizeof(json), "{\"subnet\": \"%s\"}\n", ip_format(&addr, text));
+    state_path(config, path);
+    result = path_write_file(path, json, (size_t)len, 0600, true);
+    if (result < 0)
+        log_warn("%s: %s; the network may have another subnet the next time", path,
+                 strerror(-result));
+}
+
+static int choose_subnet(struct net_config *config, const struct plane_route *routes,
+                         int routes_len, struct err *err)
+{
+    uint32_t subnet = load_subnet(config);
+    char text[IP_TEXT_MAX];
+
+    if (subnet && is_used(subnet, routes, routes_len)) {
+        struct ip_addr addr = ip_from_u32(subnet);
+
+        /* It stays: guests have addresses in it, and what they reach of it is their own network. */
+        log_warn("network '%s': its subnet %s/%d is also in a route of the host now; guests cannot "
+                 "reach what is behind that route",
+                 config->name, ip_format(&addr, text), SUBNET_PREFIX_LEN);
+    }
+    for (uint32_t next = SUBNET_FIRST; !subnet && next <= SUBNET_LAST; next += SUBNET_STEP)
+        if (!is_used(next, routes, routes_len))
+            subnet = next;
+    if (!subnet)
+        return err_set(err, -EADDRNOTAVAIL,
+                       "network '%s': the host has routes to all of 192.168.64.0 to "
+                       "192.168.255.255; give the network addresses of its own (start-address=, "
+                       "end-address=, subnet-mask=)",
+                       config->name);
+    save_subnet(config, subnet);
+    config->gateway = subnet + 1;
+    config->pool_end = subnet + SUBNET_STEP - 2;
+    config->prefix_len = SUBNET_PREFIX_LEN;
+    return 0;
+}
+
+/* What is the same on each run and differs from machine to machine and user to user. */
+static size_t identity(const struct net_config *config, char text[256])
+{
+    char machine[64] = "";
+    FILE *file = fopen("/etc/machine-id", "re");
+    int len;
+
+    if (file) {
+        if (!fgets(machine, sizeof(machine), file))
+            machine[0] = '\0';
+        fclose(file);
+    }
+    if (!machine[0] && gethostname(machine, sizeof(machine) - 1) < 0)
+        machine[0] = '\0';
+    len = snprintf(text, 256, "%.63s/%u/%s", machine, geteuid(), config->name);
+    return (size_t)len;
+}
+
+static void choose_prefix6(struct net_config *config, const char *id, size_t id_len)
+{
+    uint64_t hash = hash_bytes(prefix_key, id, id_len);
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+
+    if (fd < 0)
+        return; /* a kernel without IPv6 */
+    close(fd);
+    config->prefix6 = (struct ip_addr){.family = AF_INET6};
+    config->prefix6.bytes[0] = 0xfd;
+    for (int i = 1; i < 8; i++, hash >>= 8)
+        config->prefix6.bytes[i] = (uint8_t)hash;
+    config->gateway6 = config->prefix6;
+    config->gateway6.bytes[15] = 1;
+}
+
+int configure(const struct net_spec *spec, struct net_config *config, struct err *err)
+{
+    struct plane_route *routes = calloc(PLANE_ROUTES_MAX, sizeof(*routes));
+    struct err state_err;
+    char id[256];
+    size_t id_len;
+    uint64_t hash;
+    int result;
+
+    if (!routes)
+        return err_set(err, -ENOMEM, "out of memory");
+    snprintf(config->name, sizeof(config->name), "%s", spec->name);
+    config->mode = spec->mode;
+    config->mtu = NET_MTU_DEFAULT;
+    snprintf(config->domain, sizeof(config->domain), "%s." NET_DOMAIN_ALL, config->name);
+    if (path_state(config->name, config->state_dir, &state_err) < 0) {
+        log_warn("%s; the network works, but its addresses may change the next time",
+                 state_err.text);
+        config->state_dir[0] = '\0';
+    }
+    id_len = identity(config, id);
+    hash = hash_bytes(bridge_key, id, id_len);
+    config->mac = (struct mac_addr){{0x52, 0x55, (uint8_t)(hash >> 24), (uint8_t)(hash >> 16),
+                                     (uint8_t)(hash >> 8), (uint8_t)hash}};
+    choose_prefix6(config, id, id_len);
+    result = plane_host_routes(routes, PLANE_ROUTES_MAX, &config->host_has_ipv6);
+    if (result < 0) {
+        log_warn("cannot read the host's routes: %s", strerror(-result));
+        result = 0;
+    }
+    if (spec->start_address.family) {
+        uint32_t mask = ntohl(spec->subnet_mask.v4.s_addr);
+
+        config->gateway = ntohl(spec->start_address.v4.s_addr);
+        config->pool_end = ntohl(spec->end_address.v4.s_addr);
+        config->prefix_len = (unsigned)__builtin_popcount(mask);
+        result = 0;
+    } else {
+        result = choose_subnet(config, routes, result, err);
+    }
+    free(routes);
+    return result;
+}

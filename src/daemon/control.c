@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/control.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/peer.h"
+#include "base/table.h"
+
+#define TIMER_PERIOD_MS 1000
+
+struct control_client {
+    struct list list;
+    struct control *control;
+    struct loop_source source;
+    uint64_t since_ms; /* of the last complete request, or the first byte of the one under way */
+    bool waiting;      /* a reply is due */
+    size_t in_len;
+    char *out; /* what the socket has not taken yet */
+    size_t out_start, out_end;
+    int out_fd; /* goes with the first byte of out; -1: none */
+    char in[CONTROL_REQUEST_BYTES];
+};
+
+struct control {
+    struct loop *loop;
+    struct loop_source source;
+    struct loop_timer timer;
+    struct list clients;
+    unsigned clients_len;
+    bool paused;
+    control_method_fn *on_method;
+    control_gone_fn *on_gone;
+    void *context;
+};
+
+static void client_free(struct control_client *client)
+{
+    struct control *control = client->control;
+    int fd = client->source.fd;
+
+    if (client->waiting)
+        control->on_gone(control->context, client);
+    loop_remove(control->loop, &client->source);
+    close(fd);
+    if (client->out_fd >= 0)
+        close(client->out_fd);
+    list_remove(&client->list);
+    control->clients_len--;
+    free(client->out);
+    free(client);
+}
+
+/* Events that matter now: requests only while none is under way, room only while something waits. */
+static void client_watch(struct control_client *client)
+{
+    loop_change(client->control->loop, &client->source,
+                (client->waiting ? 0u : LOOP_IN) | (client->out ? LOOP_OUT : 0u));
+}
+
+static ssize_t send_with_fd(int socket_fd, const char *data, size_t len_bytes, int fd)
+{
+    struct iovec part = {.iov_base = (void *)data, .iov_len = len_bytes};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } space = {0};
+    struct cmsghdr *cmsg;
+
+    if (fd >= 0) {
+        header.msg_control = &space;
+        header.msg_controllen = sizeof(space);
+        cmsg = CMSG_FIRSTHDR(&header);
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SCM_RIGHTS;
+        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+    }
+    return sendmsg(socket_fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Sends what waits. False where the client is gone, and freed. */
+static bool client_flush(struct control_client *client)
+{
+    while (client->out) {
+        ssize_t sent = send_with_fd(client->source.fd, client->out + client->out_start,
+                                    client->out_end - client->out_start, client->out_fd);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0 && errno == EAGAIN)
+            break;
+        if (sent < 0) {
+            client_free(client);
+            return false;
+        }
+        if (client->out_fd >= 0)
+            close(client->out_fd);
+        client->out_fd = -1;
+        client->out_start += (size_t)sent;
+        if (client->out_start == client->out_end) {
+            free(client->out);
+            client->out = NULL;
+        }
+    }
+    return true;
+}
+
+/* Takes over @reply. */
+static void client_send(struct control_client *client, json_t *reply, int fd)
+{
+    char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
+    size_t len_bytes = text ? strlen(text) + 1 : 0;
+
+    json_decref(reply);
+    client->waiting = false;
+    client->since_ms = loop_now_ms(client->control->loop);
+    if (!text || len_bytes > CONTROL_REPLY_BYTES || client->out) {
+        free(text);
+        client_free(client);
+        return;
+    }
+    client->out = text;
+    client->out_start = 0;
+    client->out_end = len_bytes;
+    client->out_fd = fd >= 0 ? dup(fd) : -1;
+    if (client_flush(client))
+        client_watch(client);
+}
+
+void control_reply(struct control_client *client, json_t *parameters, int fd)
+{
+    client_send(client, json_pack("{s:o}", "parameters", parameters ? parameters : json_object()),
+                fd);
+}
+
+void control_error(struct control_client *client, const char *error, json_t *parameters)
+{
+    client_send(client,
+                json_pack("{s:s, s:o}", "error", error, "parameters",
+                          parameters ? parameters : json_object()),
+                -1);
+}
+
+static void client_take(struct control_client *client, const char *text)
+{
+    struct control *control = client->control;
+    json_t *request = json_loads(text, JSON_REJECT_DUPLICATES, NULL), *parameters;
+    const char *method = json_string_value(json_object_get(request, "method"));
+
+    parameters = json_object_get(request, "parameters");
+    /* Varlink allows no answer to what is no call: the connection ends. */
+    if (!method || (parameters && !json_is_object(parameters))) {
+        json_decref(request);
+        client_free(client);
+        return;
+    }
+    parameters = parameters ? json_incref(parameters) : json_object();
+    client->waiting = true;
+    control->on_method(control->context, client, method, parameters);
+    json_decref(parameters);
+    json_decref(request);
+}
+
+/*
+ * Takes the first request that is complete, if there is one. The rest stays for later: a reply may be
+ * slow. Returns false where the client may be gone.
+ */
+static bool client_take_first(struct control_client *client)
+{
+    char *end = memchr(client->in, '\0', client->in_len);
+    char *text;
+
+    if (!end || client->waiting)
+        return true;
+    text = strdup(client->in);
+    client->in_len -= (size_t)(end + 1 - client->in);
+    memmove(client->in, end + 1, client->in_len);
+    if (!text) {
+        client_free(client);
+        return false;
+    }
+    client_take(client, text);
+    free(text);
+    return false;
+}
+
+static struct control_client *control_find(struct control *control,
+                                           const struct control_client *client)
+{
+    for (struct list *node = control->clients.next; node != &control->clients; node = node->next)
+        if (CONTAINER_OF(node, struct control_client, list) == client)
+            return CONTAINER_OF(node, struct control_client, list);
+    return NULL;
+}
+
+static void on_client(struct loop_source *source, unsigned events)
+{
+    struct control_client *client = CONTAINER_OF(source, struct control_client, source);
+    struct control *control = client->control;
+    ssize_t len;
+
+    if (events & LOOP_HANGUP) {
+        client_free(client);
+        return;
+    }
+    if ((events & LOOP_OUT) && !client_flush(client))
+        return;
+    if ((events & LOOP_IN) && !client->waiting) {
+        len = recv(source->fd, client->in + client->in_len, sizeof(client->in) - client->in_len,
+                   MSG_DONTWAIT);
+        if (len < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (len <= 0) {
+            client_free(client);
+            return;
+        }
+        if (client->in_len == 0)
+            client->since_ms = loop_now_ms(control->loop);
+        client->in_len += (size_t)len;
+    }
+    /* Several requests may have come at once; each is answered before the next is taken. */
+    while (!client_take_first(client)) {
+        client = control_find(control, client);
+        if (!client)
+            return;
+        if (client->waiting)
+            break;
+    }
+    if (client->in_len == sizeof(client->in)) {
+        log_warn("a control client sent more than %d bytes in one request and was disconnected",
+                 CONTROL_REQUEST_BYTES);
+        client_free(client);
+        return;
+    }
+    client_watch(client);
+}
+
+static bool is_allowed(int fd)
+{
+    uid_t uid;
+
+    return peer_uid(fd, &uid) == 0 && (uid == 0 || uid == geteuid());
+}
+
+static void on_listener(struct loop_source *source, unsigned events)
+{
+    struct control *control = CONTAINER_OF(source, struct control, source);
+    struct control_client *client;
+    int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0) {
+        /* Out of descriptors: the connection stays in the queue and would wake us at once. */
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+            control->paused = true;
+        if (control->paused)
+            loop_change(control->loop, &control->source, 0);
+        return;
+    }
+    client = is_allowed(fd) ? malloc(sizeof(*client)) : NULL;
+    if (!client) {
+        close(fd);
+        return;
+    }
+    memset(client, 0, offsetof(struct control_client, in));
+    client->control = control;
+    client->out_fd = -1;
+    client->since_ms = loop_now_ms(control->loop);
+    client->source = (struct loop_source){.on_event = on_client, .fd = -1};
+    list_init(&client->list);
+    if (loop_add(control->loop, &client->source, fd, LOOP_IN) < 0) {
+        close(fd);
+        free(client);
+        return;
+    }
+    list_append(&control->clients, &client->list);
+    /* Those that come when all places are taken wait in the listener's queue. */
+    if (++control->clients_len >= CONTROL_CLIENTS_MAX) {
+        control->paused = true;
+        loop_change(control->loop, &control->source, 0);
+    }
+    if (!control->timer.due_ms)
+        loop_timer_set(control->loop, &control->timer, TIMER_PERIOD_MS);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct control *control = CONTAINER_OF(timer, struct control, timer);
+    uint64_t now_ms = loop_now_ms(control->loop);
+
+    for (struct list *node = control->clients.next, *next; node != &control->clients; node = next) {
+        struct control_client *client = CONTAINER_OF(node, struct control_client, list);
+        bool busy = client->in_len || client->out;
+
+        next = node->next;
+        if (!client->waiting &&
+            now_ms - client->since_ms >= (busy ? CONTROL_REQUEST_MS : CONTROL_IDLE_MS))
+            client_free(client);
+    }
+    if (control->paused && control->clients_len < CONTROL_CLIENTS_MAX) {
+        control->paused = false;
+        loop_change(control->loop, &control->source, LOOP_IN);
+    }
+    if (control->clients_len || control->paused)
+        loop_timer_set(control->loop, timer, TIMER_PERIOD_MS);
+}
+
+int control_new(struct loop *loop, int listen_fd, control_method_fn *on_method,
+                control_gone_fn *on_gone, void *context, struct control **ret_control)
+{
+    struct control *control = calloc(1, sizeof(*control));
+    int result;
+
+    if (!control)
+        return -ENOMEM;
+    *control = (struct control){
+        .loop = loop,
+        .source = {.on_event = on_listener, .fd = -1},
+        .timer.on_timer = on_timer,
+        .on_method = on_method,
+        .on_gone = on_gone,
+        .context = context,
+    };
+    list_init(&control->clients);
+    result = loop_add(loop, &control->source, listen_fd, LOOP_IN);
+    if (result < 0) {
+        free(control);
+        return result;
+    }
+    *ret_control = control;
+    return 0;
+}
+
+void control_free(struct control *control)
+{
+    if (!control)
+        return;
+    while (!list_is_empty(&control->clients))
+        client_free(CONTAINER_OF(control->clients.next, struct control_client, list));
+    loop_timer_clear(control->loop, &control->timer);
+    loop_remove(control->loop, &control->source);
+    free(control);
+}
+
+unsigned control_clients(const struct control *control)
+{
+    return control->clients_len;
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/engine.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/confine.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "daemon/channel.h"
+#include "daemon/methods.h"
+#include "daemon/signals.h"
+
+/* A network that was started for a port and gets none ends after this. */
+#define FIRST_PORT_MS 5000
+/* A router that does not answer for so long is being started anew. */
+#define ROUTER_TIMEOUT_MS 5000
+
+static bool engine_is_lasting(const struct engine *engine)
+{
+    char path[NET_PATH_MAX + 16];
+
+    snprintf(path, sizeof(path), "%s/" ENGINE_LASTING_FILE, engine->args->config->run_dir);
+    return access(path, F_OK) == 0;
+}
+
+int engine_make_lasting(struct engine *engine)
+{
+    char path[NET_PATH_MAX + 16];
+
+    snprintf(path, sizeof(path), "%s/" ENGINE_LASTING_FILE, engine->args->config->run_dir);
+    engine->lasting = true;
+    return path_write_file(path, "", 0, 0600, false);
+}
+
+void engine_stop(struct engine *engine)
+{
+    engine->ended = true;
+    loop_stop(engine->loop);
+}
+
+void engine_port_removed(struct engine *engine)
+{
+    if (!engine->lasting && engine->network.ports_len == 0)
+        engine_stop(engine);
+}
+
+static void on_first_port_timer(struct loop_timer *timer)
+{
+    engine_port_removed(CONTAINER_OF(timer, struct engine, first_port_timer));
+}
+
+static void engine_drop_port(struct engine *engine, struct network_port *port)
+{
+    worker_forget_guest(engine->worker, ip_from_u32(port->port.ipv4));
+    network_remove(&engine->network, port);
+}
+
+/* Asks the router which ports there are; those that are not named are gone. */
+static void engine_list_ports(struct engine *engine)
+{
+    struct message message = {.type = MESSAGE_LIST_PORTS, .id = ++engine->next_id};
+    struct list *ports = &engine->network.ports;
+
+    for (struct list *node = ports->next; node != ports; node = node->next)
+        CONTAINER_OF(node, struct network_port, list)->seen = false;
+    engine->list_id = message.id;
+    channel_send(engine->args->router_fd, &message, NULL, 0);
+}
+
+static void engine_listed(struct engine *engine)
+{
+    struct list *ports = &engine->network.ports;
+    bool removed = false;
+
+    for (struct list *node = ports->next, *next; node != ports; node = next) {
+        struct network_port *port = CONTAINER_OF(node, struct network_port, list);
+
+        next = node->next;
+        if (port->attached && !port->seen) {
+            engine_drop_port(engine, port);
+            removed = true;
+        }
+    }
+    if (removed)
+        engine_port_removed(engine);
+}
+
+struct engine_request *engine_request(struct engine *engine, const struct message *message,
+                                      struct control_client *client, struct network_port *port)
+{
+    struct engine_request *request = NULL;
+    struct message copy = *message;
+
+    for (int i = 0; i < ENGINE_REQUESTS_MAX && !request; i++)
+        if (!engine->requests[i].used)
+            request = &engine->requests[i];
+    if (!request)
+        return NULL;
+    copy.id = ++engine->next_id;
+    *request = (struct engine_request){
+        .used = true,
+        .id = copy.id,
+        .client = client,
+        .port = port,
+        .due_ms = loop_now_ms(engine->loop) + ROUTER_TIMEOUT_MS,
+    };
+    if (channel_send(engine->args->router_fd, &copy, NULL, 0) < 0) {
+        request->used = false;
+        return NULL;
+    }
+    if (!engine->request_timer.due_ms)
+        loop_timer_set(engine->loop, &engine->request_timer, ROUTER_TIMEOUT_MS);
+    return request;
+}
+
+static void on_request_timer(struct loop_timer *timer)
+{
+    struct engine *engine = CONTAINER_OF(timer, struct engine, request_timer);
+    bool left = false;
+
+    for (int i = 0; i < ENGINE_REQUESTS_MAX; i++) {
+        struct engine_request *request = &engine->requests[i];
+        struct err err;
+
+        if (!request->used)
+            continue;
+        if (loop_now_ms(engine->loop) < request->due_ms) {
+            left = true;
+            continue;
+        }
+        err_set(&err, 0, "the network's router did not answer within %d s; try again",
+                ROUTER_TIMEOUT_MS / 1000);
+        request->used = false;
+        methods_answer(engine, request, -ETIMEDOUT, NULL, -1, &err);
+    }
+    if (left)
+        loop_timer_set(engine->loop, timer, ROUTER_TIMEOUT_MS / 5);
+}
+
+static void engine_answered(struct engine *engine, const struct message *answer, int fd)
+{
+    if (answer->id == engine->list_id) {
+        engine_listed(engine);
+        return;
+    }
+    for (int i = 0; i < ENGINE_REQUESTS_MAX; i++) {
+        struct engine_request *request = &engine->requests[i];
+
+        if (!request->used || request->id != answer->id)
+            continue;
+        request->used = false;
+        methods_answer(engine, request, answer->result, &answer->port, fd, &answer->err);
+        return;
+    }
+    /* Of an engine before us, or too late: closing the descriptor removes the port again. */
+}
+
+static void engine_gone(struct engine *engine, const char *interface)
+{
+    struct network_port *port;
+
+    if (!interface[0]) {
+        engine_list_ports(engine);
+        return;
+    }
+    port = network_find(&engine->network, interface);
+    if (!port)
+        return;
+    engine_drop_port(engine, port);
+    engine_port_removed(engine);
+}
+
+static void on_router(struct loop_source *source, unsigned events)
+{
+    struct engine *engine = CONTAINER_OF(source, struct engine, router_source);
+    struct message message;
+    unsigned fds_len = 0;
+    int fd = -1;
+
+    if (channel_receive(source->fd, &message, &fd, 1, &fds_len) < 0)
+        return;
+    if (!fds_len)
+        fd = -1;
+    if (message.router_pid != engine->router_pid && engine->router_pid)
+        engine_list_ports(engine); /* a new router: ports may have gone meanwhile */
+    engine->router_pid = message.router_pid;
+    engine->service_pid = message.service_pid;
+    switch (message.type) {
+    case MESSAGE_DONE: engine_answered(engine, &message, fd); break;
+    case MESSAGE_PORT:
+        if (message.id == engine->list_id)
+            network_adopt(&engine->network, &message.port);
+        break;
+    case MESSAGE_GONE: engine_gone(engine, message.port.interface); break;
+    default: break;
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+static void on_signal(void *context, int signal)
+{
+    struct engine *engine = context;
+
+    if (signal != SIGCHLD)
+        loop_stop(engine->loop);
+}
+
+/* As many descriptors as we may have: flows are descriptors. */
+static unsigned long raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 1024;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur;
+}
+
+static void engine_confine(struct engine *engine)
+{
+    const struct net_config *config = engine->args->config;
+    char runtime[NET_PATH_MAX] = "";
+    struct err err;
+    int result;
+
+    path_runtime(false, runtime, NULL);
+    const char *const readable[] = {"/etc",   "/run",  "/var/run", "/usr", "/lib",
+                                    "/lib64", "/proc", "/nix",     NULL};
+    const char *const writable[] = {config->state_dir, runtime, "/dev/null", NULL};
+
+    result = confine_files(readable, writable);
+    if (result < 0)
+        log_debug("the engine's files are not confined: %s", strerror(-result));
+    if (confine_capabilities(NULL, 0, false) < 0)
+        log_warn("the engine keeps its capabilities");
+#ifndef OPENVMNET_SANITIZED
+    if (confine_engine_calls(&err) < 0)
+        log_warn("%s", err.text);
+#else
+    (void)err; /* sanitizers make system calls of their own */
+#endif
+}
+
+static int engine_start(struct engine *engine, struct err *err)
+{
+    const struct engine_args *args = engine->args;
+    const int *handles = args->handles->fd;
+    struct worker_config worker = {
+        .net = args->config,
+        .counters = &engine->counters,
+        .limits = uplink_limits(raise_descriptor_limit()),
+        .tun_fd = handles[PLANE_TUN],
+        .listen4_fd = handles[PLANE_LISTEN_TCP4],
+        .listen6_fd = handles[PLANE_LISTEN_TCP6],
+        .raw4_fd = args->raw4_fd,
+        .raw6_fd = args->raw6_fd,
+    };
+    int result = loop_new(&engine->loop);
+
+    if (result == 0)
+        result = signals_watch(engine->loop, on_signal, engine);
+    if (result == 0)
+        result = host_new(engine->loop, &engine->host);
+    if (result == 0)
+        result = loop_add(engine->loop, &engine->router_source, args->router_fd, LOOP_IN);
+    if (result == 0)
+        result = dns_new(engine->loop, handles[PLANE_DNS_UDP], handles[PLANE_DNS_TCP],
+                         "/etc/resolv.conf", &engine->counters, &engine->dns);
+    if (result == 0)
+        result = control_new(engine->loop, args->control_fd, methods_call, methods_client_gone,
+                             engine, &engine->control);
+    if (result < 0)
+        return err_set(err, result, "cannot start the engine: %s", strerror(-result));
+    network_init(&engine->network, args->config);
+    engine->lasting = engine_is_lasting(engine);
+    worker.host = engine->host;
+    engine_confine(engine);
+    result = worker_start(&worker, &engine->worker, err);
+    if (result < 0)
+        return result;
+    engine_list_ports(engine);
+    engine->first_port_timer.on_timer = on_first_port_timer;
+    loop_timer_set(engine->loop, &engine->first_port_timer, FIRST_PORT_MS);
+    return 0;
+}
+
+/* The parent is gone and removes nothing any more. */
+static void engine_clean_up(const struct engine *engine)
+{
+    log_error("the parent process ended; the network ends with it");
+    path_remove_tree(engine->args->config->run_dir);
+}
+
+int engine_main(const struct engine_args *args)
+{
+    struct engine *engine = calloc(1, sizeof(*engine));
+    struct message ready = {.type = MESSAGE_READY};
+    bool ended;
+    int result;
+
+    if (!engine || confine_die_with_parent(args->parent_pid, SIGTERM) < 0)
+        return 1;
+    engine->args = args;
+    engine->router_source = (struct loop_source){.on_event = on_router, .fd = -1};
+    engine->request_timer.on_timer = on_request_timer;
+    result = engine_start(engine, &ready.err);
+    if (result < 0) {
+        ready.type = MESSAGE_FAILED;
+        ready.result = result;
+    }
+    if (channel_send(args->parent_fd, &ready, NULL, 0) < 0 || result < 0)
+        return 1;
+    result = loop_run(engine->loop);
+    ended = engine->ended;
+    control_free(engine->control);
+    worker_stop(engine->worker);
+    dns_free(engine->dns);
+    host_free(engine->host);
+    network_done(&engine->network);
+    loop_free(engine->loop);
+    if (getppid() != args->parent_pid)
+        engine_clean_up(engine);
+    free(engine);
+    return result == 0 && ended ? ENGINE_EXIT_ENDED : 1;
+}

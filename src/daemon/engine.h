@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine process: outside the network's namespaces, without capabilities. The way out for guests,
+ * the control socket, the network's state. It may end at any moment and be started anew: what it needs
+ * to know is with the router, in the state directory, or in args.
+ */
+#ifndef OPENVMNET_DAEMON_ENGINE_H
+#define OPENVMNET_DAEMON_ENGINE_H
+
+#include "base/netconfig.h"
+#include "plane/plane.h"
+
+/* The network is over: its last port is gone, or it was asked to stop. Any other exit is a failure. */
+#define ENGINE_EXIT_ENDED 0
+
+struct engine_args {
+    const struct net_config *config;
+    const struct plane_handles *handles;
+    int parent_pid;
+    int parent_fd, router_fd; /* channels */
+    int control_fd;           /* listening */
+    int raw4_fd, raw6_fd;     /* raw ICMP sockets, or -1 */
+};
+
+int engine_main(const struct engine_args *args);
+
+#endif

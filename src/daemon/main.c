@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vmnetd NET: one network, for as long as it lives. Usually started by vmnet. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/paths.h"
+#include "base/process.h"
+#include "daemon/configure.h"
+#include "daemon/methods.h"
+#include "daemon/parent.h"
+#include "plane/plane.h"
+
+#define READY_FD 3
+#define CONTROL_BACKLOG 256
+
+struct options {
+    struct net_spec spec;
+    bool lasting;
+    bool background; /* tell READY_FD how it went, and write messages to the network's log */
+};
+
+static const char usage[] =
+    "usage: vmnetd NET [--mode MODE] [--start-address A --end-address A --subnet-mask M] "
+    "[--lasting]\n"
+    "\n"
+    "Runs the network NET until its last port is gone, or with --lasting until it is told to stop\n"
+    "(vmnet down NET). vmnet starts it by itself: see vmnet(1).\n";
+
+static int parse_options(int argc, char **argv, struct options *options, struct err *err)
+{
+    static const struct option long_options[] = {
+        {"mode", required_argument, NULL, 'o'},
+        {"start-address", required_argument, NULL, 'o'},
+        {"end-address", required_argument, NULL, 'o'},
+        {"subnet-mask", required_argument, NULL, 'o'},
+        {"lasting", no_argument, NULL, 'l'},
+        {"background", no_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    int option, index = 0, result = 0;
+
+    while (result == 0 && (option = getopt_long(argc, argv, "h", long_options, &index)) != -1) {
+        switch (option) {
+        case 'o':
+            result = net_spec_set(&options->spec, long_options[index].name, optarg, err);
+            break;
+        case 'l': options->lasting = true; break;
+        case 'b': options->background = true; break;
+        case 'h': fputs(usage, stdout); exit(0);
+        case 'V': puts("vmnetd " OPENVMNET_VERSION); exit(0);
+        default: exit(2);
+        }
+    }
+    if (result == 0 && optind != argc - 1) {
+        fputs(usage, stderr);
+        exit(2);
+    }
+    if (result == 0)
+        result = net_spec_set(&options->spec, "network", argv[optind], err);
+    return result < 0 ? result : net_spec_complete(&options->spec, err);
+}
+
+/* From a program that has things to do: not its child, not on its terminal, none of its descriptors. */
+static int go_to_background(struct err *err)
+{
+    pid_t pid = fork();
+    int null_fd;
+
+    if (pid < 0)
+        return err_set(err, -errno, "cannot go to the background: %s", strerror(errno));
+    if (pid > 0)
+        _exit(0);
+    setsid();
+    process_close_from(READY_FD + 1);
+    fcntl(READY_FD, F_SETFD, FD_CLOEXEC);
+    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null_fd < 0 || chdir("/") < 0)
+        return err_set(err, -errno, "/dev/null: %s", strerror(errno));
+    dup2(null_fd, STDIN_FILENO);
+    dup2(null_fd, STDOUT_FILENO);
+    dup2(null_fd, STDERR_FILENO);
+    close(null_fd);
+    return 0;
+}
+
+/*
+ * Makes the network's runtime directory and locks it: who has the lock is the network. The lock ends
+ * with the last process that has the descriptor. -EBUSY where another has it.
+ */
+static int lock_run_dir(struct net_config *config, int *ret_fd, struct err *err)
+{
+    char runtime[NET_PATH_MAX];
+    struct stat opened, named;
+    int fd, result = path_runtime(true, runtime, err);
+
+    if (result == 0)
+        result = path_network(config->name, config->run_dir, err);
+    while (result == 0) {
+        if (mkdir(config->run_dir, 0700) < 0 && errno != EEXIST)
+            return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
+        fd = open(config->run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+            continue; /* removed meanwhile by one that ended */
+        if (fd < 0)
+            return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            result = errno == EWOULDBLOCK ? -EBUSY : -errno;
+            close(fd);
+            return err_set(err, result, "network '%s' %s", config->name,
+                           result == -EBUSY ? "runs already" : strerror(-result));
+        }
+        /* Between open and flock it may have been removed: then this lock is of nothing. */
+        if (fstat(fd, &opened) == 0 && stat(config->run_dir, &named) == 0 &&
+            opened.st_ino == named.st_ino && opened.st_dev == named.st_dev) {
+            *ret_fd = fd;
+            /* A network that was killed with all its processes has left things. */
+            result = path_empty_directory(config->run_dir);
+            return result < 0 ? err_set(err, result, "%s: %s", config->run_dir, strerror(-result))
+                              : 0;
+        }
+        close(fd);
+    }
+    return result;
+}
+
+static int open_control(const struct net_config *config, int *ret_fd, struct err *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char path[NET_PATH_MAX];
+    int result = path_control(config->name, path, err), fd;
+    mode_t old;
+
+    if (result < 0)
+        return result;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    memcpy(address.sun_path, path, strlen(path) + 1); /* path_control() has checked that it fits */
+    old = umask(0177);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(fd, CONTROL_BACKLOG) < 0) {
+        result = err_set(err, -errno, "%s: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+    } else {
+        *ret_fd = fd;
+    }
+    umask(old);
+    return result;
+}
+
+static void open_log(const struct net_config *config)
+{
+    char path[NET_PATH_MAX + 8];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/log", config->run_dir);
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return;
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+}
+
+static int make_lasting(const struct net_config *config)
+{
+    char path[NET_PATH_MAX + 16];
+
+    snprintf(path, sizeof(path), "%s/" ENGINE_LASTING_FILE, config->run_dir);
+    return path_write_file(path, "", 0, 0600, false);
+}
+
+/* "ok", or the negative errno and the reason: what client_start_daemon() reads. */
+static void tell_ready(const struct options *options, int result, const struct err *err)
+{
+    if (!options->background) {
+        if (result < 0)
+            log_error("%s", err->text);
+        return;
+    }
+    if (result < 0)
+        dprintf(READY_FD, "%d %s\n", result, err->text);
+    else
+        dprintf(READY_FD, "ok\n");
+    close(READY_FD);
+}
+
+static int run_network(const struct options *options, struct net_config *config, struct err *err)
+{
+    struct parent *parent;
+    int listen_fd = -1, result, code;
+
+    if (options->background)
+        open_log(config);
+    result = configure(&options->spec, config, err);
+    if (result == 0)
+        result = plane_check(err);
+    if (result == 0)
+        result = open_control(config, &listen_fd, err);
+    if (result == 0 && options->lasting)
+        result = make_lasting(config);
+    if (result == 0)
+        result = parent_start(config, listen_fd, &parent, err);
+    tell_ready(options, result, err);
+    code = result == 0 ? parent_run(parent) : 1;
+    if (listen_fd >= 0)
+        close(listen_fd);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    static struct options options;
+    static struct net_config config;
+    struct err err = {""};
+    int lock_fd = -1, result, code;
+
+    log_init("vmnetd", false);
+    result = parse_options(argc, argv, &options, &err);
+    if (result < 0) {
+        log_error("%s", err.text);
+        return 2;
+    }
+    snprintf(config.name, sizeof(config.name), "%s", options.spec.name);
+    if (options.background)
+        result = go_to_background(&err);
+    process_set_name("vmnetd");
+    if (result == 0)
+        result = lock_run_dir(&config, &lock_fd, &err);
+    if (result < 0) {
+        tell_ready(&options, result, &err);
+        return 1;
+    }
+    code = run_network(&options, &config, &err);
+    /* Still under the lock: nobody else is using the directory. */
+    path_remove_tree(config.run_dir);
+    close(lock_fd);
+    return code;
+}

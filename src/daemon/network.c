@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/network.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/paths.h"
+
+#define NAME_NUMBERS_MAX (PLANE_PORTS_MAX + 1)
+
+/* Fixed: the same text must give the same value on every run, on every machine. */
+static const uint64_t id_key[2] = {0x6f70656e766d6e65, 0x7420696e74657266};
+static const uint64_t id_key2[2] = {0x6f70656e766d6e65, 0x7420696e74657267};
+static const uint64_t mac_key[2] = {0x6f70656e766d6e65, 0x74206d6163206164};
+
+static int leases_path(const struct network *network, char path[NET_PATH_MAX + 16])
+{
+    return snprintf(path, NET_PATH_MAX + 16, "%s/leases.json", network->config->state_dir);
+}
+
+static bool in_pool(const struct net_config *config, uint32_t ipv4)
+{
+    return ipv4 > config->gateway && ipv4 <= config->pool_end;
+}
+
+static void load_lease(struct network *network, const json_t *entry)
+{
+    struct network_lease lease;
+    struct ip_addr addr;
+    const char *mac, *ipv4;
+
+    if (json_unpack((json_t *)entry, "{s:s, s:s}", "mac", &mac, "ipv4", &ipv4) < 0 ||
+        mac_parse(mac, &lease.mac) < 0 || ip_parse(ipv4, &addr) < 0 || addr.family != AF_INET)
+        return;
+    lease.ipv4 = ntohl(addr.v4.s_addr);
+    lease.used = ++network->uses;
+    if (in_pool(network->config, lease.ipv4) && network->leases_len < NETWORK_LEASES_MAX)
+        network->leases[network->leases_len++] = lease;
+}
+
+void network_init(struct network *network, const struct net_config *config)
+{
+    char path[NET_PATH_MAX + 16];
+    json_error_t error;
+    json_t *root, *entry;
+    size_t i;
+
+    *network = (struct network){.config = config};
+    list_init(&network->ports);
+    if (!config->state_dir[0])
+        return;
+    leases_path(network, path);
+    root = json_load_file(path, 0, &error);
+    if (!root && json_error_code(&error) != json_error_cannot_open_file)
+        log_warn("%s: line %d: %s; the addresses in it are forgotten", path, error.line,
+                 error.text);
+    json_array_foreach(root, i, entry) load_lease(network, entry);
+    json_decref(root);
+}
+
+void network_done(struct network *network)
+{
+    while (!list_is_empty(&network->ports))
+        network_remove(network, CONTAINER_OF(network->ports.next, struct network_port, list));
+}
+
+static int compare_used(const void *a, const void *b)
+{
+    const struct network_lease *first = a, *second = b;
+
+    return first->used < second->used ? -1 : first->used > second->used;
+}
+
+/* The file is in the order of use, the longest unused first. */
+void network_save(struct network *network)
+{
+    char path[NET_PATH_MAX + 16], mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
+    json_t *root;
+    char *text;
+    int result;
+
+    if (!network->config->state_dir[0])
+        return;
+    qsort(network->leases, network->leases_len, sizeof(network->leases[0]), compare_used);
+    root = json_array();
+    for (unsigned i = 0; i < network->leases_len; i++) {
+        struct ip_addr addr = ip_from_u32(network->leases[i].ipv4);
+
+        json_array_append_new(root, json_pack("{s:s, s:s}", "mac",
+                                              mac_format(&network->leases[i].mac, mac), "ipv4",
+                                              ip_format(&addr, ipv4)));
+    }
+    text = json_dumps(root, JSON_INDENT(1));
+    leases_path(network, path);
+    result = text ? path_write_file(path, text, strlen(text), 0600, true) : -ENOMEM;
+    if (result < 0 && !network->told_unsaved)
+        log_warn("%s: %s; the network works, but its addresses may change the next time", path,
+                 strerror(-result));
+    network->told_unsaved = result < 0;
+    free(text);
+    json_decref(root);
+}
+
+static struct network_port *find_by_name(struct network *network, const char *name)
+{
+    for (struct list *node = network->ports.next; node != &network->ports; node = node->next) {
+        struct network_port *port = CONTAINER_OF(node, struct network_port, list);
+
+        if (strcasecmp(port->port.name, name) == 0)
+            return port;
+    }
+    return NULL;
+}
+
+struct network_port *network_find(struct network *network, const char *interface)
+{
+    for (struct list *node = network->ports.next; node != &network->ports; node = node->next) {
+        struct network_port *port = CONTAINER_OF(node, struct network_port, list);
+
+        if (port->attached && strcmp(port->port.interface, interface) == 0)
+            return port;
+    }
+    return NULL;
+}
+
+static struct network_port *find_by_mac(struct network *network, const struct mac_addr *mac)
+{
+    for (struct list *node = network->ports.next; node != &network->ports; node = node->next) {
+        struct network_port *port = CONTAINER_OF(node, struct network_port, list);
+
+        if (memcmp(&port->port.mac, mac, sizeof(*mac)) == 0)
+            return port;
+    }
+    return NULL;
+}
+
+static bool is_attached(struct network *network, uint32_t ipv4)
+{
+    for (struct list *node = network->ports.next; node != &network->ports; node = node->next)
+        if (CONTAINER_OF(node, struct network_port, list)->port.ipv4 == ipv4)
+            return true;
+    return false;
+}
+
+static int choose_name(struct network *network, const char *asked, struct plane_port *port,
+                       struct err *err)
+{
+    struct network_port *owner;
+    int result;
+
+    if (asked[0]) {
+        result = net_hostname_check(asked, err);
+        if (result < 0)
+            return result;
+        owner = find_by_name(network, asked);
+        if (owner)
+            return err_set(
+                err, -EEXIST,
+                "the name '%s' is taken on network '%s' by %s (%s); give this one another "
+                "name (hostname=, or QEMU's -name)",
+                asked, network->config->name,
+                owner->attached ? owner->port.interface : "a port being attached", "a running VM");
+        snprintf(port->name, sizeof(port->name), "%s", asked);
+        return 0;
+    }
+    for (unsigned number = 1; number <= NAME_NUMBERS_MAX; number++) {
+        snprintf(port->name, sizeof(port->name), "vm%u", number);
+        if (!find_by_name(network, port->name))
+            return 0;
+    }
+    return err_set(err, -ENOSPC, "network '%s' has no room for more ports", network->config->name);
+}
+
+/* A UUID of version 8 (RFC 9562 5.8) made of the names. */
+static void derive_id(const struct network *network, struct plane_port *port)
+{
+    char text[NET_NAME_MAX + NET_HOSTNAME_MAX + 4];
+    int len = snprintf(text, sizeof(text), "%s/%s", network->config->name, port->name);
+    uint64_t high = hash_bytes(id_key, text, (size_t)len);
+    uint64_t low = hash_bytes(id_key2, text, (size_t)len);
+
+    snprintf(port->interface_id, sizeof(port->interface_id), "%08x-%04x-8%03x-%04x-%012llx",
+             (unsigned)(high >> 32), (unsigned)(high >> 16) & 0xffff, (unsigned)high & 0xfff,
+             ((unsigned)(low >> 48) & 0x3fff) | 0x8000,
+             (unsigned long long)(low & 0xffffffffffffULL));
+}
+
+static int choose_id(struct network *network, const char *asked, struct plane_port *port,
+                     struct err *err)
+{
+    int result;
+
+    if (!asked[0]) {
+        derive_id(network, port);
+        return 0;
+    }
+    result = net_uuid_check(asked, err);
+    if (result < 0)
+        return result;
+    for (struct list *node = network->ports.next; node != &network->ports; node = node->next) {
+        struct network_port *owner = CONTAINER_OF(node, struct network_port, list);
+
+        if (strcasecmp(owner->port.interface_id, asked) == 0)
+            return err_set(err, -EEXIST,
+                           "interface-id %s is in use by '%s' on network '%s'; '%s' needs another",
+                           asked, owner->port.name, network->config->name, port->name);
+    }
+    snprintf(port->interface_id, sizeof(port->interface_id), "%s", asked);
+    return 0;
+}
+
+static int choose_mac(struct network *network, const struct mac_addr *asked,
+                      struct plane_port *port, struct err *err)
+{
+    struct network_port *owner;
+    char mac[MAC_TEXT_MAX];
+    uint64_t hash;
+
+    if (asked) {
+        port->mac = *asked;
+    } else {
+        hash = hash_bytes(mac_key, port->interface_id, strlen(port->interface_id));
+        /* Locally administered, unicast; beside QEMU's own 52:54:00. */
+        port->mac = (struct mac_addr){{0x52, 0x56, (uint8_t)(hash >> 24), (uint8_t)(hash >> 16),
+                                       (uint8_t)(hash >> 8), (uint8_t)hash}};
+    }
+    if ((port->mac.bytes[0] & 1) || memcmp(&port->mac, "\0\0\0\0\0", 6) == 0)
+        return err_set(err, -EINVAL, "MAC %s: must be the address of one interface, not %s",
+                       mac_format(&port->mac, mac),
+                       port->mac.bytes[0] & 1 ? "of a group (its first byte is odd)" : "zero");
+    owner = find_by_mac(network, &port->mac);
+    if (owner || memcmp(&port->mac, &network->config->mac, sizeof(port->mac)) == 0)
+        return err_set(
+            err, -EEXIST, "MAC %s is in use by %s%s%s on network '%s'; '%s' needs another",
+            mac_format(&port->mac, mac), owner ? "'" : "the gateway", owner ? owner->port.name : "",
+            owner ? "'" : "", network->config->name, port->name);
+    return 0;
+}
+
+static struct network_lease *find_lease(struct network *network, const struct mac_addr *mac)
+{
+    for (unsigned i = 0; i < network->leases_len; i++)
+        if (memcmp(&network->leases[i].mac, mac, sizeof(*mac)) == 0)
+            return &network->leases[i];
+    return NULL;
+}
+
+static bool is_leased(const struct network *network, uint32_t ipv4)
+{
+    for (unsigned i = 0; i < network->leases_len; i++)
+        if (network->leases[i].ipv4 == ipv4)
+            return true;
+    return false;
+}
+
+/* A lease for a new MAC: of an address that nobody ever had, else of the one unused the longest. */
+static struct network_lease *new_lease(struct network *network)
+{
+    const struct net_config *config = network->config;
+    struct network_lease *oldest = NULL;
+
+    if (network->leases_len < NETWORK_LEASES_MAX) {
+        for (uint32_t ipv4 = config->gateway + 1; ipv4 <= config->pool_end; ipv4++) {
+            if (is_leased(network, ipv4) || is_attached(network, ipv4))
+                continue;
+            network->leases[network->leases_len].ipv4 = ipv4;
+            return &network->leases[network->leases_len++];
+        }
+    }
+    for (unsigned i = 0; i < network->leases_len; i++)
+        if (!is_attached(network, network->leases[i].ipv4) &&
+            (!oldest || network->leases[i].used < oldest->used))
+            oldest = &network->leases[i];
+    return oldest;
+}
+
+static int choose_address(struct network *network, struct plane_port *port, struct err *err)
+{
+    const struct net_config *config = network->config;
+    char first[IP_TEXT_MAX], last[IP_TEXT_MAX];
+    struct network_lease *lease = find_lease(network, &port->mac);
+
+    if (!lease || is_attached(network, lease->ipv4))
+        lease = new_lease(network);
+    if (!lease) {
+        struct ip_addr start = ip_from_u32(config->gateway + 1),
+                       end = ip_from_u32(config->pool_end);
+
+        return err_set(
+            err, -ENOSPC,
+            "network '%s': the address pool %s to %s is used up (%u ports attached); end "
+            "a VM, or use a network with a larger pool (start-address=, end-address=, "
+            "subnet-mask=)",
+            config->name, ip_format(&start, first), ip_format(&end, last), network->ports_len);
+    }
+    lease->mac = port->mac;
+    lease->used = ++network->uses;
+    port->ipv4 = lease->ipv4;
+    return 0;
+}
+
+static struct network_port *append_port(struct network *network, const struct plane_port *port)
+{
+    struct network_port *added = calloc(1, sizeof(*added));
+
+    if (!added)
+        return NULL;
+    added->port = *port;
+    list_append(&network->ports, &added->list);
+    network->ports_len++;
+    return added;
+}
+
+int network_allot(struct network *network, const struct network_request *request,
+                  struct network_port **ret_port, struct err *err)
+{
+    struct plane_port port = {0};
+    int result = choose_name(network, request->name, &port, err);
+
+    if (result == 0)
+        result = choose_id(network, request->interface_id, &port, err);
+    if (result == 0)
+        result = choose_mac(network, request->mac, &port, err);
+    if (result == 0)
+        result = choose_address(network, &port, err);
+    if (result < 0)
+        return result;
+    *ret_port = append_port(network, &port);
+    if (!*ret_port)
+        return err_set(err, -ENOMEM, "out of memory");
+    network_save(network);
+    return 0;
+}
+
+void network_adopt(struct network *network, const struct plane_port *port)
+{
+    struct network_port *known = network_find(network, port->interface);
+
+    if (!known)
+        known = append_port(network, port);
+    if (known)
+        known->attached = known->seen = true;
+}
+
+void network_remove(struct network *network, struct network_port *port)
+{
+    list_remove(&port->list);
+    network->ports_len--;
+    free(port);
+}
+
+static char *format_prefixed(uint32_t ipv4, unsigned prefix_len, char buf[IP_TEXT_MAX + 4])
+{
+    struct ip_addr addr = ip_from_u32(ipv4);
+    char text[IP_TEXT_MAX];
+
+    snprintf(buf, IP_TEXT_MAX + 4, "%s/%u", ip_format(&addr, text), prefix_len);
+    return buf;
+}
+
+static json_t *ipv6_prefix(const struct net_config *config)
+{
+    char text[IP_TEXT_MAX];
+
+    return config->prefix6.family ? json_sprintf("%s/64", ip_format(&config->prefix6, text))
+                                  : json_null();
+}
+
+static json_t *address_or_null(const struct ip_addr *addr)
+{
+    char text[IP_TEXT_MAX];
+
+    return addr->family ? json_string(ip_format(addr, text)) : json_null();
+}
+
+json_t *network_describe(const struct network *network, bool lasting)
+{
+    const struct net_config *config = network->config;
+    struct ip_addr gateway = ip_from_u32(config->gateway), end = ip_from_u32(config->pool_end);
+    struct ip_addr start = ip_from_u32(config->gateway + 1);
+    char subnet[IP_TEXT_MAX + 4];
+
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:b, s:i}", "name",
+                     config->name, "mode", net_mode_name(config->mode), "plane", "private",
+                     "subnet",
+                     format_prefixed(net_config_subnet(config), config->prefix_len, subnet),
+                     "gateway", address_or_null(&gateway), "poolStart", address_or_null(&start),
+                     "poolEnd", address_or_null(&end), "ipv6Prefix", ipv6_prefix(config),
+                     "gateway6", address_or_null(&config->gateway6), "domain", config->domain,
+                     "mtu", (int)config->mtu, "lasting", lasting, "ports", (int)network->ports_len);
+}
+
+json_t *network_describe_port(const struct network *network, const struct network_port *port)
+{
+    const struct net_config *config = network->config;
+    struct ip_addr gateway = ip_from_u32(config->gateway);
+    char mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX + 4];
+
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:s, s:i}", "network", config->name,
+        "interface", port->port.interface, "mac", mac_format(&port->port.mac, mac), "ipv4",
+        format_prefixed(port->port.ipv4, config->prefix_len, ipv4), "ipv6Prefix",
+        ipv6_prefix(config), "gateway", address_or_null(&gateway), "gateway6",
+        address_or_null(&config->gateway6), "name", port->port.name, "domain", config->domain,
+        "interfaceId", port->port.interface_id, "mtu", (int)config->mtu);
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/parent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/confine.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "daemon/channel.h"
+#include "daemon/engine.h"
+#include "daemon/router.h"
+
+#define START_TIMEOUT_MS 10000
+#define STOP_TIMEOUT_MS 2000
+/* A child that ends more often than this has a fault that starting it again does not mend. */
+#define RESTARTS_MAX 20
+#define RESTARTS_WINDOW_MS 10000
+
+enum role {
+    ROLE_ROUTER,
+    ROLE_ENGINE,
+    ROLES
+};
+static const char *const role_names[] = {"router", "engine"};
+
+struct parent {
+    const struct net_config *config;
+    int listen_fd;
+    int raw_fd[2];
+    bool has_handles;
+    struct plane_handles handles;
+    int channel[ROLES][2]; /* [0] is ours, [1] the child's */
+    int middle[2];         /* [0] is the engine's, [1] the router's */
+    pid_t pid[ROLES];
+    unsigned restarts;
+    uint64_t window_start_ms;
+    sigset_t signals;
+};
+
+/* Where root starts the network, guests' echo requests can be sent in any case (raw(7), icmp(7)). */
+static int open_raw(int family)
+{
+    int fd = socket(family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                    family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+    struct icmp6_filter filter6;
+    uint32_t filter4 = ~(1u << ICMP_ECHOREPLY); /* of ICMP_FILTER: a set bit blocks a type */
+
+    if (fd < 0)
+        return -1;
+    ICMP6_FILTER_SETBLOCKALL(&filter6);
+    ICMP6_FILTER_SETPASS(ICMP6_ECHO_REPLY, &filter6);
+    if (family == AF_INET)
+        setsockopt(fd, SOL_RAW, 1 /* ICMP_FILTER */, &filter4, sizeof(filter4));
+    else
+        setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &filter6, sizeof(filter6));
+    return fd;
+}
+
+static int __attribute__((noreturn))
+run_child(struct parent *parent, enum role role, pid_t parent_pid)
+{
+    if (role == ROLE_ROUTER) {
+        struct router_args args = {
+            .config = parent->config,
+            .handles = parent->has_handles ? &parent->handles : NULL,
+            .parent_pid = parent_pid,
+            .parent_fd = parent->channel[ROLE_ROUTER][1],
+            .engine_fd = parent->middle[1],
+        };
+
+        process_set_name("vmnetd:router");
+        log_init("vmnetd router", false);
+        /* What is not the router's: so that a listener or device is open where it is used alone. */
+        close(parent->listen_fd);
+        for (int i = PLANE_TUN; i < PLANE_HANDLES && parent->has_handles; i++)
+            if (parent->handles.fd[i] >= 0)
+                close(parent->handles.fd[i]);
+        _exit(router_main(&args));
+    } else {
+        struct engine_args args = {
+            .config = parent->config,
+            .handles = &parent->handles,
+            .parent_pid = parent_pid,
+            .parent_fd = parent->channel[ROLE_ENGINE][1],
+            .router_fd = parent->middle[0],
+            .control_fd = parent->listen_fd,
+            .raw4_fd = parent->raw_fd[0],
+            .raw6_fd = parent->raw_fd[1],
+        };
+
+        process_set_name("vmnetd:engine");
+        log_init("vmnetd engine", false);
+        close(parent->handles.fd[PLANE_NAMESPACE]);
+        if (parent->handles.fd[PLANE_USER] >= 0)
+            close(parent->handles.fd[PLANE_USER]);
+        _exit(engine_main(&args));
+    }
+}
+
+/* Waits for a child's word. Takes the plane's handles from a router that made the network. */
+static int wait_ready(struct parent *parent, enum role role, struct err *err)
+{
+    struct pollfd poll_fd = {.fd = parent->channel[role][0], .events = POLLIN};
+    int fds[PLANE_HANDLES], result;
+    struct message message;
+    unsigned fds_len = 0, next = 0;
+
+    do {
+        result = poll(&poll_fd, 1, START_TIMEOUT_MS);
+    } while (result < 0 && errno == EINTR);
+    if (result == 0)
+        return err_set(err, -ETIMEDOUT, "the network's %s process did not start within %d s",
+                       role_names[role], START_TIMEOUT_MS / 1000);
+    result = channel_receive(poll_fd.fd, &message, fds, PLANE_HANDLES, &fds_len);
+    if (result < 0)
+        return err_set(err, result, "the network's %s process: %s", role_names[role],
+                       strerror(-result));
+    if (message.type != MESSAGE_READY) {
+        err_set(err, message.result, "%s", message.err.text);
+        return message.result < 0 ? message.result : -EIO;
+    }
+    if (role != ROLE_ROUTER || parent->has_handles)
+        return 0;
+    for (unsigned i = 0; i < PLANE_HANDLES; i++)
+        parent->handles.fd[i] = (message.handles & (1u << i)) && next < fds_len ? fds[next++] : -1;
+    parent->has_handles = true;
+    return 0;
+}
+
+static int start_child(struct parent *parent, enum role role, struct err *err)
+{
+    pid_t parent_pid = getpid(), pid = fork();
+    int result;
+
+    if (pid < 0)
+        return err_set(err, -errno, "cannot start the %s process: %s", role_names[role],
+                       strerror(errno));
+    if (pid == 0)
+        run_child(parent, role, parent_pid);
+    parent->pid[role] = pid;
+    result = wait_ready(parent, role, err);
+    if (result < 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        parent->pid[role] = 0;
+    }
+    return result;
+}
+
+static bool has_ended(pid_t pid, uint64_t deadline_ms)
+{
+    struct timespec pause = {.tv_nsec = 5000000};
+
+    /* A bounded wait for a signal that may have come already: at worst one pause too long. */
+    while (waitpid(pid, NULL, WNOHANG) == 0) {
+        sigset_t child;
+
+        if (clock_now_ms() >= deadline_ms)
+            return false;
+        sigemptyset(&child);
+        sigaddset(&child, SIGCHLD);
+        sigtimedwait(&child, NULL, &pause);
+    }
+    return true;
+}
+
+static void stop_child(struct parent *parent, enum role role)
+{
+    pid_t pid = parent->pid[role];
+
+    if (pid <= 0)
+        return;
+    kill(pid, SIGTERM);
+    if (!has_ended(pid, clock_now_ms() + STOP_TIMEOUT_MS)) {
+        log_warn("the %s process does not end and is killed", role_names[role]);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    parent->pid[role] = 0;
+}
+
+static void parent_stop(struct parent *parent)
+{
+    uint64_t deadline_ms = clock_now_ms() + STOP_TIMEOUT_MS;
+
+    stop_child(parent, ROLE_ENGINE);
+    stop_child(parent, ROLE_ROUTER);
+    /* What a router left behind is ours now (confine_adopt_orphans()) and is ending by itself. */
+    while (!has_ended(-1, deadline_ms) && clock_now_ms() < deadline_ms)
+        ;
+}
+
+static void parent_free(struct parent *parent)
+{
+    for (int role = 0; role < ROLES; role++)
+        for (int i = 0; i < 2; i++)
+            if (parent->channel[role][i] >= 0)
+                close(parent->channel[role][i]);
+    for (int i = 0; i < 2; i++) {
+        if (parent->middle[i] >= 0)
+            close(parent->middle[i]);
+        if (parent->raw_fd[i] >= 0)
+            close(parent->raw_fd[i]);
+    }
+    for (int i = 0; i < PLANE_HANDLES && parent->has_handles; i++)
+        if (parent->handles.fd[i] >= 0)
+            close(parent->handles.fd[i]);
+    free(parent);
+}
+
+static int parent_open(struct parent *parent)
+{
+    int *pairs[] = {parent->channel[ROLE_ROUTER], parent->channel[ROLE_ENGINE], parent->middle};
+
+    for (int i = 0; i < 3; i++)
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pairs[i]) < 0)
+            return -errno;
+    sigemptyset(&parent->signals);
+    sigaddset(&parent->signals, SIGCHLD);
+    sigaddset(&parent->signals, SIGTERM);
+    sigaddset(&parent->signals, SIGINT);
+    sigaddset(&parent->signals, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &parent->signals, NULL) < 0)
+        return -errno;
+    signal(SIGPIPE, SIG_IGN);
+    confine_adopt_orphans();
+    parent->raw_fd[0] = open_raw(AF_INET);
+    parent->raw_fd[1] = open_raw(AF_INET6);
+    return 0;
+}
+
+int parent_start(const struct net_config *config, int listen_fd, struct parent **ret_parent,
+                 struct err *err)
+{
+    struct parent *parent = calloc(1, sizeof(*parent));
+    int result;
+
+    if (!parent)
+        return err_set(err, -ENOMEM, "out of memory");
+    parent->config = config;
+    parent->listen_fd = listen_fd;
+    memset(parent->channel, -1, sizeof(parent->channel));
+    memset(parent->middle, -1, sizeof(parent->middle));
+    memset(parent->raw_fd, -1, sizeof(parent->raw_fd));
+    result = parent_open(parent);
+    if (result < 0)
+        err_set(err, result, "cannot start the network's processes: %s", strerror(-result));
+    for (int role = ROLE_ROUTER; role <= ROLE_ENGINE && result == 0; role++)
+        result = start_child(parent, (enum role)role, err);
+    if (result < 0) {
+        parent_stop(parent);
+        parent_free(parent);
+        return result;
+    }
+    *ret_parent = parent;
+    return 0;
+}
+
+/* True where one more start is not too many. */
+static bool may_restart(struct parent *parent)
+{
+    uint64_t now_ms = clock_now_ms();
+
+    if (now_ms - parent->window_start_ms >= RESTARTS_WINDOW_MS) {
+        parent->window_start_ms = now_ms;
+        parent->restarts = 0;
+    }
+    return ++parent->restarts <= RESTARTS_MAX;
+}
+
+/* Collects ended children. False where the network is over; then *ret_code is the exit code. */
+static bool parent_reap(struct parent *parent, int *ret_code)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        enum role role = pid == parent->pid[ROLE_ENGINE] ? ROLE_ENGINE : ROLE_ROUTER;
+        struct err err;
+
+        if (pid != parent->pid[role])
+            continue; /* an orphan */
+        parent->pid[role] = 0;
+        if (role == ROLE_ENGINE && WIFEXITED(status) && WEXITSTATUS(status) == ENGINE_EXIT_ENDED) {
+            *ret_code = 0;
+            return false;
+        }
+        log_warn("the %s process ended (%s %d); starting it again", role_names[role],
+                 WIFSIGNALED(status) ? "signal" : "status",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        *ret_code = 1;
+        if (!may_restart(parent)) {
+            log_error("the %s process ended %d times within %d s; the network ends",
+                      role_names[role], RESTARTS_MAX, RESTARTS_WINDOW_MS / 1000);
+            return false;
+        }
+        if (start_child(parent, role, &err) < 0) {
+            log_error("%s; the network ends", err.text);
+            return false;
+        }
+    }
+    return true;
+}
+
+int parent_run(struct parent *parent)
+{
+    int code = 0, signal;
+
+    do {
+        signal = sigwaitinfo(&parent->signals, NULL);
+    } while ((signal < 0 && errno == EINTR) || signal == SIGHUP ||
+             (signal == SIGCHLD && parent_reap(parent, &code)));
+    parent_stop(parent);
+    parent_free(parent);
+    return code;
+}

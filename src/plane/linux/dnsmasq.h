@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dnsmasq, which serves DHCPv4, DNS and router advertisements to a network: its configuration, its host
+ * files and its process. Its files are in <run_dir>/dnsmasq.
+ */
+#ifndef OPENVMNET_PLANE_LINUX_DNSMASQ_H
+#define OPENVMNET_PLANE_LINUX_DNSMASQ_H
+
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/netconfig.h"
+#include "plane/plane.h"
+
+#define DNSMASQ_UPSTREAM_PORT                                                                      \
+    5353 /* on 127.0.0.1 of the namespace; the engine's resolver is there */
+
+/* Capabilities of the namespace that the process which starts dnsmasq must have kept. */
+#define DNSMASQ_CAPABILITIES 4
+extern const int dnsmasq_capabilities[DNSMASQ_CAPABILITIES];
+
+/* 0, or -ENOENT with the packages that contain dnsmasq. */
+int dnsmasq_check(struct err *err);
+
+/* Writes the configuration; keeps leases and host files that are there. */
+int dnsmasq_configure(const struct net_config *config, const char *bridge, struct err *err);
+
+/*
+ * Starts dnsmasq in the caller's namespaces, as a user without rights but with the capabilities that it
+ * needs here; it ends with the calling process. *ret_pid is a child of the caller.
+ */
+int dnsmasq_start(const struct net_config *config, pid_t *ret_pid, struct err *err);
+
+/* Makes name and address of a port known: dnsmasq reads new host files by itself. */
+int dnsmasq_add_host(const struct net_config *config, const struct plane_port *port,
+                     struct err *err);
+/* Forgets them; @pid (0: none) is told to read its files anew. */
+void dnsmasq_remove_host(const struct net_config *config, const char *interface, pid_t pid);
+
+#endif

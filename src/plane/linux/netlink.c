@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plane/linux/netlink.h"
+
+#include <errno.h>
+#include <linux/fib_rules.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <string.h>
+#include <time.h>
+
+/* Large enough for any request below and for one part of a dump (the kernel's default is 32 KiB). */
+#define MESSAGE_BYTES 32768
+
+int netlink_open(struct netlink *netlink)
+{
+    netlink->sequence = (uint32_t)time(NULL);
+    netlink->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+    if (!netlink->socket)
+        return -errno;
+    if (mnl_socket_bind(netlink->socket, 0, MNL_SOCKET_AUTOPID) < 0) {
+        int error = -errno;
+
+        netlink_close(netlink);
+        return error;
+    }
+    return 0;
+}
+
+void netlink_close(struct netlink *netlink)
+{
+    if (netlink->socket)
+        mnl_socket_close(netlink->socket);
+    netlink->socket = NULL;
+}
+
+/* Sends a request and handles all of its answer, up to the acknowledgement or the end of a dump. */
+static int netlink_talk(struct netlink *netlink, struct nlmsghdr *header, mnl_cb_t each,
+                        void *context)
+{
+    char buf[MESSAGE_BYTES];
+    unsigned port = mnl_socket_get_portid(netlink->socket);
+    int result;
+
+    header->nlmsg_seq = ++netlink->sequence;
+    if (mnl_socket_sendto(netlink->socket, header, header->nlmsg_len) < 0)
+        return -errno;
+    do {
+        ssize_t len = mnl_socket_recvfrom(netlink->socket, buf, sizeof(buf));
+
+        if (len < 0)
+            return -errno;
+        result = mnl_cb_run(buf, (size_t)len, netlink->sequence, port, each, context);
+    } while (result > MNL_CB_STOP);
+    return result < 0 ? -errno : 0;
+}
+
+static struct nlmsghdr *netlink_begin(char *buf, uint16_t type, uint16_t flags)
+{
+    struct nlmsghdr *header = mnl_nlmsg_put_header(buf);
+
+    header->nlmsg_type = type;
+    header->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    return header;
+}
+
+int netlink_add_bridge(struct netlink *netlink, const char *name, const struct mac_addr *mac)
+{
+    char buf[MESSAGE_BYTES];
+    struct nlmsghdr *header = netlink_begin(buf, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
+    struct nlattr *info, *data;
+
+    link->ifi_family = AF_UNSPEC;
+    mnl_attr_put_strz(header, IFLA_IFNAME, name);
+    mnl_attr_put(header, IFLA_ADDRESS, sizeof(mac->bytes), mac->bytes);
+    info = mnl_attr_nest_start(header, IFLA_LINKINFO);
+    mnl_attr_put_strz(header, IFLA_INFO_KIND, "bridge");
+    data = mnl_attr_nest_start(header, IFLA_INFO_DATA);
+    mnl_attr_put_u32(header, IFLA_BR_FORWARD_DELAY, 0);
+    mnl_attr_put_u32(header, IFLA_BR_STP_STATE, 0);
+    /* Snooping without a querier would lose neighbour discovery after some minutes. */
+    mnl_attr_put_u8(header, IFLA_BR_MCAST_SNOOPING, 0);
+    mnl_attr_nest_end(header, data);
+    mnl_attr_nest_end(header, info);
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
+int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int master,
+                   const char *alias)
+{
+    char buf[MESSAGE_BYTES];
+    struct nlmsghdr *header = netlink_begin(buf, RTM_NEWLINK, 0);
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
+
+    link->ifi_family = AF_UNSPEC;
+    link->ifi_index = ifindex;
+    link->ifi_flags = link->ifi_change = IFF_UP;
+    if (mtu)
+        mnl_attr_put_u32(header, IFLA_MTU, mtu);
+    if (alias)
+        mnl_attr_put_str(header, IFLA_IFALIAS, alias);
+    if (master)
+        mnl_attr_put_u32(header, IFLA_MASTER, (uint32_t)master);
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
+int netlink_delete_link(struct netlink *netlink, int ifindex)
+{
+    char buf[MESSAGE_BYTES];
+    struct nlmsghdr *header = netlink_begin(buf, RTM_DELLINK, 0);
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
+
+    link->ifi_family = AF_UNSPEC;
+    link->ifi_index = ifindex;
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
+int netlink_add_address(struct netlink *netlink, int ifindex, const struct ip_addr *addr,
+                        unsigned prefix_len)
+{
+    char buf[MESSAGE_BYTES];
+    struct nlmsghdr *header = netlink_begin(buf, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+    struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+
+    message->ifa_family = addr->family;
+    message->ifa_prefixlen = (uint8_t)prefix_len;
+    message->ifa_index = (uint32_t)ifindex;
+    message->ifa_scope = RT_SCOPE_UNIVERSE;
+    /* Nobody else can have the gateway's address: no second of waiting for duplicates. */
+    message->ifa_flags = addr->family == AF_INET6 ? IFA_F_NODAD : 0;
+    mnl_attr_put(header, IFA_LOCAL, ip_len_bytes(addr), addr->bytes);
+    mnl_attr_put(header, IFA_ADDRESS, ip_len_bytes(addr), addr->bytes);
+    if (addr->family == AF_INET) {
+        uint32_t broadcast = addr->v4.s_addr | htonl(~ip_mask_u32(prefix_len));
+
+        mnl_attr_put(header, IFA_BROADCAST, sizeof(broadcast), &broadcast);
+    }
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
+int netlink_add_default_route(struct netlink *netlink, int family, uint32_t table, int ifindex,
+                              bool local)
+{
+    char buf[MESSAGE_BYTES];
+    struct nlmsghdr *header = netlink_begin(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+    struct rtmsg *route = mnl_nlmsg_put_extra_header(header, sizeof(*route));
+
+    route->rtm_family = (uint8_t)family;
+    route->rtm_table = (uint8_t)table;
+    route->rtm_protocol = RTPROT_BOOT;
+    route->rtm_scope = local               ? RT_SCOPE_HOST
+                       : family == AF_INET ? RT_SCOPE_LINK
+                                           : RT_SCOPE_UNIVERSE;
+    route->rtm_type = local ? RTN_LOCAL : RTN_UNICAST;
+    mnl_attr_put_u32(header, RTA_OIF, (uint32_t)ifindex);
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
+int netlink_rule(struct netlink *netlink, int family, bool add, uint32_t priority, uint32_t mark,
+                 uint32_t table)
+{
+    char buf[MESSAGE_BYTES];
+    struct nlmsghdr *header =
+        netlink_begin(buf, add ? RTM_NEWRULE : RTM_DELRULE, add ? NLM_F_CREATE | NLM_F_EXCL : 0);
+    struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(header, sizeof(*rule));
+
+    rule->family = (uint8_t)family;
+    rule->table = (uint8_t)table;
+    rule->action = FR_ACT_TO_TBL;
+    mnl_attr_put_u32(header, FRA_PRIORITY, priority);
+    mnl_attr_put_u32(header, FRA_TABLE, table);
+    if (mark) {
+        mnl_attr_put_u32(header, FRA_FWMARK, mark);
+        mnl_attr_put_u32(header, FRA_FWMASK, UINT32_MAX);
+    }
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
+int netlink_dump(struct netlink *netlink, uint16_t type, int family, mnl_cb_t each, void *context)
+{
+    char buf[MESSAGE_BYTES];
+    struct nlmsghdr *header = mnl_nlmsg_put_header(buf);
+    struct rtgenmsg *general;
+
+    header->nlmsg_type = type;
+    header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    general = mnl_nlmsg_put_extra_header(header, type == RTM_GETLINK ? sizeof(struct ifinfomsg)
+                                                                     : sizeof(struct rtmsg));
+    general->rtgen_family = (unsigned char)family;
+    return netlink_talk(netlink, header, each, context);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rtnetlink requests, over libmnl: the few that a network is made of. All work on the namespace in which
+ * the socket was opened. Functions return 0 or -errno as the kernel gave it.
+ */
+#ifndef OPENVMNET_PLANE_LINUX_NETLINK_H
+#define OPENVMNET_PLANE_LINUX_NETLINK_H
+
+#include <libmnl/libmnl.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+
+struct netlink {
+    struct mnl_socket *socket;
+    uint32_t sequence;
+};
+
+int netlink_open(struct netlink *netlink);
+void netlink_close(struct netlink *netlink);
+
+/* A bridge without delay, spanning tree or multicast snooping, with a fixed MAC. */
+int netlink_add_bridge(struct netlink *netlink, const char *name, const struct mac_addr *mac);
+/* Sets MTU (0: leave), master (0: leave), alias (NULL: leave) and brings the link up, in one request. */
+int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int master,
+                   const char *alias);
+int netlink_delete_link(struct netlink *netlink, int ifindex);
+int netlink_add_address(struct netlink *netlink, int ifindex, const struct ip_addr *addr,
+                        unsigned prefix_len);
+/* A default route over a device, in @table; or with @local the route that makes every address ours. */
+int netlink_add_default_route(struct netlink *netlink, int family, uint32_t table, int ifindex,
+                              bool local);
+/* A rule: packets with @mark (0: all) look up @table. @add false: deletes it. */
+int netlink_rule(struct netlink *netlink, int family, bool add, uint32_t priority, uint32_t mark,
+                 uint32_t table);
+/* Runs a dump request that @header begins; @each gets every message. */
+int netlink_dump(struct netlink *netlink, uint16_t type, int family, mnl_cb_t each, void *context);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The host's routes, for choosing a subnet. */
+#include <arpa/inet.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#include "plane/linux/netlink.h"
+#include "plane/plane.h"
+
+struct route_walk {
+    struct plane_route *routes;
+    size_t len, max;
+    bool ipv6_default;
+};
+
+static int on_route(const struct nlmsghdr *header, void *context)
+{
+    struct route_walk *walk = context;
+    const struct rtmsg *route = mnl_nlmsg_get_payload(header);
+    const struct nlattr *attr;
+    uint32_t address = 0;
+
+    if (route->rtm_type != RTN_UNICAST)
+        return MNL_CB_OK;
+    if (route->rtm_family == AF_INET6) {
+        if (route->rtm_dst_len == 0)
+            walk->ipv6_default = true;
+        return MNL_CB_OK;
+    }
+    mnl_attr_for_each(attr, header, sizeof(*route)) if (mnl_attr_get_type(attr) == RTA_DST &&
+                                                        mnl_attr_get_payload_len(attr) == 4)
+        memcpy(&address, mnl_attr_get_payload(attr), 4);
+    if (route->rtm_dst_len > 0 && walk->len < walk->max)
+        walk->routes[walk->len++] = (struct plane_route){ntohl(address), route->rtm_dst_len};
+    return MNL_CB_OK;
+}
+
+int plane_host_routes(struct plane_route *ret_routes, size_t max, bool *ret_ipv6_default)
+{
+    struct route_walk walk = {.routes = ret_routes, .max = max};
+    struct netlink netlink;
+    int result = netlink_open(&netlink);
+
+    *ret_ipv6_default = false;
+    if (result < 0)
+        return result;
+    result = netlink_dump(&netlink, RTM_GETROUTE, AF_INET, on_route, &walk);
+    /* A kernel without IPv6 has no such routes. */
+    if (result == 0)
+        netlink_dump(&netlink, RTM_GETROUTE, AF_INET6, on_route, &walk);
+    netlink_close(&netlink);
+    *ret_ipv6_default = walk.ipv6_default;
+    return result < 0 ? result : (int)walk.len;
+}

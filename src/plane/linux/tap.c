@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plane/linux/tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define TUN_PATH "/dev/net/tun"
+
+/*
+ * A TUN's queue is counted in packets. The default of 500 is two bursts of a fast guest; this many small
+ * ones are a few megabytes of kernel memory at most.
+ */
+#define TUN_QUEUE_PACKETS 4096
+
+static int tap_open_device(struct err *err)
+{
+    int fd = open(TUN_PATH, O_RDWR | O_CLOEXEC);
+
+    if (fd >= 0)
+        return fd;
+    switch (errno) {
+    case ENOENT:
+    case ENXIO:
+    case ENODEV:
+        return err_set(err, -errno,
+                       TUN_PATH ": %s; load the module (as root: modprobe tun), or in a container "
+                                "pass the device in (--device " TUN_PATH ")",
+                       strerror(errno));
+    case EACCES:
+    case EPERM:
+        return err_set(err, -errno,
+                       TUN_PATH
+                       ": closed to uid %u (%s); distributions ship it open to all users "
+                       "because it gives no rights by itself: as root, chmod 0666 " TUN_PATH,
+                       geteuid(), strerror(errno));
+    default: return err_set(err, -errno, TUN_PATH ": %s", strerror(errno));
+    }
+}
+
+int tap_check(struct err *err)
+{
+    int fd = tap_open_device(err);
+
+    if (fd < 0)
+        return fd;
+    close(fd);
+    return 0;
+}
+
+int tap_open(const char *name, bool tun, char ret_name[16], int *ret_fd, struct err *err)
+{
+    struct ifreq request = {0};
+    int fd = tap_open_device(err), error;
+
+    if (fd < 0)
+        return fd;
+    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+    request.ifr_flags = (short)((tun ? IFF_TUN : IFF_TAP) | IFF_NO_PI | IFF_VNET_HDR);
+    if (ioctl(fd, TUNSETIFF, &request) < 0) {
+        error = err_set(err, -errno, "cannot make the device %s: %s", name, strerror(errno));
+        goto out;
+    }
+    /*
+     * Only checksum offload for the uplink: what comes there is a connection's first segment or a
+     * datagram, which are never large enough for segmentation. A VM monitor sets a port's offloads.
+     */
+    if (tun && (ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)) {
+        error = err_set(err, -errno, "cannot set up the device %s: %s", name, strerror(errno));
+        goto out;
+    }
+    memcpy(ret_name, request.ifr_name, 16);
+    if (tun) {
+        int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        /* A shorter queue works too: a failure is not worth a word. */
+        request.ifr_qlen = TUN_QUEUE_PACKETS;
+        if (control >= 0) {
+            (void)!ioctl(control, SIOCSIFTXQLEN, &request);
+            close(control);
+        }
+    }
+    *ret_fd = fd;
+    return 0;
+out:
+    close(fd);
+    return error;
+}

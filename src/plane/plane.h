@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A plane is where a network's objects live and what moves its frames: on Linux without privileges, a
+ * network namespace of its own. This is all that the daemon knows of it.
+ *
+ * The calls below are made by one process, the router. What outlives that process (the namespace, the
+ * devices, the listeners) is reached through the descriptors in struct plane_handles, which the parent
+ * keeps. Ports live as long as somebody holds their descriptor; what is known of a port is written on
+ * the port itself, so a new router finds all of them.
+ */
+#ifndef OPENVMNET_PLANE_PLANE_H
+#define OPENVMNET_PLANE_PLANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "base/loop.h"
+#include "base/netconfig.h"
+
+#define PLANE_PORTS_MAX 1024 /* a bridge has 1023 ports */
+#define PLANE_ROUTES_MAX 4096
+
+/* Descriptors, in the order in which they are passed on. */
+enum plane_handle {
+    PLANE_NAMESPACE,   /* the network namespace */
+    PLANE_USER,        /* the user namespace that owns it; -1 where root made the network */
+    PLANE_TUN,         /* the uplink's packet device */
+    PLANE_LISTEN_TCP4, /* transparent listeners for detoured connections */
+    PLANE_LISTEN_TCP6, /* -1 without IPv6 */
+    PLANE_DNS_UDP,     /* where the network's DNS server asks for what it does not know itself */
+    PLANE_DNS_TCP,
+    PLANE_HANDLES,
+};
+
+struct plane_handles {
+    int fd[PLANE_HANDLES];
+};
+
+struct plane_port {
+    char interface[16];
+    struct mac_addr mac;
+    uint32_t ipv4; /* host order */
+    char name[NET_HOSTNAME_MAX + 1];
+    char interface_id[NET_UUID_LEN + 1];
+};
+
+struct plane;
+
+/*
+ * What the plane needs of its surroundings, checked before anything is made: programs, devices, kernel
+ * features. -errno with what is missing and how to get it.
+ */
+int plane_check(struct err *err);
+
+/*
+ * Makes the network: leaves the caller in its namespace, without the way back. On failure nothing stays
+ * behind once the process has ended. The handles are owned by the caller.
+ */
+int plane_create(const struct net_config *config, struct plane **ret_plane,
+                 struct plane_handles *ret_handles, struct err *err);
+/* Joins a network that an earlier process made. */
+int plane_join(const struct net_config *config, const struct plane_handles *handles,
+               struct plane **ret_plane, struct err *err);
+
+/*
+ * Starts what serves the network (DHCP, DNS, router advertisements) and watches it in @loop. @on_gone is
+ * called when the last descriptor of a port was closed.
+ */
+int plane_run(struct plane *plane, struct loop *loop,
+              void (*on_gone)(void *context, const char *interface), void *context,
+              struct err *err);
+
+/* Adds a port; fills in port->interface. *ret_fd is its packet descriptor, owned by the caller. */
+int plane_add_port(struct plane *plane, struct plane_port *port, int *ret_fd, struct err *err);
+int plane_remove_port(struct plane *plane, const char *interface, struct err *err);
+/* Calls @each for every port that there is. 0 or -errno. */
+int plane_list_ports(struct plane *plane,
+                     void (*each)(void *context, const struct plane_port *port), void *context);
+/* To be called after each SIGCHLD: starts again what plane_run() had started and has ended. */
+void plane_reap(struct plane *plane);
+/* Process id of the DNS server, 0 while there is none. */
+int plane_service_pid(const struct plane *plane);
+
+/* Ends what plane_run() started and waits for it. Frees the plane; the objects live on. */
+void plane_free(struct plane *plane);
+
+/* IPv4 routes of the caller's namespace, for choosing a subnet that the host does not use. */
+struct plane_route {
+    uint32_t address; /* host order */
+    unsigned prefix_len;
+};
+/* Fills at most @max routes; the default route only sets flags. Returns their number or -errno. */
+int plane_host_routes(struct plane_route *ret_routes, size_t max, bool *ret_ipv6_default);
+
+#endif

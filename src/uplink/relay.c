@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "uplink/relay.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum progress {
+    PROGRESS_NONE,
+    PROGRESS_TURN_OVER,
+    PROGRESS_RESET
+};
+
+static void relay_turn(struct relay *relay);
+
+static void on_group_timer(struct loop_timer *timer)
+{
+    struct relay_group *group = CONTAINER_OF(timer, struct relay_group, timer);
+    struct list turn;
+
+    /* Take the list as it is now: those that queue again wait for the next round. */
+    list_init(&turn);
+    while (!list_is_empty(&group->ready)) {
+        struct list *node = group->ready.next;
+
+        list_remove(node);
+        list_append(&turn, node);
+    }
+    while (!list_is_empty(&turn)) {
+        struct relay *relay = CONTAINER_OF(turn.next, struct relay, ready);
+
+        list_remove(&relay->ready);
+        relay_turn(relay);
+    }
+}
+
+void relay_group_init(struct relay_group *group, struct loop *loop, uint8_t *buffer)
+{
+    *group = (struct relay_group){.loop = loop, .buffer = buffer, .timer.on_timer = on_group_timer};
+    list_init(&group->ready);
+}
+
+void relay_group_done(struct relay_group *group)
+{
+    loop_timer_clear(group->loop, &group->timer);
+}
+
+/* Writes what waits for @to. False where something still waits. */
+static bool relay_flush(struct relay_side *to, bool *ret_reset)
+{
+    while (to->waiting && to->writable) {
+        ssize_t sent = send(to->fd, to->waiting + to->waiting_start,
+                            to->waiting_end - to->waiting_start, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0) {
+            to->writable = false;
+            *ret_reset = errno != EAGAIN && errno != ENOBUFS;
+            return false;
+        }
+        to->waiting_start += (uint32_t)sent;
+        if (to->waiting_start == to->waiting_end) {
+            free(to->waiting);
+            to->waiting = NULL;
+        }
+    }
+    return !to->waiting;
+}
+
+/* Writes as much as @to takes now and keeps the rest. False on a reset or when memory is short. */
+static bool relay_pass(struct relay_side *to, const uint8_t *data, size_t len_bytes)
+{
+    size_t done = 0;
+
+    while (done < len_bytes && to->writable) {
+        ssize_t sent = send(to->fd, data + done, len_bytes - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (sent >= 0)
+            done += (size_t)sent;
+        else if (errno == EAGAIN || errno == ENOBUFS)
+            to->writable = false;
+        else if (errno != EINTR)
+            return false;
+    }
+    if (done == len_bytes)
+        return true;
+    to->waiting = malloc(len_bytes - done);
+    if (!to->waiting)
+        return false;
+    memcpy(to->waiting, data + done, len_bytes - done);
+    to->waiting_start = 0;
+    to->waiting_end = (uint32_t)(len_bytes - done);
+    return true;
+}
+
+static enum progress relay_move(struct relay *relay, int from_side)
+{
+    struct relay_side *from = &relay->side[from_side], *to = &relay->side[!from_side];
+    uint8_t *buffer = relay->group->buffer;
+    size_t moved_bytes = 0;
+    bool reset = false;
+
+    while (relay_flush(to, &reset)) {
+        ssize_t len;
+
+        if (from->ended) {
+            if (!to->shut) {
+                to->shut = true;
+                shutdown(to->fd, SHUT_WR);
+            }
+            return PROGRESS_NONE;
+        }
+        if (!from->readable)
+            return PROGRESS_NONE;
+        if (moved_bytes >= RELAY_TURN_BYTES)
+            return PROGRESS_TURN_OVER;
+        len = recv(from->fd, buffer, RELAY_CHUNK_BYTES, MSG_DONTWAIT);
+        if (len > 0) {
+            moved_bytes += (size_t)len;
+            if (relay->bytes[from_side])
+                atomic_fetch_add_explicit(relay->bytes[from_side], (uint64_t)len,
+                                          memory_order_relaxed);
+            if (!relay_pass(to, buffer, (size_t)len))
+                return PROGRESS_RESET;
+        } else if (len == 0) {
+            from->ended = true;
+        } else if (errno == EAGAIN) {
+            from->readable = false;
+        } else if (errno != EINTR) {
+            return PROGRESS_RESET;
+        }
+    }
+    return reset ? PROGRESS_RESET : PROGRESS_NONE;
+}
+
+static void relay_turn(struct relay *relay)
+{
+    bool turn_over = false;
+
+    for (int from = 0; from < 2; from++) {
+        enum progress progress = relay_move(relay, from);
+
+        if (progress == PROGRESS_RESET) {
+            relay->on_end(relay, true);
+            return;
+        }
+        turn_over |= progress == PROGRESS_TURN_OVER;
+    }
+    if (relay->side[0].shut && relay->side[1].shut) {
+        relay->on_end(relay, false);
+        return;
+    }
+    if (turn_over && list_is_empty(&relay->ready)) {
+        list_append(&relay->group->ready, &relay->ready);
+        loop_timer_set(relay->group->loop, &relay->group->timer, 0);
+    }
+}
+
+static void relay_event(struct relay *relay, int side, unsigned events)
+{
+    if (events & (LOOP_IN | LOOP_HANGUP))
+        relay->side[side].readable = true;
+    if (events & LOOP_OUT)
+        relay->side[side].writable = true;
+    if (!relay->running)
+        relay->on_early_event(relay, side, events);
+    else if (list_is_empty(&relay->ready))
+        relay_turn(relay);
+}
+
+static void on_side_0(struct loop_source *source, unsigned events)
+{
+    relay_event(CONTAINER_OF(source, struct relay, side[0].source), 0, events);
+}
+
+static void on_side_1(struct loop_source *source, unsigned events)
+{
+    relay_event(CONTAINER_OF(source, struct relay, side[1].source), 1, events);
+}
+
+void relay_init(struct relay *relay, struct relay_group *group)
+{
+    *relay = (struct relay){.group = group};
+    list_init(&relay->ready);
+    for (int side = 0; side < 2; side++)
+        relay->side[side] = (struct relay_side){
+            .fd = -1, .source = {.fd = -1, .on_event = side ? on_side_1 : on_side_0}};
+}
+
+int relay_set_side(struct relay *relay, int side, int fd)
+{
+    struct relay_side *at = &relay->side[side];
+    int one = 1, result;
+
+    /* When to send is the business of who wrote the bytes; we only pass them on. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    at->fd = fd;
+    result = loop_add(relay->group->loop, &at->source, fd, LOOP_IN | LOOP_OUT | LOOP_EDGE);
+    if (result < 0) {
+        close(fd);
+        at->fd = -1;
+    }
+    return result;
+}
+
+void relay_run(struct relay *relay)
+{
+    relay->running = true;
+    relay_turn(relay);
+}
+
+void relay_close_reset(int fd)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    close(fd);
+}
+
+void relay_done(struct relay *relay, bool reset)
+{
+    list_remove(&relay->ready);
+    for (int side = 0; side < 2; side++) {
+        struct relay_side *at = &relay->side[side];
+
+        free(at->waiting);
+        at->waiting = NULL;
+        if (at->fd < 0)
+            continue;
+        loop_remove(relay->group->loop, &at->source);
+        if (reset)
+            relay_close_reset(at->fd);
+        else
+            close(at->fd);
+        at->fd = -1;
+    }
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two connected stream sockets, and the bytes between them, both ways.
+ *
+ * What one side sends the other gets: bytes, the end of one direction (half-close), a reset. Nothing is
+ * read that cannot be passed on soon: when one side does not take more, at most RELAY_CHUNK_BYTES wait
+ * for it, and the other side's window closes. A relay without bytes under way has no buffer.
+ */
+#ifndef OPENVMNET_UPLINK_RELAY_H
+#define OPENVMNET_UPLINK_RELAY_H
+
+#include <stdatomic.h>
+
+#include "base/loop.h"
+#include "base/table.h"
+
+/* Read at once. Large enough that a system call costs little beside its copy. */
+#define RELAY_CHUNK_BYTES (128 * 1024)
+/* Moved in one direction before other events get their turn. */
+#define RELAY_TURN_BYTES (1024 * 1024)
+
+/* What relays of one thread share. */
+struct relay_group {
+    struct loop *loop;
+    uint8_t *buffer;   /* at least RELAY_CHUNK_BYTES; used within a call only */
+    struct list ready; /* relays whose turn was over before their work */
+    struct loop_timer timer;
+};
+
+struct relay_side {
+    struct loop_source source;
+    int fd; /* -1: not there yet */
+    bool readable, writable;
+    bool ended;       /* it sent its last byte */
+    bool shut;        /* it was told that the other did */
+    uint8_t *waiting; /* bytes it has not taken yet, or NULL */
+    uint32_t waiting_start, waiting_end;
+};
+
+struct relay {
+    struct relay_group *group;
+    struct relay_side side[2];
+    struct list ready;
+    bool running;
+    /* Something happened on @side before relay_run(). */
+    void (*on_early_event)(struct relay *relay, int side, unsigned events);
+    /* Both directions have ended, or one side was reset. relay_done() is up to the owner. */
+    void (*on_end)(struct relay *relay, bool reset);
+    atomic_uint_fast64_t *bytes[2]; /* counters of what each side sent, or NULL */
+};
+
+void relay_group_init(struct relay_group *group, struct loop *loop, uint8_t *buffer);
+void relay_group_done(struct relay_group *group);
+
+/* Callbacks and counters are set by the caller afterwards. */
+void relay_init(struct relay *relay, struct relay_group *group);
+/* Takes over @fd, a non-blocking socket, as one of the sides. 0 or -errno; on error @fd is closed. */
+int relay_set_side(struct relay *relay, int side, int fd);
+/* Both sides are there and connected. May call on_end, after which the relay may be gone. */
+void relay_run(struct relay *relay);
+/* Closes both sides. @reset: those that have not ended see a reset instead of an end. */
+void relay_done(struct relay *relay, bool reset);
+
+/* Closes a stream socket so that the other side sees a reset. */
+void relay_close_reset(int fd);
+
+#endif

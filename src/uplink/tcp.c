@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TCP: the detour of a connection's first segment
+ *
+ *             SYN over the device            connected               accepted
+ *   (nothing) ------------------> CONNECTING ---------> OFFERED --------------> OPEN
+ *                                  |   the host's connect()  |  the same SYN was     |  bytes
+ *                                  |   is under way          |  written back; the    |  between two
+ *                                  v                         v  kernel's listener    v  sockets
+ *                              RST or ICMP               reset, timeout  answers    both ends closed
+ *
+ * The guest's handshake is completed by the kernel of its namespace only after the real one was; so a
+ * refused connection is refused, an unreachable one unreachable, and a silent one silent. From OPEN on
+ * no packet is seen here: the guest speaks to a kernel socket, and so do we. plane/linux/policy.c has
+ * the rules that make it so.
+ *
+ * Segments that come over the device and are no SYN belong to no connection: they get a reset. After
+ * this process was started anew, that is what ends the guests' old connections.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "uplink/relay.h"
+#include "uplink/worker.h"
+
+#define HOST 0
+#define GUEST 1
+
+/* The listener has the connection at once, or the guest has given up meanwhile. */
+#define OFFER_TIMEOUT_MS 10000
+/* A little longer than any connect() takes (Linux: about 130 s with default tcp_syn_retries). */
+#define CONNECT_TIMEOUT_MS 150000
+#define TIMER_PERIOD_MS 1000
+#define ACCEPTS_A_TURN 64
+/* A guest that is gone without a word is noticed after some minutes. */
+#define KEEPALIVE_IDLE_S 120
+
+enum tcp_state {
+    TCP_CONNECTING,
+    TCP_OFFERED,
+    TCP_OPEN,
+};
+
+struct tcp_key {
+    struct ip_endpoint guest, dst;
+};
+
+struct tcp_flow {
+    struct table_node node;
+    struct list waiting; /* in tcp->connecting or tcp->offered, oldest first */
+    struct tcp *tcp;
+    struct tcp_key key;
+    enum tcp_state state;
+    uint64_t since_ms;
+    struct relay relay;
+    /* The guest's SYN with its virtio-net header, until the connection is open. */
+    uint8_t *syn;
+    size_t syn_len_bytes;
+};
+
+struct tcp {
+    struct worker *worker;
+    struct table flows;
+    struct list connecting, offered, open;
+    struct loop_source listener[2];
+    struct loop_timer timer;
+    struct relay_group group;
+    bool told_full;
+    bool paused; /* accepting, for want of descriptors */
+};
+
+static uint64_t tcp_hash(const struct tcp *tcp, const struct tcp_key *key)
+{
+    /* Not the struct itself: it has padding. */
+    uint8_t bytes[36];
+
+    memcpy(bytes, key->guest.addr.bytes, 16);
+    memcpy(bytes + 16, key->dst.addr.bytes, 16);
+    memcpy(bytes + 32, &key->guest.port, 2);
+    memcpy(bytes + 34, &key->dst.port, 2);
+    return worker_hash(tcp->worker, bytes, sizeof(bytes));
+}
+
+static struct tcp_flow *tcp_find(const struct tcp *tcp, const struct tcp_key *key)
+{
+    uint64_t hash = tcp_hash(tcp, key);
+
+    for (struct table_node *node = table_first(&tcp->flows, hash); node; node = node->next) {
+        struct tcp_flow *flow = CONTAINER_OF(node, struct tcp_flow, node);
+
+        if (node->hash == hash && flow->key.guest.port == key->guest.port &&
+            flow->key.dst.port == key->dst.port &&
+            ip_equal(&flow->key.guest.addr, &key->guest.addr) &&
+            ip_equal(&flow->key.dst.addr, &key->dst.addr))
+            return flow;
+    }
+    return NULL;
+}
+
+static void flow_set_state(struct tcp_flow *flow, enum tcp_state state)
+{
+    static const char *const names[] = {"connecting", "offered", "open"};
+    struct tcp *tcp = flow->tcp;
+    struct list *lists[] = {&tcp->connecting, &tcp->offered, &tcp->open};
+
+    log_debug("tcp guest port %u -> port %u: %s -> %s", flow->key.guest.port, flow->key.dst.port,
+              names[flow->state], names[state]);
+    flow->state = state;
+    flow->since_ms = loop_now_ms(tcp->worker->loop);
+    list_remove(&flow->waiting);
+    list_append(lists[state], &flow->waiting);
+    if (state != TCP_OPEN && !tcp->timer.due_ms)
+        loop_timer_set(tcp->worker->loop, &tcp->timer, TIMER_PERIOD_MS);
+}
+
+static void flow_free(struct tcp_flow *flow, bool reset)
+{
+    relay_done(&flow->relay, reset);
+    if (flow->state == TCP_OPEN)
+        COUNT_DOWN(flow->tcp->worker->config.counters, tcp_open);
+    list_remove(&flow->waiting);
+    table_remove(&flow->tcp->flows, &flow->node);
+    free(flow->syn);
+    free(flow);
+}
+
+/* Writes the guest's SYN back to the device: from there it goes to the listener. */
+static void flow_offer(struct tcp_flow *flow)
+{
+    struct wire_vnet_hdr vnet;
+
+    memcpy(&vnet, flow->syn, sizeof(vnet));
+    tun_send(flow->tcp->worker, flow->syn + sizeof(vnet), flow->syn_len_bytes - sizeof(vnet),
+             &vnet);
+}
+
+/* The host could not connect: the guest is told what the host was told. */
+static void flow_fail(struct tcp_flow *flow, int error)
+{
+    struct worker *worker = flow->tcp->worker;
+    struct uplink_counters *counters = worker->config.counters;
+    uint8_t rst[WIRE_RST_MAX];
+    enum wire_unreachable why;
+    struct wire_packet syn;
+    size_t len_bytes;
+
+    if (wire_parse(flow->syn + VNET_BYTES, flow->syn_len_bytes - VNET_BYTES, &syn) !=
+        WIRE_PARSE_OK) {
+        /* It was parsed once already. */
+        abort();
+    }
+    if (error == ECONNREFUSED || error == ECONNRESET) {
+        COUNT(counters, tcp_refused);
+        len_bytes = wire_build_rst(rst, &syn);
+        if (len_bytes)
+            tun_send(worker, rst, len_bytes, NULL);
+    } else if (worker_error_means(error, &why)) {
+        COUNT(counters, tcp_unreachable);
+        worker_send_error(worker, NULL, &syn, why, 0);
+    } else {
+        COUNT(counters, tcp_timeout);
+    }
+    flow_free(flow, true);
+}
+
+static void on_early_event(struct relay *relay, int side, unsigned events)
+{
+    struct tcp_flow *flow = CONTAINER_OF(relay, struct tcp_flow, relay);
+    socklen_t len = sizeof(int);
+    int error = 0;
+
+    /* In OFFERED the relay remembers what happened and meets it when it runs. */
+    if (flow->state != TCP_CONNECTING || !(events & (LOOP_OUT | LOOP_HANGUP)))
+        return;
+    if (getsockopt(relay->side[HOST].fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        error = errno;
+    if (error) {
+        flow_fail(flow, error);
+        return;
+    }
+    flow_set_state(flow, TCP_OFFERED);
+    flow_offer(flow);
+}
+
+static void on_end(struct relay *relay, bool reset)
+{
+    flow_free(CONTAINER_OF(relay, struct tcp_flow, relay), reset);
+}
+
+/* Keeps descriptors for what exists when a table is full; says so once until there is room again. */
+static bool tcp_has_room(struct tcp *tcp)
+{
+    if (tcp->flows.len < tcp->worker->config.limits.tcp_flows) {
+        tcp->told_full = false;
+        return true;
+    }
+    COUNT(tcp->worker->config.counters, drop_table_full);
+    if (!tcp->told_full)
+        log_warn("%zu TCP connections are open, the limit; new ones are dropped", tcp->flows.len);
+    tcp->told_full = true;
+    return false;
+}
+
+static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const struct tcp_key *key)
+{
+    struct worker *worker = tcp->worker;
+    const struct wire_packet *packet = &in->packet;
+    struct sockaddr_storage address;
+    struct ip_endpoint outside;
+    struct tcp_flow *flow;
+    enum rule rule = rules_outbound(worker, &key->dst, &outside);
+    socklen_t len;
+    int fd;
+
+    if (rule != RULE_ALLOW || key->dst.port == 0) {
+        worker_refuse(worker, packet, rule == RULE_ALLOW ? RULE_DENY : rule);
+        return;
+    }
+    if (!tcp_has_room(tcp))
+        return;
+    flow = calloc(1, sizeof(*flow));
+    fd = socket(key->dst.addr.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (flow)
+        flow->syn = malloc(VNET_BYTES + packet->len_bytes);
+    if (!flow || !flow->syn || fd < 0) {
+        bool no_family = fd < 0 && errno == EAFNOSUPPORT;
+
+        if (no_family)
+            worker_send_error(worker, NULL, packet, WIRE_UNREACHABLE_NET, 0);
+        else
+            COUNT(worker->config.counters, drop_no_descriptor);
+        if (fd >= 0)
+            close(fd);
+        if (flow)
+            free(flow->syn);
+        free(flow);
+        return;
+    }
+    memcpy(flow->syn, in->vnet, VNET_BYTES);
+    memcpy(flow->syn + VNET_BYTES, packet->data, packet->len_bytes);
+    flow->syn_len_bytes = VNET_BYTES + packet->len_bytes;
+    flow->tcp = tcp;
+    flow->key = *key;
+    list_init(&flow->waiting);
+    table_insert(&tcp->flows, &flow->node, tcp_hash(tcp, key));
+    flow_set_state(flow, TCP_CONNECTING);
+    relay_init(&flow->relay, &tcp->group);
+    flow->relay.on_early_event = on_early_event;
+    flow->relay.on_end = on_end;
+    flow->relay.bytes[GUEST] = &worker->config.counters->tcp_bytes_up;
+    flow->relay.bytes[HOST] = &worker->config.counters->tcp_bytes_down;
+
+    len = endpoint_to_sockaddr(&outside, &address);
+    if (connect(fd, (struct sockaddr *)&address, len) < 0 && errno != EINPROGRESS) {
+        int error = errno;
+
+        close(fd);
+        flow_fail(flow, error);
+        return;
+    }
+    /* Registered after connect(): an unconnected socket would report a hang-up. */
+    if (relay_set_side(&flow->relay, HOST, fd) < 0) {
+        COUNT(worker->config.counters, drop_no_descriptor);
+        flow_free(flow, true);
+    }
+}
+
+void tcp_take(struct tcp *tcp, const struct uplink_packet *in)
+{
+    const struct wire_packet *packet = &in->packet;
+    struct tcp_key key = {{packet->src, packet->src_port}, {packet->dst, packet->dst_port}};
+    struct tcp_flow *flow = tcp_find(tcp, &key);
+    uint8_t rst[WIRE_RST_MAX];
+    size_t len_bytes;
+
+    if ((packet->tcp_flags & (WIRE_TCP_SYN | WIRE_TCP_ACK | WIRE_TCP_RST | WIRE_TCP_FIN)) ==
+        WIRE_TCP_SYN) {
+        if (!flow) {
+            tcp_take_syn(tcp, in, &key);
+        } else if (flow->state != TCP_CONNECTING) {
+            /* Sent again: the kernel's socket knows what to say to that. */
+            tun_send(tcp->worker, packet->data, packet->len_bytes, in->vnet);
+        }
+        return;
+    }
+    if (packet->tcp_flags & WIRE_TCP_RST) {
+        /* The guest has given up before there was a socket to tell it to. */
+        if (flow && flow->state != TCP_OPEN)
+            flow_free(flow, true);
+        return;
+    }
+    COUNT(tcp->worker->config.counters, tcp_stray);
+    len_bytes = wire_build_rst(rst, packet);
+    if (len_bytes)
+        tun_send(tcp->worker, rst, len_bytes, NULL);
+}
+
+/* A guest's handshake is complete: finds the flow that it belongs to. */
+static void tcp_accepted(struct tcp *tcp, int fd, const struct sockaddr_storage *peer)
+{
+    struct uplink_counters *counters = tcp->worker->config.counters;
+    struct sockaddr_storage local;
+    socklen_t len = sizeof(local);
+    int one = 1, idle_s = KEEPALIVE_IDLE_S;
+    struct tcp_flow *flow;
+    struct tcp_key key;
+
+    if (getsockname(fd, (struct sockaddr *)&local, &len) < 0 ||
+        endpoint_from_sockaddr(peer, &key.guest) < 0 ||
+        endpoint_from_sockaddr(&local, &key.dst) < 0 || !(flow = tcp_find(tcp, &key)) ||
+        flow->state != TCP_OFFERED) {
+        relay_close_reset(fd);
+        return;
+    }
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    if (relay_set_side(&flow->relay, GUEST, fd) < 0) {
+        COUNT(counters, drop_no_descriptor);
+        flow_free(flow, true);
+        return;
+    }
+    free(flow->syn);
+    flow->syn = NULL;
+    flow_set_state(flow, TCP_OPEN);
+    COUNT(counters, tcp_opened);
+    COUNT(counters, tcp_open);
+    relay_run(&flow->relay);
+}
+
+static void tcp_accept(struct tcp *tcp, struct loop_source *source)
+{
+    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        struct sockaddr_storage peer;
+        socklen_t len = sizeof(peer);
+        int fd = accept4(source->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd >= 0) {
+            tcp_accepted(tcp, fd, &peer);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            /* Would be reported again at once: pause until the timer has freed something. */
+            COUNT(tcp->worker->config.counters, drop_no_descriptor);
+            loop_change(tcp->worker->loop, source, 0);
+            tcp->paused = true;
+            loop_timer_set(tcp->worker->loop, &tcp->timer, TIMER_PERIOD_MS);
+            return;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            return;
+        }
+    }
+}
+
+static void on_listener_0(struct loop_source *source, unsigned events)
+{
+    tcp_accept(CONTAINER_OF(source, struct tcp, listener[0]), source);
+}
+
+static void on_listener_1(struct loop_source *source, unsigned events)
+{
+    tcp_accept(CONTAINER_OF(source, struct tcp, listener[1]), source);
+}
+
+static void tcp_expire(struct tcp *tcp, struct list *list, uint64_t timeout_ms)
+{
+    uint64_t now_ms = loop_now_ms(tcp->worker->loop);
+
+    while (!list_is_empty(list)) {
+        struct tcp_flow *flow = CONTAINER_OF(list->next, struct tcp_flow, waiting);
+
+        if (now_ms - flow->since_ms < timeout_ms)
+            return;
+        flow_free(flow, true);
+    }
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct tcp *tcp = CONTAINER_OF(timer, struct tcp, timer);
+
+    tcp_expire(tcp, &tcp->connecting, CONNECT_TIMEOUT_MS);
+    tcp_expire(tcp, &tcp->offered, OFFER_TIMEOUT_MS);
+    for (int i = 0; i < 2 && tcp->paused; i++)
+        if (tcp->listener[i].fd >= 0)
+            loop_change(tcp->worker->loop, &tcp->listener[i], LOOP_IN);
+    tcp->paused = false;
+    if (!list_is_empty(&tcp->connecting) || !list_is_empty(&tcp->offered))
+        loop_timer_set(tcp->worker->loop, &tcp->timer, TIMER_PERIOD_MS);
+}
+
+int tcp_new(struct worker *worker, struct tcp **ret_tcp)
+{
+    struct tcp *tcp = calloc(1, sizeof(*tcp));
+    int result;
+
+    if (!tcp)
+        return -ENOMEM;
+    tcp->worker = worker;
+    list_init(&tcp->connecting);
+    list_init(&tcp->offered);
+    list_init(&tcp->open);
+    tcp->listener[0] = (struct loop_source){.on_event = on_listener_0, .fd = -1};
+    tcp->listener[1] = (struct loop_source){.on_event = on_listener_1, .fd = -1};
+    tcp->timer.on_timer = on_timer;
+    relay_group_init(&tcp->group, worker->loop, worker->buffer);
+    result = loop_add(worker->loop, &tcp->listener[0], worker->config.listen4_fd, LOOP_IN);
+    if (result == 0 && worker->config.listen6_fd >= 0)
+        result = loop_add(worker->loop, &tcp->listener[1], worker->config.listen6_fd, LOOP_IN);
+    if (result < 0) {
+        free(tcp);
+        return result;
+    }
+    *ret_tcp = tcp;
+    return 0;
+}
+
+void tcp_free(struct tcp *tcp)
+{
+    struct list *lists[3];
+
+    if (!tcp)
+        return;
+    lists[0] = &tcp->connecting;
+    lists[1] = &tcp->offered;
+    lists[2] = &tcp->open;
+    for (int i = 0; i < 3; i++)
+        while (!list_is_empty(lists[i]))
+            flow_free(CONTAINER_OF(lists[i]->next, struct tcp_flow, waiting), true);
+    relay_group_done(&tcp->group);
+    loop_timer_clear(tcp->worker->loop, &tcp->timer);
+    free(tcp);
+}
+
+void tcp_forget_guest(struct tcp *tcp, const struct ip_addr *guest)
+{
+    struct list *lists[] = {&tcp->connecting, &tcp->offered, &tcp->open};
+
+    for (int i = 0; i < 3; i++) {
+        for (struct list *node = lists[i]->next, *next; node != lists[i]; node = next) {
+            struct tcp_flow *flow = CONTAINER_OF(node, struct tcp_flow, waiting);
+
+            next = node->next;
+            if (ip_equal(&flow->key.guest.addr, guest))
+                flow_free(flow, true);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The unprivileged way out: guests' packets and connections become ordinary sockets of this process.
+ *
+ * A worker is one thread with one packet device. It owns its flows alone; nothing on the way of a byte
+ * is locked. What a worker shares with the rest is here: counters that it writes and others read, and
+ * the host's addresses, which are looked at once for each new flow.
+ */
+#ifndef OPENVMNET_UPLINK_UPLINK_H
+#define OPENVMNET_UPLINK_UPLINK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "base/netconfig.h"
+
+/*
+ * Every table that a guest can make grow, and what an entry costs. Descriptors are the scarce thing: a
+ * TCP flow takes two, the others one. The sum stays below the engine's limit on descriptors, which
+ * uplink_limits() divides where the host gives us less.
+ */
+#define UPLINK_TCP_FLOWS_MAX 32768
+#define UPLINK_UDP_MAPPINGS_MAX 8192
+#define UPLINK_ECHO_MAPPINGS_MAX 1024
+#define UPLINK_DNS_QUERIES_MAX 256
+#define UPLINK_DNS_CONNECTIONS_MAX 64
+
+struct uplink_limits {
+    unsigned tcp_flows, udp_mappings, echo_mappings;
+};
+
+/* Divides @descriptors (the process's limit) among the tables, in the proportion of their maxima. */
+struct uplink_limits uplink_limits(unsigned long descriptors);
+
+/* clang-format off */
+#define UPLINK_COUNTERS(X)                                                                         \
+    X(packets_in)           /* from guests, over the packet device */                              \
+    X(packets_out)          /* to guests, over the packet device */                                \
+    X(packets_out_failed)   /* the device did not take them */                                     \
+    X(tcp_opened)           /* connections handed to a guest */                                    \
+    X(tcp_open)             /* those that are open now */                                          \
+    X(tcp_refused)          /* the destination answered with a reset */                            \
+    X(tcp_unreachable)      /* the host had no way to the destination */                           \
+    X(tcp_timeout)          /* the destination did not answer */                                   \
+    X(tcp_bytes_up)         /* payload, guest to outside */                                        \
+    X(tcp_bytes_down)                                                                              \
+    X(tcp_stray)            /* segments of no connection, answered with a reset */                 \
+    X(udp_opened)                                                                                  \
+    X(udp_open)                                                                                    \
+    X(udp_up)               /* datagrams */                                                        \
+    X(udp_down)                                                                                    \
+    X(udp_errors)           /* ICMP errors carried back to a guest */                              \
+    X(udp_send_failed)                                                                             \
+    X(echo_up)                                                                                     \
+    X(echo_down)                                                                                   \
+    X(dns_queries)                                                                                 \
+    X(dns_answers)                                                                                 \
+    X(dns_timeouts)                                                                                \
+    X(drop_malformed)       /* packets that are not what they claim */                             \
+    X(drop_checksum)                                                                               \
+    X(drop_fragment)        /* fragments that did not make a packet */                             \
+    X(drop_denied)          /* destinations that no guest may reach */                             \
+    X(drop_protocol)        /* neither TCP, UDP nor an echo request */                             \
+    X(drop_table_full)      /* a limit on flows was reached */                                     \
+    X(drop_no_descriptor)   /* the host had no descriptor or memory left */                        \
+    X(drop_echo_forbidden)  /* echo requests, where the host lets us send none */
+/* clang-format on */
+
+#define UPLINK_COUNTER_FIELD(name) atomic_uint_fast64_t name;
+struct uplink_counters {
+    UPLINK_COUNTERS(UPLINK_COUNTER_FIELD)
+};
+
+/* A counter has one writer thread, so a relaxed add is enough for the readers of `vmnet status`. */
+#define COUNT(counters, name) COUNT_ADD(counters, name, 1)
+#define COUNT_ADD(counters, name, value)                                                           \
+    atomic_fetch_add_explicit(&(counters)->name, (value), memory_order_relaxed)
+#define COUNT_DOWN(counters, name)                                                                 \
+    atomic_fetch_sub_explicit(&(counters)->name, 1, memory_order_relaxed)
+
+/* The host's own addresses, kept up to date by the engine's main thread (host_linux.c). */
+struct host;
+
+/* Starts to follow the addresses of the calling process's namespace in @loop. 0 or -errno. */
+struct loop;
+int host_new(struct loop *loop, struct host **ret_host);
+void host_free(struct host *host);
+/* True where @addr is one of the host's own, loopback included. Any thread. */
+bool host_owns(struct host *host, const struct ip_addr *addr);
+/*
+ * The address by which guests reach the host when they speak to the gateway: one of the host's own that
+ * is neither loopback nor link-local. Family 0 where it has none. Any thread.
+ */
+struct ip_addr host_address(struct host *host, int family);
+
+/* What a worker is made of. Everything is borrowed but the descriptors, which it takes over. */
+struct worker_config {
+    const struct net_config *net;
+    struct host *host;
+    struct uplink_counters *counters;
+    struct uplink_limits limits;
+    int tun_fd, listen4_fd, listen6_fd; /* listen6_fd may be -1 */
+    int raw4_fd, raw6_fd;               /* raw ICMP sockets, or -1 */
+};
+
+struct worker;
+
+/* Makes a worker and starts its thread. 0 or -errno. */
+int worker_start(const struct worker_config *config, struct worker **ret_worker, struct err *err);
+/* Ends all flows of a guest whose port is gone, by its IPv4 address. Any thread. */
+void worker_forget_guest(struct worker *worker, struct ip_addr guest);
+/* Ends the thread and all flows; waits for it. */
+void worker_stop(struct worker *worker);
+
+#endif

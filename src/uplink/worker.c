@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker: one thread, one packet device, one event loop. Packets from guests are read, checked, put
+ * together where they are fragments, and given to their protocol.
+ */
+#include "uplink/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+
+/* Packets read before other events get their turn. */
+#define PACKETS_A_TURN 64
+#define PACKET_BUFFER_BYTES (VNET_BYTES + WIRE_PACKET_MAX + 40)
+
+struct uplink_limits uplink_limits(unsigned long descriptors)
+{
+    const unsigned long reserve = 256 + UPLINK_DNS_QUERIES_MAX + 2 * UPLINK_DNS_CONNECTIONS_MAX;
+    const unsigned long wanted =
+        2 * UPLINK_TCP_FLOWS_MAX + UPLINK_UDP_MAPPINGS_MAX + UPLINK_ECHO_MAPPINGS_MAX;
+    unsigned long have = descriptors > 2 * reserve ? descriptors - reserve : reserve;
+
+    if (have > wanted)
+        have = wanted;
+    return (struct uplink_limits){
+        .tcp_flows = (unsigned)(have * UPLINK_TCP_FLOWS_MAX / wanted),
+        .udp_mappings = (unsigned)(have * UPLINK_UDP_MAPPINGS_MAX / wanted),
+        .echo_mappings = (unsigned)(have * UPLINK_ECHO_MAPPINGS_MAX / wanted),
+    };
+}
+
+uint64_t worker_hash(const struct worker *worker, const void *key, size_t len_bytes)
+{
+    return hash_bytes(worker->hash_key, key, len_bytes);
+}
+
+static int tun_write(struct worker *worker, const struct wire_vnet_hdr *vnet, const uint8_t *packet,
+                     size_t len_bytes)
+{
+    struct wire_vnet_hdr none = {0};
+    struct iovec parts[2] = {
+        {.iov_base = (void *)(vnet ? vnet : &none), .iov_len = sizeof(none)},
+        {.iov_base = (void *)packet, .iov_len = len_bytes},
+    };
+
+    if (writev(worker->config.tun_fd, parts, 2) < 0) {
+        COUNT(worker->config.counters, packets_out_failed);
+        return -errno;
+    }
+    COUNT(worker->config.counters, packets_out);
+    return 0;
+}
+
+static int tun_emit(void *context, const uint8_t *fragment, size_t len_bytes)
+{
+    return tun_write(context, NULL, fragment, len_bytes);
+}
+
+void tun_send(struct worker *worker, const uint8_t *packet, size_t len_bytes,
+              const struct wire_vnet_hdr *vnet)
+{
+    uint32_t fragment_id;
+
+    if (packet[0] >> 4 == 6 && len_bytes > worker->config.net->mtu && !vnet) {
+        /* RFC 8200 4.5 asks for ids that differ; unpredictable ones also resist RFC 7739's attacks. */
+        if (getrandom(&fragment_id, sizeof(fragment_id), 0) == sizeof(fragment_id))
+            wire_fragment_v6(packet, len_bytes, worker->config.net->mtu, fragment_id, tun_emit,
+                             worker);
+        return;
+    }
+    tun_write(worker, vnet, packet, len_bytes);
+}
+
+void worker_send_error(struct worker *worker, const struct ip_addr *from,
+                       const struct wire_packet *cause, enum wire_unreachable why,
+                       uint32_t mtu_bytes)
+{
+    uint8_t buf[WIRE_ICMP_ERROR_MAX];
+    struct ip_addr gateway = rules_gateway(worker, cause->src.family);
+    size_t len_bytes = wire_build_icmp_error(buf, from ? from : &gateway, cause, why, mtu_bytes);
+
+    if (len_bytes)
+        tun_send(worker, buf, len_bytes, NULL);
+}
+
+void worker_refuse(struct worker *worker, const struct wire_packet *cause, enum rule rule)
+{
+    if (rule == RULE_DENY)
+        COUNT(worker->config.counters, drop_denied);
+    worker_send_error(worker, NULL, cause,
+                      rule == RULE_DENY ? WIRE_UNREACHABLE_PROHIBITED : WIRE_UNREACHABLE_HOST, 0);
+}
+
+bool worker_error_means(int error, enum wire_unreachable *ret_why)
+{
+    switch (error) {
+    case ECONNREFUSED: *ret_why = WIRE_UNREACHABLE_PORT; return true;
+    case ENETUNREACH:
+    case ENETDOWN:
+    case EAFNOSUPPORT: /* the host has no IPv6 at all */
+    case EADDRNOTAVAIL: *ret_why = WIRE_UNREACHABLE_NET; return true;
+    case EHOSTUNREACH:
+    case EHOSTDOWN: *ret_why = WIRE_UNREACHABLE_HOST; return true;
+    case EACCES: /* a firewall of the host */
+    case EPERM: *ret_why = WIRE_UNREACHABLE_PROHIBITED; return true;
+    default: return false;
+    }
+}
+
+static void worker_dispatch(struct worker *worker, const struct uplink_packet *in)
+{
+    switch (in->packet.protocol) {
+    case WIRE_PROTO_TCP: tcp_take(worker->tcp, in); break;
+    case WIRE_PROTO_UDP: udp_take(worker->udp, in); break;
+    case WIRE_PROTO_ICMP:
+    case WIRE_PROTO_ICMPV6: echo_take(worker->echo, in); break;
+    default: COUNT(worker->config.counters, drop_protocol);
+    }
+}
+
+/* Takes one packet; @in->vnet is set, the buffer behind it holds @len_bytes of IP. */
+static void worker_take(struct worker *worker, const struct wire_vnet_hdr *vnet,
+                        const uint8_t *data, size_t len_bytes)
+{
+    struct uplink_packet in = {
+        .vnet = vnet,
+        .checksum_known = vnet->flags & (WIRE_VNET_NEEDS_CSUM | WIRE_VNET_DATA_VALID),
+    };
+    struct uplink_counters *counters = worker->config.counters;
+
+    COUNT(counters, packets_in);
+    if (wire_parse(data, len_bytes, &in.packet) != WIRE_PARSE_OK) {
+        COUNT(counters, drop_malformed);
+        return;
+    }
+    if (in.packet.is_fragment) {
+        const uint8_t *whole;
+        size_t whole_len_bytes;
+        int result = reassembly_add(worker->reassembly, &in.packet, loop_now_ms(worker->loop),
+                                    &whole, &whole_len_bytes);
+
+        if (result < 0 ||
+            (result == 1 && wire_parse(whole, whole_len_bytes, &in.packet) != WIRE_PARSE_OK)) {
+            COUNT(counters, drop_fragment);
+            return;
+        }
+        if (result == 0)
+            return;
+        in.checksum_known = false;
+    }
+    if (!in.checksum_known && !wire_checksum_ok(&in.packet)) {
+        COUNT(counters, drop_checksum);
+        return;
+    }
+    worker_dispatch(worker, &in);
+}
+
+static void on_tun(struct loop_source *source, unsigned events)
+{
+    struct worker *worker = CONTAINER_OF(source, struct worker, tun_source);
+    uint8_t buf[PACKET_BUFFER_BYTES] __attribute__((aligned(8)));
+
+    for (int i = 0; i < PACKETS_A_TURN; i++) {
+        ssize_t len = read(source->fd, buf, sizeof(buf));
+
+        if (len < (ssize_t)VNET_BYTES)
+            return;
+        worker_take(worker, (const struct wire_vnet_hdr *)(const void *)buf, buf + VNET_BYTES,
+                    (size_t)len - VNET_BYTES);
+    }
+}
+
+static void on_command(struct loop_source *source, unsigned events)
+{
+    struct worker *worker = CONTAINER_OF(source, struct worker, command_source);
+    struct ip_addr guest;
+    ssize_t len = read(source->fd, &guest, sizeof(guest));
+
+    if (len == 0) {
+        loop_stop(worker->loop);
+    } else if (len == sizeof(guest)) {
+        tcp_forget_guest(worker->tcp, &guest);
+        udp_forget_guest(worker->udp, &guest);
+        echo_forget_guest(worker->echo, &guest);
+    }
+}
+
+static void *worker_main(void *context)
+{
+    struct worker *worker = context;
+    int result = loop_run(worker->loop);
+
+    if (result < 0) {
+        log_error("the uplink's event loop: %s", strerror(-result));
+        abort(); /* the parent starts a new engine */
+    }
+    return NULL;
+}
+
+static void worker_free(struct worker *worker)
+{
+    tcp_free(worker->tcp);
+    udp_free(worker->udp);
+    echo_free(worker->echo);
+    reassembly_free(worker->reassembly);
+    for (int i = 0; i < 2; i++)
+        if (worker->command_fd[i] >= 0)
+            close(worker->command_fd[i]);
+    loop_free(worker->loop);
+    free(worker->buffer);
+    free(worker);
+}
+
+int worker_start(const struct worker_config *config, struct worker **ret_worker, struct err *err)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+    sigset_t all, old;
+    int result;
+
+    if (!worker)
+        return err_set(err, -ENOMEM, "out of memory");
+    worker->config = *config;
+    worker->command_fd[0] = worker->command_fd[1] = -1;
+    worker->tun_source = (struct loop_source){.on_event = on_tun, .fd = -1};
+    worker->command_source = (struct loop_source){.on_event = on_command, .fd = -1};
+    worker->buffer = malloc(WORKER_BUFFER_BYTES);
+    worker->reassembly = reassembly_new();
+    result = worker->buffer && worker->reassembly ? loop_new(&worker->loop) : -ENOMEM;
+    if (result == 0 &&
+        getrandom(worker->hash_key, sizeof(worker->hash_key), 0) != sizeof(worker->hash_key))
+        result = -EIO;
+    if (result == 0 && pipe2(worker->command_fd, O_CLOEXEC | O_NONBLOCK) < 0)
+        result = -errno;
+    if (result == 0)
+        result = tcp_new(worker, &worker->tcp);
+    if (result == 0)
+        result = udp_new(worker, &worker->udp);
+    if (result == 0)
+        result = echo_new(worker, &worker->echo);
+    if (result == 0)
+        result = loop_add(worker->loop, &worker->command_source, worker->command_fd[0], LOOP_IN);
+    if (result == 0)
+        result = loop_add(worker->loop, &worker->tun_source, config->tun_fd, LOOP_IN);
+    if (result == 0) {
+        /* Signals are the main thread's. */
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        result = -pthread_create(&worker->thread, NULL, worker_main, worker);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    if (result < 0) {
+        worker_free(worker);
+        return err_set(err, result, "cannot start the uplink: %s", strerror(-result));
+    }
+    *ret_worker = worker;
+    return 0;
+}
+
+void worker_forget_guest(struct worker *worker, struct ip_addr guest)
+{
+    /* A pipe write of this size is whole or nothing; where the pipe is full the flows just time out. */
+    (void)!write(worker->command_fd[1], &guest, sizeof(guest));
+}
+
+void worker_stop(struct worker *worker)
+{
+    if (!worker)
+        return;
+    close(worker->command_fd[1]);
+    worker->command_fd[1] = -1;
+    pthread_join(worker->thread, NULL);
+    worker_free(worker);
+}
