@@ -31,15 +31,15 @@ enum cli_exit cmd_ls(const struct cli_args *args)
         if (rc == 0) {
             json_array_append(networks, json_object_get(network, "network"));
             json_decref(network);
-        } else if (rc != -ENOENT) /* else it ended since it was listed */
+        } else if (rc != -ENOENT) { /* else it ended since it was listed */
             code = cli_fail(CLI_FAILED, "ls: network '%s': %s", json_string_value(name), err.text);
+        }
     }
-}
-if (cli_value(args, "json"))
-    output_json(networks);
-else
-    output_table(networks, columns, sizeof(columns) / sizeof(columns[0]), "");
-json_decref(names);
-json_decref(networks);
-return code;
+    if (cli_value(args, "json"))
+        output_json(networks);
+    else
+        output_table(networks, columns, sizeof(columns) / sizeof(columns[0]), "");
+    json_decref(names);
+    json_decref(networks);
+    return code;
 }

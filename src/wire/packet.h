@@ -90,21 +90,23 @@ struct wire_packet {
 };
 
 /*
- * Reads a packet of at most @len_bytes. Every field of @ret_packet is set on WIRE_PARSE_OK, none is to
- * be used otherwise. UDP: the length field must fit; TCP: the data offset must. IPv6 hop-by-hop,
+ * Reads a packet of at most @len_bytes. Every field of @ret_packet is set on WIRE_PARSE_OK, none is
+ * to be used otherwise. UDP: the length field must fit; TCP: the data offset must. IPv6 hop-by-hop,
  * routing (only with zero segments left), fragment and destination options headers are walked over,
- * at most 8 of them. IPv4 source routes, and IPv6 options that may not be passed over unrecognised (RFC
- * 8200 4.2), are refused. The walk ends at a fragment header that is not atomic (RFC 6946): then
- * the protocol may be that of a further extension header. Checks the IPv4 header checksum, not the payload's.
+ * at most 8 of them. Refused are IPv4 source routes, and IPv6 options that may not be passed over
+ * unrecognised (RFC 8200 4.2). The walk ends at a fragment header that is not atomic (RFC 6946): the
+ * protocol may then be that of a further extension header. Checks the IPv4 header checksum, not the
+ * payload's.
  */
 enum wire_parse_result wire_parse(const uint8_t *data, size_t len_bytes,
                                   struct wire_packet *ret_packet);
 /* "short", "version", … for counters. */
 const char *wire_parse_name(enum wire_parse_result result);
 
-/* True where the TCP, UDP or ICMP checksum of a whole (unfragmented) packet is right; false for all
- * other protocols. RFC 768: an
- * IPv4 UDP checksum of 0 is right; RFC 8200 8.1: an IPv6 one is not. */
+/*
+ * True where the TCP, UDP or ICMP checksum of a whole (unfragmented) packet is right; false for all
+ * other protocols. RFC 768: an IPv4 UDP checksum of 0 is right; RFC 8200 8.1: an IPv6 one is not.
+ */
 bool wire_checksum_ok(const struct wire_packet *packet);
 
 /* RFC 1071 sum over bytes, to be folded; @sum carries on from an earlier part of even length. */

@@ -348,7 +348,6 @@ static const struct broken {
     BREAK("option that must be recognised", ext6, 42, 0xc2, EXTENSION),
     BREAK("option that may be passed over", ext6, 42, 0x1e, OK),
     BREAK("routing header, no segments left", ext6, 40, 43, EXTENSION), /* byte 51 says 4 */
-    BREAK("a second fragment header", ext6, 56, 44, EXTENSION),
     BREAK("odd piece with more to come", ext6, 59, 1, FRAGMENT),
     BREAK("last piece", ext6, 59, 8, OK),
     BREAK("piece beyond 65535", ext6, 58, 0xff, OK), /* 65280 + 9 */
@@ -441,6 +440,21 @@ static void test_routing_header(void **state)
     assert_int_equal(wire_parse(bytes, sizeof(bytes), &packet), WIRE_PARSE_OK);
     assert_int_equal(packet.dst_port, 2);
     bytes[51] = 1;
+    assert_int_equal(wire_parse(bytes, sizeof(bytes), &packet), WIRE_PARSE_EXTENSION);
+}
+
+static void test_second_fragment_header(void **state)
+{
+    uint8_t bytes[sizeof(ext6)];
+    struct wire_packet packet;
+
+    (void)state;
+    memcpy(bytes, ext6, sizeof(bytes));
+    memset(bytes + 64, 0, 8); /* the UDP header becomes an atomic fragment header */
+    bytes[64] = 59;
+    bytes[56] = 59;
+    assert_int_equal(wire_parse(bytes, sizeof(bytes), &packet), WIRE_PARSE_OK);
+    bytes[56] = 44;
     assert_int_equal(wire_parse(bytes, sizeof(bytes), &packet), WIRE_PARSE_EXTENSION);
 }
 
@@ -844,6 +858,7 @@ int main(void)
         cmocka_unit_test(test_ipv4_options),
         cmocka_unit_test(test_extension_count),
         cmocka_unit_test(test_routing_header),
+        cmocka_unit_test(test_second_fragment_header),
         cmocka_unit_test(test_fragments),
         cmocka_unit_test(test_checksums),
         cmocka_unit_test(test_checksum_sum),
