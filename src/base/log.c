@@ -25,7 +25,8 @@ void log_init(const char *name, bool verbose)
     state.verbose = verbose;
 }
 
-static void log_write(const char *level, const char *format, va_list args)
+static void __attribute__((format(printf, 2, 0)))
+log_write(const char *level, const char *format, va_list args)
 {
     char line[1200];
     int len, left_out = 0;

@@ -308,7 +308,7 @@ int client_call(const char *network, const char *method, json_t *parameters, jso
                 struct err *err)
 {
     char name[64];
-    int fd, result = net_name_check(network, err);
+    int fd = -1, result = net_name_check(network, err);
 
     if (result == 0)
         result = connection_open(network, &fd, err);

@@ -19,6 +19,7 @@ struct control_client {
     struct loop_source source;
     uint64_t since_ms; /* of the last complete request, or the first byte of the one under way */
     bool waiting;      /* a reply is due */
+    bool ended;        /* nothing more is taken from it or sent to it; the loop removes it */
     size_t in_len;
     char *out; /* what the socket has not taken yet */
     size_t out_start, out_end;
@@ -59,7 +60,7 @@ static void client_free(struct control_client *client)
 static void client_watch(struct control_client *client)
 {
     loop_change(client->control->loop, &client->source,
-                (client->waiting ? 0u : LOOP_IN) | (client->out ? LOOP_OUT : 0u));
+                (client->waiting || client->out ? 0u : LOOP_IN) | (client->out ? LOOP_OUT : 0u));
 }
 
 static ssize_t send_with_fd(int socket_fd, const char *data, size_t len_bytes, int fd)
@@ -84,8 +85,15 @@ static ssize_t send_with_fd(int socket_fd, const char *data, size_t len_bytes, i
     return sendmsg(socket_fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* Sends what waits. False where the client is gone, and freed. */
-static bool client_flush(struct control_client *client)
+/* Ends a connection from anywhere: the hang-up comes back as an event, and that frees the client. */
+static void client_end(struct control_client *client)
+{
+    client->ended = true;
+    shutdown(client->source.fd, SHUT_RDWR);
+}
+
+/* Sends what waits. */
+static void client_flush(struct control_client *client)
 {
     while (client->out) {
         ssize_t sent = send_with_fd(client->source.fd, client->out + client->out_start,
@@ -93,12 +101,10 @@ static bool client_flush(struct control_client *client)
 
         if (sent < 0 && errno == EINTR)
             continue;
-        if (sent < 0 && errno == EAGAIN)
-            break;
-        if (sent < 0) {
-            client_free(client);
-            return false;
-        }
+        if (sent < 0 && errno != EAGAIN)
+            client_end(client);
+        if (sent < 0)
+            return;
         if (client->out_fd >= 0)
             close(client->out_fd);
         client->out_fd = -1;
@@ -108,7 +114,6 @@ static bool client_flush(struct control_client *client)
             client->out = NULL;
         }
     }
-    return true;
 }
 
 /* Takes over @reply. */
@@ -122,15 +127,15 @@ static void client_send(struct control_client *client, json_t *reply, int fd)
     client->since_ms = loop_now_ms(client->control->loop);
     if (!text || len_bytes > CONTROL_REPLY_BYTES || client->out) {
         free(text);
-        client_free(client);
+        client_end(client);
         return;
     }
     client->out = text;
     client->out_start = 0;
     client->out_end = len_bytes;
     client->out_fd = fd >= 0 ? dup(fd) : -1;
-    if (client_flush(client))
-        client_watch(client);
+    client_flush(client);
+    client_watch(client);
 }
 
 void control_reply(struct control_client *client, json_t *parameters, int fd)
@@ -157,7 +162,7 @@ static void client_take(struct control_client *client, const char *text)
     /* Varlink allows no answer to what is no call: the connection ends. */
     if (!method || (parameters && !json_is_object(parameters))) {
         json_decref(request);
-        client_free(client);
+        client_end(client);
         return;
     }
     parameters = parameters ? json_incref(parameters) : json_object();
@@ -167,51 +172,37 @@ static void client_take(struct control_client *client, const char *text)
     json_decref(request);
 }
 
-/*
- * Takes the first request that is complete, if there is one. The rest stays for later: a reply may be
- * slow. Returns false where the client may be gone.
- */
-static bool client_take_first(struct control_client *client)
+/* Takes the requests that are complete, each after the one before was answered; some wait for it. */
+static void client_take_all(struct control_client *client)
 {
-    char *end = memchr(client->in, '\0', client->in_len);
-    char *text;
+    char *end;
 
-    if (!end || client->waiting)
-        return true;
-    text = strdup(client->in);
-    client->in_len -= (size_t)(end + 1 - client->in);
-    memmove(client->in, end + 1, client->in_len);
-    if (!text) {
-        client_free(client);
-        return false;
+    while (!client->waiting && !client->ended && !client->out &&
+           (end = memchr(client->in, '\0', client->in_len))) {
+        char *text = strdup(client->in);
+
+        client->in_len -= (size_t)(end + 1 - client->in);
+        memmove(client->in, end + 1, client->in_len);
+        if (text)
+            client_take(client, text);
+        else
+            client_end(client);
+        free(text);
     }
-    client_take(client, text);
-    free(text);
-    return false;
-}
-
-static struct control_client *control_find(struct control *control,
-                                           const struct control_client *client)
-{
-    for (struct list *node = control->clients.next; node != &control->clients; node = node->next)
-        if (CONTAINER_OF(node, struct control_client, list) == client)
-            return CONTAINER_OF(node, struct control_client, list);
-    return NULL;
 }
 
 static void on_client(struct loop_source *source, unsigned events)
 {
     struct control_client *client = CONTAINER_OF(source, struct control_client, source);
-    struct control *control = client->control;
     ssize_t len;
 
-    if (events & LOOP_HANGUP) {
+    if (client->ended || (events & LOOP_HANGUP)) {
         client_free(client);
         return;
     }
-    if ((events & LOOP_OUT) && !client_flush(client))
-        return;
-    if ((events & LOOP_IN) && !client->waiting) {
+    if (events & LOOP_OUT)
+        client_flush(client);
+    if ((events & LOOP_IN) && !client->waiting && !client->out) {
         len = recv(source->fd, client->in + client->in_len, sizeof(client->in) - client->in_len,
                    MSG_DONTWAIT);
         if (len < 0 && (errno == EAGAIN || errno == EINTR))
@@ -221,18 +212,11 @@ static void on_client(struct loop_source *source, unsigned events)
             return;
         }
         if (client->in_len == 0)
-            client->since_ms = loop_now_ms(control->loop);
+            client->since_ms = loop_now_ms(client->control->loop);
         client->in_len += (size_t)len;
     }
-    /* Several requests may have come at once; each is answered before the next is taken. */
-    while (!client_take_first(client)) {
-        client = control_find(control, client);
-        if (!client)
-            return;
-        if (client->waiting)
-            break;
-    }
-    if (client->in_len == sizeof(client->in)) {
+    client_take_all(client);
+    if (client->in_len == sizeof(client->in) && !client->waiting) {
         log_warn("a control client sent more than %d bytes in one request and was disconnected",
                  CONTROL_REQUEST_BYTES);
         client_free(client);

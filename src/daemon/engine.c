@@ -307,6 +307,7 @@ int engine_main(const struct engine_args *args)
     bool ended;
     int result;
 
+    /* The process ends with this function: on failure its memory and descriptors go with it. */
     if (!engine || confine_die_with_parent(args->parent_pid, SIGTERM) < 0)
         return 1;
     engine->args = args;

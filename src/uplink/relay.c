@@ -192,6 +192,13 @@ void relay_init(struct relay *relay, struct relay_group *group)
             .fd = -1, .source = {.fd = -1, .on_event = side ? on_side_1 : on_side_0}};
 }
 
+static void set_abort_on_close(int fd, bool abort)
+{
+    struct linger linger = {.l_onoff = abort, .l_linger = 0};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
 int relay_set_side(struct relay *relay, int side, int fd)
 {
     struct relay_side *at = &relay->side[side];
@@ -199,6 +206,8 @@ int relay_set_side(struct relay *relay, int side, int fd)
 
     /* When to send is the business of who wrote the bytes; we only pass them on. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    /* Should this process be killed, both sides must see a reset, not what looks like a proper end. */
+    set_abort_on_close(fd, true);
     at->fd = fd;
     result = loop_add(relay->group->loop, &at->source, fd, LOOP_IN | LOOP_OUT | LOOP_EDGE);
     if (result < 0) {
@@ -216,9 +225,7 @@ void relay_run(struct relay *relay)
 
 void relay_close_reset(int fd)
 {
-    struct linger linger = {.l_onoff = 1, .l_linger = 0};
-
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    set_abort_on_close(fd, true);
     close(fd);
 }
 
@@ -233,10 +240,8 @@ void relay_done(struct relay *relay, bool reset)
         if (at->fd < 0)
             continue;
         loop_remove(relay->group->loop, &at->source);
-        if (reset)
-            relay_close_reset(at->fd);
-        else
-            close(at->fd);
+        set_abort_on_close(at->fd, reset);
+        close(at->fd);
         at->fd = -1;
     }
 }

@@ -99,10 +99,9 @@ static int start_slot(struct reassembly *reassembly, const struct wire_packet *f
                       uint64_t now_ms, struct slot **ret_slot)
 {
     struct slot *slot = pick_slot(reassembly, &fragment->src);
+    uint8_t *buf = slot->buf ? slot->buf : malloc(HEADER_BYTES + WIRE_PACKET_MAX);
 
-    if (!slot->buf)
-        slot->buf = malloc(HEADER_BYTES + WIRE_PACKET_MAX);
-    if (!slot->buf)
+    if (!buf)
         return -ENOMEM;
     *slot = (struct slot){
         .used = true,
@@ -112,13 +111,13 @@ static int start_slot(struct reassembly *reassembly, const struct wire_packet *f
         .dst = fragment->dst,
         .serial = reassembly->serial++,
         .started_ms = now_ms,
-        .buf = slot->buf,
+        .buf = buf,
     };
     if (fragment->src.family == AF_INET)
-        memcpy(slot->buf + HEADER_BYTES - sizeof(struct wire_ipv4), fragment->data,
+        memcpy(buf + HEADER_BYTES - sizeof(struct wire_ipv4), fragment->data,
                sizeof(struct wire_ipv4));
     else
-        memcpy(slot->buf, fragment->data, sizeof(struct wire_ipv6));
+        memcpy(buf, fragment->data, sizeof(struct wire_ipv6));
     *ret_slot = slot;
     return 0;
 }

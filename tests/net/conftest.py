@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the network tests. lab.py says what a laboratory is."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import shutil
+import signal
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from lab import Lab, LabError, host_state, host_state_changes  # noqa: E402
+
+TEST_TIMEOUT_S = 90
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def bound():
+    """No test waits for ever."""
+
+    def late(*_):
+        raise LabError(f"the test takes longer than {TEST_TIMEOUT_S} s")
+
+    old = signal.signal(signal.SIGALRM, late)
+    signal.alarm(TEST_TIMEOUT_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, old)
+
+
+@pytest.fixture(scope="session")
+def lab():
+    """The laboratory. At its end the host is as it was, and so is the machine where root ran this."""
+    for program in ("ip", "nft", "tc", "busybox", "ping", "dnsmasq", "mount"):
+        if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
+            pytest.fail(f"{program} is missing: run `make deps`")
+    machine = host_state() if os.geteuid() == 0 else None
+    with Lab() as lab:
+        before = host_state(lab.host)
+        yield lab
+        lab.wait_until_clean()
+        changes = host_state_changes(before, host_state(lab.host))
+    if machine:
+        changes += host_state_changes(machine, host_state())
+    assert not changes, "the host is not as it was:\n" + "\n".join(changes)
+
+
+def _running(lab, options=()):
+    """A network that ends with its fixture, leaving nothing."""
+    network = lab.network(f"n{next(_numbers)}", *options)
+    directory = network.directory
+    try:
+        yield network
+        assert network.is_running(), f"the network died:\n{network.log()}"
+    finally:
+        # Shown by pytest only where something failed.
+        print(f"--- log of network {network.name}\n{network.log()}")
+        network.down()
+    assert not directory.exists()
+
+
+@pytest.fixture(scope="module")
+def network(lab):
+    """A lasting network for all tests of a file."""
+    yield from _running(lab)
+
+
+@pytest.fixture(scope="module")
+def guest(network):
+    """A guest with its addresses, for all tests of a file."""
+    with network.guest() as guest:
+        yield guest
+
+
+@pytest.fixture
+def new_network(lab):
+    """new_network(OPTION...) starts one more network; it ends with the test."""
+    with contextlib.ExitStack() as stack:
+        make = contextlib.contextmanager(_running)
+        yield lambda *options: stack.enter_context(make(lab, options))
+
+
+@pytest.fixture
+def new_guest(network):
+    """new_guest(NETWORK, name=...) attaches one more guest; it ends with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(on=None, **parameters):
+            return stack.enter_context((on or network).guest(**parameters))
+
+        yield make
+
+
+@pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
+def version(request):
+    """The IP version."""
+    return request.param
