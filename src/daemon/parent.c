@@ -24,6 +24,7 @@
 #include "daemon/router.h"
 
 #define START_TIMEOUT_MS 10000
+#define START_LOOK_MS 20 /* between two looks whether a starting child still lives */
 #define STOP_TIMEOUT_MS 2000
 /* A child that ends more often than this has a fault that starting it again does not mend. */
 #define RESTARTS_MAX 20
@@ -69,9 +70,26 @@ static int open_raw(int family)
     return fd;
 }
 
-static int __attribute__((noreturn))
+/* A child keeps only what is its own: each descriptor is open where it is used, and nowhere else. */
+static void close_foreign(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static void close_foreign_channels(struct parent *parent, enum role role)
+{
+    close_foreign(parent->middle[role == ROLE_ROUTER ? 0 : 1]);
+    for (int other = 0; other < ROLES; other++)
+        for (int end = 0; end < 2; end++)
+            if (other != (int)role || end == 0)
+                close_foreign(parent->channel[other][end]);
+}
+
+static void __attribute__((noreturn))
 run_child(struct parent *parent, enum role role, pid_t parent_pid)
 {
+    close_foreign_channels(parent, role);
     if (role == ROLE_ROUTER) {
         struct router_args args = {
             .config = parent->config,
@@ -83,11 +101,11 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
 
         process_set_name("vmnetd:router");
         log_init("vmnetd router", false);
-        /* What is not the router's: so that a listener or device is open where it is used alone. */
-        close(parent->listen_fd);
+        close_foreign(parent->listen_fd);
+        close_foreign(parent->raw_fd[0]);
+        close_foreign(parent->raw_fd[1]);
         for (int i = PLANE_TUN; i < PLANE_HANDLES && parent->has_handles; i++)
-            if (parent->handles.fd[i] >= 0)
-                close(parent->handles.fd[i]);
+            close_foreign(parent->handles.fd[i]);
         _exit(router_main(&args));
     } else {
         struct engine_args args = {
@@ -103,9 +121,8 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
 
         process_set_name("vmnetd:engine");
         log_init("vmnetd engine", false);
-        close(parent->handles.fd[PLANE_NAMESPACE]);
-        if (parent->handles.fd[PLANE_USER] >= 0)
-            close(parent->handles.fd[PLANE_USER]);
+        close_foreign(parent->handles.fd[PLANE_NAMESPACE]);
+        close_foreign(parent->handles.fd[PLANE_USER]);
         _exit(engine_main(&args));
     }
 }
@@ -114,16 +131,22 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
 static int wait_ready(struct parent *parent, enum role role, struct err *err)
 {
     struct pollfd poll_fd = {.fd = parent->channel[role][0], .events = POLLIN};
+    uint64_t deadline_ms = clock_now_ms() + START_TIMEOUT_MS;
     int fds[PLANE_HANDLES], result;
     struct message message;
     unsigned fds_len = 0, next = 0;
 
-    do {
-        result = poll(&poll_fd, 1, START_TIMEOUT_MS);
-    } while (result < 0 && errno == EINTR);
-    if (result == 0)
-        return err_set(err, -ETIMEDOUT, "the network's %s process did not start within %d s",
-                       role_names[role], START_TIMEOUT_MS / 1000);
+    /* Both ends of the channel are open here, so that a child's end says nothing by itself. */
+    while (poll(&poll_fd, 1, START_LOOK_MS) <= 0) {
+        if (waitpid(parent->pid[role], NULL, WNOHANG) == parent->pid[role]) {
+            parent->pid[role] = 0;
+            return err_set(err, -EIO, "the network's %s process ended as it started",
+                           role_names[role]);
+        }
+        if (clock_now_ms() >= deadline_ms)
+            return err_set(err, -ETIMEDOUT, "the network's %s process did not start within %d s",
+                           role_names[role], START_TIMEOUT_MS / 1000);
+    }
     result = channel_receive(poll_fd.fd, &message, fds, PLANE_HANDLES, &fds_len);
     if (result < 0)
         return err_set(err, result, "the network's %s process: %s", role_names[role],
@@ -152,7 +175,7 @@ static int start_child(struct parent *parent, enum role role, struct err *err)
         run_child(parent, role, parent_pid);
     parent->pid[role] = pid;
     result = wait_ready(parent, role, err);
-    if (result < 0) {
+    if (result < 0 && parent->pid[role]) {
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
         parent->pid[role] = 0;
@@ -290,6 +313,7 @@ static bool parent_reap(struct parent *parent, int *ret_code)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         enum role role = pid == parent->pid[ROLE_ENGINE] ? ROLE_ENGINE : ROLE_ROUTER;
         struct err err;
+        int result;
 
         if (pid != parent->pid[role])
             continue; /* an orphan */
@@ -302,15 +326,17 @@ static bool parent_reap(struct parent *parent, int *ret_code)
                  WIFSIGNALED(status) ? "signal" : "status",
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
         *ret_code = 1;
-        if (!may_restart(parent)) {
-            log_error("the %s process ended %d times within %d s; the network ends",
-                      role_names[role], RESTARTS_MAX, RESTARTS_WINDOW_MS / 1000);
-            return false;
-        }
-        if (start_child(parent, role, &err) < 0) {
-            log_error("%s; the network ends", err.text);
-            return false;
-        }
+        do {
+            if (!may_restart(parent)) {
+                log_error("the %s process ended %d times within %d s; the network ends",
+                          role_names[role], RESTARTS_MAX, RESTARTS_WINDOW_MS / 1000);
+                return false;
+            }
+            err.text[0] = '\0';
+            result = start_child(parent, role, &err);
+            if (result < 0)
+                log_error("%s", err.text);
+        } while (result < 0);
     }
     return true;
 }
