@@ -183,19 +183,23 @@ static int start_child(struct parent *parent, enum role role, struct err *err)
     return result;
 }
 
-static bool has_ended(pid_t pid, uint64_t deadline_ms)
+/* Waits until a child may have ended: at worst one pause too long. */
+static void wait_for_children(void)
 {
     struct timespec pause = {.tv_nsec = 5000000};
+    sigset_t child;
 
-    /* A bounded wait for a signal that may have come already: at worst one pause too long. */
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigtimedwait(&child, NULL, &pause);
+}
+
+static bool has_ended(pid_t pid, uint64_t deadline_ms)
+{
     while (waitpid(pid, NULL, WNOHANG) == 0) {
-        sigset_t child;
-
         if (clock_now_ms() >= deadline_ms)
             return false;
-        sigemptyset(&child);
-        sigaddset(&child, SIGCHLD);
-        sigtimedwait(&child, NULL, &pause);
+        wait_for_children();
     }
     return true;
 }
@@ -222,8 +226,14 @@ static void parent_stop(struct parent *parent)
     stop_child(parent, ROLE_ENGINE);
     stop_child(parent, ROLE_ROUTER);
     /* What a router left behind is ours now (confine_adopt_orphans()) and is ending by itself. */
-    while (!has_ended(-1, deadline_ms) && clock_now_ms() < deadline_ms)
-        ;
+    while (clock_now_ms() < deadline_ms) {
+        pid_t pid = waitpid(-1, NULL, WNOHANG);
+
+        if (pid < 0)
+            break;
+        if (pid == 0)
+            wait_for_children();
+    }
 }
 
 static void parent_free(struct parent *parent)
