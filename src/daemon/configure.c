@@ -2,11 +2,14 @@
 #include "daemon/configure.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,54 +38,87 @@ static bool is_used(uint32_t subnet, const struct plane_route *routes, int route
     return false;
 }
 
-static int state_path(const struct net_config *config, char path[NET_PATH_MAX + 16])
-{
-    return snprintf(path, NET_PATH_MAX + 16, "%s/network.json", config->state_dir);
-}
-
-/* The subnet of an earlier run; 0: none. */
-static uint32_t load_subnet(const struct net_config *config)
+/* "network.json" of a network, in its runtime directory while it runs and in its state directory. */
+static int read_subnet(const char *directory, struct plane_route *ret_subnet)
 {
     char path[NET_PATH_MAX + 16];
     struct ip_addr addr;
     const char *text;
-    uint32_t subnet = 0;
+    json_int_t prefix_len;
+    int result = -ENOENT;
     json_t *root;
 
-    if (!config->state_dir[0])
-        return 0;
-    state_path(config, path);
+    snprintf(path, sizeof(path), "%s/network.json", directory);
     root = json_load_file(path, 0, NULL);
     text = json_string_value(json_object_get(root, "subnet"));
-    if (text && ip_parse(text, &addr) == 0 && addr.family == AF_INET)
-        subnet = ntohl(addr.v4.s_addr);
+    prefix_len = json_integer_value(json_object_get(root, "prefixLength"));
+    if (text && ip_parse(text, &addr) == 0 && addr.family == AF_INET && prefix_len > 0 &&
+        prefix_len <= 32) {
+        *ret_subnet = (struct plane_route){ntohl(addr.v4.s_addr), (unsigned)prefix_len};
+        result = 0;
+    }
     json_decref(root);
-    return subnet >= SUBNET_FIRST && subnet <= SUBNET_LAST && subnet % SUBNET_STEP == 0 ? subnet
-                                                                                        : 0;
+    return result;
 }
 
-static void save_subnet(const struct net_config *config, uint32_t subnet)
+static void write_subnet(const struct net_config *config, const char *directory, bool durable)
 {
-    char path[NET_PATH_MAX + 16], text[IP_TEXT_MAX], json[64];
-    struct ip_addr addr = ip_from_u32(subnet);
+    char path[NET_PATH_MAX + 16], text[IP_TEXT_MAX], json[96];
+    struct ip_addr addr = ip_from_u32(net_config_subnet(config));
     int len, result;
 
-    if (!config->state_dir[0])
+    if (!directory[0])
         return;
-    len = snprintf(json, sizeof(json), "{\"subnet\": \"%s\"}\n", ip_format(&addr, text));
-    state_path(config, path);
-    result = path_write_file(path, json, (size_t)len, 0600, true);
+    len = snprintf(json, sizeof(json), "{\"subnet\": \"%s\", \"prefixLength\": %u}\n",
+                   ip_format(&addr, text), config->prefix_len);
+    snprintf(path, sizeof(path), "%s/network.json", directory);
+    result = path_write_file(path, json, (size_t)len, 0600, durable);
     if (result < 0)
         log_warn("%s: %s; the network may have another subnet the next time", path,
                  strerror(-result));
 }
 
-static int choose_subnet(struct net_config *config, const struct plane_route *routes,
-                         int routes_len, struct err *err)
+/* Appends the subnets of this user's other networks, which have directories beside @directory. */
+static void add_neighbours(const char *directory, struct plane_route *routes, int *routes_len)
 {
-    uint32_t subnet = load_subnet(config);
-    char text[IP_TEXT_MAX];
+    char above[NET_PATH_MAX], path[2 * NET_PATH_MAX];
+    const char *name = strrchr(directory, '/');
+    struct dirent *entry;
+    DIR *opened;
 
+    if (!name)
+        return;
+    snprintf(above, sizeof(above), "%.*s", (int)(name - directory), directory);
+    opened = opendir(above);
+    while (opened && *routes_len < PLANE_ROUTES_MAX && (entry = readdir(opened))) {
+        if (net_name_check(entry->d_name, NULL) < 0 || strcmp(entry->d_name, name + 1) == 0)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", above, entry->d_name);
+        if (read_subnet(path, &routes[*routes_len]) == 0)
+            ++*routes_len;
+    }
+    if (opened)
+        closedir(opened);
+}
+
+static uint32_t first_free_subnet(const struct plane_route *routes, int routes_len)
+{
+    for (uint32_t subnet = SUBNET_FIRST; subnet <= SUBNET_LAST; subnet += SUBNET_STEP)
+        if (!is_used(subnet, routes, routes_len))
+            return subnet;
+    return 0;
+}
+
+static int choose_subnet(struct net_config *config, struct plane_route *routes, int routes_len,
+                         struct err *err)
+{
+    int running_len = routes_len, known_len;
+    struct plane_route own;
+    char text[IP_TEXT_MAX];
+    uint32_t subnet = 0;
+
+    if (read_subnet(config->state_dir, &own) == 0 && own.prefix_len == SUBNET_PREFIX_LEN)
+        subnet = own.address;
     if (subnet && is_used(subnet, routes, routes_len)) {
         struct ip_addr addr = ip_from_u32(subnet);
 
@@ -91,20 +127,39 @@ static int choose_subnet(struct net_config *config, const struct plane_route *ro
                  "reach what is behind that route",
                  config->name, ip_format(&addr, text), SUBNET_PREFIX_LEN);
     }
-    for (uint32_t next = SUBNET_FIRST; !subnet && next <= SUBNET_LAST; next += SUBNET_STEP)
-        if (!is_used(next, routes, routes_len))
-            subnet = next;
+    /* A VM may be on several networks: no two have the same subnet. Where those that were ever used
+     * leave none, those that run must do. */
+    add_neighbours(config->run_dir, routes, &running_len);
+    known_len = running_len;
+    add_neighbours(config->state_dir, routes, &known_len);
     if (!subnet)
-        return err_set(err, -EADDRNOTAVAIL,
-                       "network '%s': the host has routes to all of 192.168.64.0 to "
-                       "192.168.255.255; give the network addresses of its own (start-address=, "
-                       "end-address=, subnet-mask=)",
-                       config->name);
-    save_subnet(config, subnet);
+        subnet = first_free_subnet(routes, known_len);
+    if (!subnet)
+        subnet = first_free_subnet(routes, running_len);
+    if (!subnet)
+        return err_set(
+            err, -EADDRNOTAVAIL,
+            "network '%s': routes of the host and other networks use all of 192.168.64.0 "
+            "to 192.168.255.255; give the network addresses of its own (start-address=, "
+            "end-address=, subnet-mask=)",
+            config->name);
     config->gateway = subnet + 1;
     config->pool_end = subnet + SUBNET_STEP - 2;
     config->prefix_len = SUBNET_PREFIX_LEN;
     return 0;
+}
+
+/* Networks that start at the same time choose one after the other. */
+static int lock_choice(const struct net_config *config)
+{
+    char above[NET_PATH_MAX + 4];
+    int fd;
+
+    snprintf(above, sizeof(above), "%s/..", config->run_dir);
+    fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        flock(fd, LOCK_EX);
+    return fd;
 }
 
 /* What is the same on each run and differs from machine to machine and user to user. */
@@ -148,7 +203,7 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     char id[256];
     size_t id_len;
     uint64_t hash;
-    int result;
+    int result, lock_fd;
 
     if (!routes)
         return err_set(err, -ENOMEM, "out of memory");
@@ -166,6 +221,7 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     config->mac = (struct mac_addr){{0x52, 0x55, (uint8_t)(hash >> 24), (uint8_t)(hash >> 16),
                                      (uint8_t)(hash >> 8), (uint8_t)hash}};
     choose_prefix6(config, id, id_len);
+    lock_fd = lock_choice(config);
     result = plane_host_routes(routes, PLANE_ROUTES_MAX, &config->host_has_ipv6);
     if (result < 0) {
         log_warn("cannot read the host's routes: %s", strerror(-result));
@@ -181,6 +237,12 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     } else {
         result = choose_subnet(config, routes, result, err);
     }
+    if (result == 0) {
+        write_subnet(config, config->run_dir, false);
+        write_subnet(config, config->state_dir, true);
+    }
+    if (lock_fd >= 0)
+        close(lock_fd);
     free(routes);
     return result;
 }

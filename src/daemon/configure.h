@@ -6,7 +6,8 @@
 
 /*
  * Makes all choices that @spec (complete) leaves open. A subnet is the one that this network had before,
- * else the first /24 that no route of the host uses, and is remembered. The IPv6 prefix follows from
+ * else the first /24 that neither a route of the host nor another network of this user has, and is
+ * remembered. The IPv6 prefix follows from
  * machine, user and network's name (RFC 4193 3.2.2 asks for a value that is unlikely to be the same
  * anywhere else; a hash of the machine's id is). @config->run_dir is set by the caller. 0, or -errno
  * with the reason.
