@@ -307,18 +307,24 @@ int client_stop(const char *network, bool force, struct err *err)
 int client_call(const char *network, const char *method, json_t *parameters, json_t **ret_reply,
                 struct err *err)
 {
+    uint64_t deadline_ms = clock_now_ms() + CLIENT_TIMEOUT_MS;
     char name[64];
-    int fd = -1, result = net_name_check(network, err);
+    int fd, result = net_name_check(network, err);
 
-    if (result == 0)
-        result = connection_open(network, &fd, err);
-    if (result < 0) {
-        json_decref(parameters);
-        return result;
-    }
     snprintf(name, sizeof(name), INTERFACE "%s", method);
-    result = connection_call(fd, name, parameters, ret_reply, NULL, err);
-    close(fd);
+    while (result == 0) {
+        result = connection_open(network, &fd, err);
+        if (result < 0)
+            break;
+        result = connection_call(fd, name, json_incref(parameters), ret_reply, NULL, err);
+        close(fd);
+        /* It is ending, or its engine was started anew in this moment: one more look tells which. */
+        if (result != -ECONNRESET || clock_now_ms() >= deadline_ms)
+            break;
+        poll(NULL, 0, RETRY_MS);
+        result = 0;
+    }
+    json_decref(parameters);
     return result;
 }
 

@@ -18,7 +18,6 @@ struct router {
     struct plane *plane;
     struct loop_source engine_source;
     uint32_t list_id;
-    int service_pid; /* as the engine was told */
 };
 
 static void router_send(struct router *router, struct message *message, const int *fd)
@@ -33,15 +32,11 @@ static void router_send(struct router *router, struct message *message, const in
         log_warn("the engine did not take a message: %s", strerror(-result));
 }
 
-/* Tells the engine when the DHCP and DNS server is another process than before. */
-static void router_tell_processes(struct router *router)
+static void on_service(void *context)
 {
     struct message message = {.type = MESSAGE_PROCESSES};
 
-    if (router->service_pid == plane_service_pid(router->plane))
-        return;
-    router->service_pid = plane_service_pid(router->plane);
-    router_send(router, &message, NULL);
+    router_send(context, &message, NULL);
 }
 
 static void on_gone(void *context, const char *interface)
@@ -115,17 +110,16 @@ static void on_signal(void *context, int signal)
 {
     struct router *router = context;
 
-    if (signal == SIGCHLD) {
+    if (signal == SIGCHLD)
         plane_reap(router->plane);
-        router_tell_processes(router);
-    } else {
+    else
         loop_stop(router->loop);
-    }
 }
 
 static int router_start(struct router *router, struct message *ready, int *fds, unsigned *fds_len,
                         struct err *err)
 {
+    const struct plane_events events = {on_gone, on_service, router};
     const struct router_args *args = router->args;
     struct plane_handles handles;
     int result;
@@ -154,7 +148,7 @@ static int router_start(struct router *router, struct message *ready, int *fds, 
         result = loop_add(router->loop, &router->engine_source, args->engine_fd, LOOP_IN);
     if (result < 0)
         return err_set(err, result, "cannot watch the engine: %s", strerror(-result));
-    return plane_run(router->plane, router->loop, on_gone, router, err);
+    return plane_run(router->plane, router->loop, &events, err);
 }
 
 int router_main(const struct router_args *args)
@@ -175,10 +169,8 @@ int router_main(const struct router_args *args)
     /* The parent has them now. A device or listener kept open here would outlive its purpose. */
     for (unsigned i = 0; i < fds_len; i++)
         close(fds[i]);
-    if (result == 0) {
-        router_tell_processes(&router);
+    if (result == 0)
         result = loop_run(router.loop);
-    }
     plane_free(router.plane);
     loop_free(router.loop);
     return result < 0 ? 1 : 0;

@@ -64,12 +64,20 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
 int plane_join(const struct net_config *config, const struct plane_handles *handles,
                struct plane **ret_plane, struct err *err);
 
+/* What happens to a network by itself. */
+struct plane_events {
+    /* The last descriptor of a port was closed. An empty name: of some ports; look which are left. */
+    void (*on_gone)(void *context, const char *interface);
+    /* plane_service_pid() is another than before. */
+    void (*on_service)(void *context);
+    void *context;
+};
+
 /*
- * Starts what serves the network (DHCP, DNS, router advertisements) and watches it in @loop. @on_gone is
- * called when the last descriptor of a port was closed.
+ * Starts what serves the network (DHCP, DNS, router advertisements) and watches it in @loop. 0 or
+ * -errno with the reason.
  */
-int plane_run(struct plane *plane, struct loop *loop,
-              void (*on_gone)(void *context, const char *interface), void *context,
+int plane_run(struct plane *plane, struct loop *loop, const struct plane_events *events,
               struct err *err);
 
 /* Adds a port; fills in port->interface. *ret_fd is its packet descriptor, owned by the caller. */

@@ -57,8 +57,7 @@ struct plane {
     struct loop_timer service_timer;
     uint64_t service_started_ms;
     pid_t service_pid;
-    void (*on_gone)(void *context, const char *interface);
-    void *context;
+    struct plane_events events;
 };
 
 int plane_check(struct err *err)
@@ -104,6 +103,11 @@ static int plane_set_sysctls(struct err *err)
         {"ipv4/conf/default/accept_local", "1"},
         {"ipv4/conf/all/send_redirects", "0"},
         {"ipv4/conf/default/send_redirects", "0"},
+        /*
+         * Early demux would tie a guest's SYN to a socket in TIME_WAIT with the same addresses before
+         * any rule has seen it, and such a packet is not forwarded, so it would never reach up0.
+         */
+        {"ipv4/tcp_early_demux", "0"},
         /* The router's addresses are its own by construction; nobody advertises to it. */
         {"ipv6/conf/all/accept_dad", "0"},
         {"ipv6/conf/default/accept_dad", "0"},
@@ -349,7 +353,7 @@ static int on_monitor_message(const struct nlmsghdr *header, void *context)
     if (header->nlmsg_type != RTM_DELLINK || !link_read(header, &link))
         return MNL_CB_OK;
     dnsmasq_remove_host(plane->config, link.name, plane->service_pid);
-    plane->on_gone(plane->context, link.name);
+    plane->events.on_gone(plane->events.context, link.name);
     return MNL_CB_OK;
 }
 
@@ -362,7 +366,7 @@ static void on_monitor(struct loop_source *source, unsigned events)
     while ((len = recv(source->fd, buf, sizeof(buf), MSG_DONTWAIT)) != 0) {
         if (len < 0 && errno == ENOBUFS) {
             /* Messages were lost; an empty name says: look for yourself which ports are left. */
-            plane->on_gone(plane->context, "");
+            plane->events.on_gone(plane->events.context, "");
             continue;
         }
         if (len < 0)
@@ -381,6 +385,7 @@ static void service_start(struct plane *plane)
         log_error("%s", err.text);
         loop_timer_set(plane->loop, &plane->service_timer, SERVICE_RETRY_MS);
     }
+    plane->events.on_service(plane->events.context);
 }
 
 static void on_service_timer(struct loop_timer *timer)
@@ -403,16 +408,16 @@ void plane_reap(struct plane *plane)
         service_start(plane);
     else
         loop_timer_set(plane->loop, &plane->service_timer, SERVICE_RETRY_MS);
+    plane->events.on_service(plane->events.context);
 }
 
-int plane_run(struct plane *plane, struct loop *loop,
-              void (*on_gone)(void *context, const char *interface), void *context, struct err *err)
+int plane_run(struct plane *plane, struct loop *loop, const struct plane_events *events,
+              struct err *err)
 {
     int group = RTNLGRP_LINK, result;
 
     plane->loop = loop;
-    plane->on_gone = on_gone;
-    plane->context = context;
+    plane->events = *events;
     plane->service_timer.on_timer = on_service_timer;
     result = netlink_open(&plane->monitor);
     if (result == 0 && mnl_socket_setsockopt(plane->monitor.socket, NETLINK_ADD_MEMBERSHIP, &group,
