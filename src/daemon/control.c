@@ -56,11 +56,17 @@ static void client_free(struct control_client *client)
     free(client);
 }
 
-/* Events that matter now: requests only while none is under way, room only while something waits. */
+/*
+ * Events that matter now: requests only while none is under way, room only while something waits: an
+ * answer, or a request that came with one whose answer took time, which no other event would bring up.
+ */
 static void client_watch(struct control_client *client)
 {
+    bool more = !client->waiting && memchr(client->in, '\0', client->in_len);
+
     loop_change(client->control->loop, &client->source,
-                (client->waiting || client->out ? 0u : LOOP_IN) | (client->out ? LOOP_OUT : 0u));
+                (client->waiting || client->out ? 0u : LOOP_IN) |
+                    (client->out || more ? LOOP_OUT : 0u));
 }
 
 static ssize_t send_with_fd(int socket_fd, const char *data, size_t len_bytes, int fd)

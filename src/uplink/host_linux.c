@@ -4,6 +4,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,16 +26,24 @@ struct host {
     struct loop *loop;
     struct loop_source source;
     struct mnl_socket *socket;
-    pthread_rwlock_t lock;
-    struct host_entry entries[HOST_ADDRESSES_MAX];
+    pthread_mutex_t mutex; /* of what follows */
+    atomic_uint generation;
     size_t len;
+    struct host_entry entries[HOST_ADDRESSES_MAX];
+};
+
+struct host_view {
+    struct host *host;
+    unsigned generation;
+    size_t len;
+    struct ip_addr addresses[HOST_ADDRESSES_MAX];
 };
 
 static void host_update(struct host *host, const struct host_entry *entry, bool add)
 {
     size_t i;
 
-    pthread_rwlock_wrlock(&host->lock);
+    pthread_mutex_lock(&host->mutex);
     for (i = 0; i < host->len; i++)
         if (host->entries[i].ifindex == entry->ifindex &&
             ip_equal(&host->entries[i].addr, &entry->addr))
@@ -48,7 +57,8 @@ static void host_update(struct host *host, const struct host_entry *entry, bool 
     else if (add && i == HOST_ADDRESSES_MAX)
         log_warn("the host has more than %d addresses; the rest are not known as its own",
                  HOST_ADDRESSES_MAX);
-    pthread_rwlock_unlock(&host->lock);
+    atomic_fetch_add_explicit(&host->generation, 1, memory_order_release);
+    pthread_mutex_unlock(&host->mutex);
 }
 
 static int on_address(const struct nlmsghdr *header, void *context)
@@ -132,7 +142,7 @@ int host_new(struct loop *loop, struct host **ret_host)
         return -ENOMEM;
     host->loop = loop;
     host->source = (struct loop_source){.on_event = on_readable, .fd = -1};
-    pthread_rwlock_init(&host->lock, NULL);
+    pthread_mutex_init(&host->mutex, NULL);
     host->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
     if (!host->socket || mnl_socket_bind(host->socket, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
                                          MNL_SOCKET_AUTOPID) < 0) {
@@ -163,32 +173,55 @@ void host_free(struct host *host)
     loop_remove(host->loop, &host->source);
     if (host->socket)
         mnl_socket_close(host->socket);
-    pthread_rwlock_destroy(&host->lock);
+    pthread_mutex_destroy(&host->mutex);
     free(host);
 }
 
-bool host_owns(struct host *host, const struct ip_addr *addr)
+static void view_renew(struct host_view *view)
 {
-    bool found = false;
+    struct host *host = view->host;
 
-    pthread_rwlock_rdlock(&host->lock);
-    for (size_t i = 0; i < host->len && !found; i++)
-        found = ip_equal(&host->entries[i].addr, addr);
-    pthread_rwlock_unlock(&host->lock);
-    return found;
+    if (atomic_load_explicit(&host->generation, memory_order_acquire) == view->generation)
+        return;
+    pthread_mutex_lock(&host->mutex);
+    view->generation = atomic_load_explicit(&host->generation, memory_order_relaxed);
+    view->len = host->len;
+    for (size_t i = 0; i < host->len; i++)
+        view->addresses[i] = host->entries[i].addr;
+    pthread_mutex_unlock(&host->mutex);
 }
 
-struct ip_addr host_address(struct host *host, int family)
+int host_view_new(struct host *host, struct host_view **ret_view)
 {
-    struct ip_addr addr = {0};
+    struct host_view *view = calloc(1, sizeof(*view));
 
-    pthread_rwlock_rdlock(&host->lock);
-    for (size_t i = 0; i < host->len; i++) {
-        if (host->entries[i].addr.family != family || ip_is_forbidden(&host->entries[i].addr))
-            continue;
-        addr = host->entries[i].addr;
-        break;
-    }
-    pthread_rwlock_unlock(&host->lock);
-    return addr;
+    if (!view)
+        return -ENOMEM;
+    view->host = host;
+    view_renew(view);
+    *ret_view = view;
+    return 0;
+}
+
+void host_view_free(struct host_view *view)
+{
+    free(view);
+}
+
+bool host_view_owns(struct host_view *view, const struct ip_addr *addr)
+{
+    view_renew(view);
+    for (size_t i = 0; i < view->len; i++)
+        if (ip_equal(&view->addresses[i], addr))
+            return true;
+    return false;
+}
+
+struct ip_addr host_view_address(struct host_view *view, int family)
+{
+    view_renew(view);
+    for (size_t i = 0; i < view->len; i++)
+        if (view->addresses[i].family == family && !ip_is_forbidden(&view->addresses[i]))
+            return view->addresses[i];
+    return (struct ip_addr){0};
 }

@@ -15,10 +15,10 @@ enum rule rules_outbound(struct worker *worker, const struct ip_endpoint *dst,
 
     *ret_dst = *dst;
     if (ip_equal(&dst->addr, &gateway)) {
-        ret_dst->addr = host_address(worker->config.host, dst->addr.family);
+        ret_dst->addr = host_view_address(worker->host, dst->addr.family);
         if (!ret_dst->addr.family)
             return RULE_NO_HOST;
-    } else if (host_owns(worker->config.host, &dst->addr)) {
+    } else if (host_view_owns(worker->host, &dst->addr)) {
         return RULE_DENY;
     }
     return ip_is_forbidden(&ret_dst->addr) ? RULE_DENY : RULE_ALLOW;
@@ -26,5 +26,5 @@ enum rule rules_outbound(struct worker *worker, const struct ip_endpoint *dst,
 
 struct ip_addr rules_inbound(struct worker *worker, const struct ip_addr *src)
 {
-    return host_owns(worker->config.host, src) ? rules_gateway(worker, src->family) : *src;
+    return host_view_owns(worker->host, src) ? rules_gateway(worker, src->family) : *src;
 }

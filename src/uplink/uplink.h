@@ -4,7 +4,7 @@
  *
  * A worker is one thread with one packet device. It owns its flows alone; nothing on the way of a byte
  * is locked. What a worker shares with the rest is here: counters that it writes and others read, and
- * the host's addresses, which are looked at once for each new flow.
+ * the host's addresses, of which it has a copy.
  */
 #ifndef OPENVMNET_UPLINK_UPLINK_H
 #define OPENVMNET_UPLINK_UPLINK_H
@@ -88,13 +88,21 @@ struct host;
 struct loop;
 int host_new(struct loop *loop, struct host **ret_host);
 void host_free(struct host *host);
-/* True where @addr is one of the host's own, loopback included. Any thread. */
-bool host_owns(struct host *host, const struct ip_addr *addr);
+
+/*
+ * One thread's copy of the host's addresses. It is renewed by itself when they have changed, which costs
+ * one atomic load to know: nothing is locked while they stay the same.
+ */
+struct host_view;
+int host_view_new(struct host *host, struct host_view **ret_view);
+void host_view_free(struct host_view *view);
+/* True where @addr is one of the host's own, loopback included. */
+bool host_view_owns(struct host_view *view, const struct ip_addr *addr);
 /*
  * The address by which guests reach the host when they speak to the gateway: one of the host's own that
- * is neither loopback nor link-local. Family 0 where it has none. Any thread.
+ * is neither loopback nor link-local. Family 0 where it has none.
  */
-struct ip_addr host_address(struct host *host, int family);
+struct ip_addr host_view_address(struct host_view *view, int family);
 
 /* What a worker is made of. Everything is borrowed but the descriptors, which it takes over. */
 struct worker_config {

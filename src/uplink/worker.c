@@ -210,6 +210,7 @@ static void worker_free(struct worker *worker)
     tcp_free(worker->tcp);
     udp_free(worker->udp);
     echo_free(worker->echo);
+    host_view_free(worker->host);
     reassembly_free(worker->reassembly);
     for (int i = 0; i < 2; i++)
         if (worker->command_fd[i] >= 0)
@@ -234,6 +235,8 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     worker->buffer = malloc(WORKER_BUFFER_BYTES);
     worker->reassembly = reassembly_new();
     result = worker->buffer && worker->reassembly ? loop_new(&worker->loop) : -ENOMEM;
+    if (result == 0)
+        result = host_view_new(config->host, &worker->host);
     if (result == 0 &&
         getrandom(worker->hash_key, sizeof(worker->hash_key), 0) != sizeof(worker->hash_key))
         result = -EIO;

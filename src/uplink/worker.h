@@ -25,6 +25,7 @@ struct worker {
     struct loop_source tun_source;
     struct loop_source command_source;
     int command_fd[2]; /* others write addresses of guests to [1]; closing it ends the thread */
+    struct host_view *host;
     struct reassembly *reassembly;
     struct tcp *tcp;
     struct udp *udp;
