@@ -81,8 +81,9 @@ int path_runtime(bool create, char ret_path[NET_PATH_MAX], struct err *err)
     }
     if (result < 0)
         return err_set(err, result, "XDG_RUNTIME_DIR='%s': too long", runtime);
+    /* A socket below a directory that others can write to is not to be trusted, nor what it answers. */
     if (!create)
-        return 0;
+        return access(ret_path, F_OK) == 0 ? path_check_private(ret_path, err) : 0;
     result = path_make(ret_path, 0700);
     if (result < 0)
         return err_set(err, result,

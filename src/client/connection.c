@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/paths.h"
+#include "base/peer.h"
 #include "client/client.h"
 
 #define REPLY_BYTES_MAX (4 * 1024 * 1024)
@@ -20,6 +21,7 @@ int connection_open(const char *network, int *ret_fd, struct err *err)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char path[NET_PATH_MAX];
     int result = path_control(network, path, err), fd;
+    uid_t uid = 0;
 
     if (result < 0)
         return result;
@@ -32,9 +34,16 @@ int connection_open(const char *network, int *ret_fd, struct err *err)
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         result = -errno;
         close(fd);
-        if (result == -ENOENT || result == -ECONNREFUSED)
+        /* Where a file is in the way, who starts the network says so best. */
+        if (result == -ENOENT || result == -ECONNREFUSED || result == -ENOTDIR)
             return err_set(err, -ENOENT, "does not run; vmnet ls lists the networks that do");
         return err_set(err, result, "%s: %s", path, strerror(-result));
+    }
+    result = peer_uid(fd, &uid);
+    if (result == 0 && uid != geteuid() && uid != 0) {
+        close(fd);
+        return err_set(err, -EPERM, "%s: belongs to user %u, who is neither you nor root", path,
+                       uid);
     }
     *ret_fd = fd;
     return 0;

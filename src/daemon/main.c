@@ -210,7 +210,7 @@ static int run_network(const struct options *options, struct net_config *config,
     if (result == 0 && options->lasting)
         result = make_lasting(config);
     if (result == 0)
-        result = parent_start(config, listen_fd, &parent, err);
+        result = parent_start(config, listen_fd, options->background ? READY_FD : -1, &parent, err);
     tell_ready(options, result, err);
     code = result == 0 ? parent_run(parent) : 1;
     if (listen_fd >= 0)

@@ -39,7 +39,7 @@ static const char *const role_names[] = {"router", "engine"};
 
 struct parent {
     const struct net_config *config;
-    int listen_fd;
+    int listen_fd, private_fd;
     int raw_fd[2];
     bool has_handles;
     struct plane_handles handles;
@@ -90,6 +90,7 @@ static void __attribute__((noreturn))
 run_child(struct parent *parent, enum role role, pid_t parent_pid)
 {
     close_foreign_channels(parent, role);
+    close_foreign(parent->private_fd);
     if (role == ROLE_ROUTER) {
         struct router_args args = {
             .config = parent->config,
@@ -275,8 +276,8 @@ static int parent_open(struct parent *parent)
     return 0;
 }
 
-int parent_start(const struct net_config *config, int listen_fd, struct parent **ret_parent,
-                 struct err *err)
+int parent_start(const struct net_config *config, int listen_fd, int private_fd,
+                 struct parent **ret_parent, struct err *err)
 {
     struct parent *parent = calloc(1, sizeof(*parent));
     int result;
@@ -285,6 +286,7 @@ int parent_start(const struct net_config *config, int listen_fd, struct parent *
         return err_set(err, -ENOMEM, "out of memory");
     parent->config = config;
     parent->listen_fd = listen_fd;
+    parent->private_fd = private_fd;
     memset(parent->channel, -1, sizeof(parent->channel));
     memset(parent->middle, -1, sizeof(parent->middle));
     memset(parent->raw_fd, -1, sizeof(parent->raw_fd));
@@ -298,6 +300,7 @@ int parent_start(const struct net_config *config, int listen_fd, struct parent *
         parent_free(parent);
         return result;
     }
+    parent->private_fd = -1; /* from here on the caller may have closed it */
     *ret_parent = parent;
     return 0;
 }

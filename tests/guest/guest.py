@@ -81,6 +81,8 @@ class Host:
         self.state = self.directory / "state"
         self.runtime.mkdir(mode=0o700)
         self.state.mkdir(mode=0o700)
+        # What other tests of this program hold is not ours to count, or to end.
+        self.others = {pid for pid, _ in descendants()}
         self.environment = dict(
             os.environ,
             XDG_RUNTIME_DIR=str(self.runtime),
@@ -105,10 +107,18 @@ class Host:
 
     def leftovers(self):
         """What is still there: processes, then files in the runtime directory; empty is good."""
-        processes = [f"process {pid} ({name})" for pid, name in descendants()]
-        files = [f"file {path.relative_to(self.runtime)}" for path in self.runtime.rglob("*")]
-        # An empty directory of the project's own is no harm.
+        processes = [f"process {pid} ({name})" for pid, name in self.processes()]
+        # os.walk minds nothing that goes away meanwhile. An empty directory of the project's own is no harm.
+        files = [
+            f"file {os.path.relpath(os.path.join(directory, name), self.runtime)}"
+            for directory, directories, names in os.walk(self.runtime)
+            for name in directories + names
+        ]
         return processes + [text for text in files if text != "file openvmnet"]
+
+    def processes(self):
+        """[(pid, name)] of the processes below this one that came since this host was entered."""
+        return [(pid, name) for pid, name in descendants() if pid not in self.others]
 
     def wait_until_clean(self, timeout_s=END_TIMEOUT_S):
         """Waits until nothing is left over; GuestError with what is, where that takes too long."""
@@ -117,7 +127,7 @@ class Host:
 
     def kill_all(self):
         def all_gone():
-            found = descendants()
+            found = self.processes()
             for pid, _ in found:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
