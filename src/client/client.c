@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +23,8 @@
 #define READY_FD 3
 /* Between two looks at a network that is starting or ending in another's hands. */
 #define RETRY_MS 10
+/* How long a refusal may be due to a port that is just going. */
+#define SETTLE_MS 300
 
 extern char **environ;
 
@@ -225,22 +228,38 @@ static json_t *attach_parameters(const struct client_port_request *request)
     return parameters;
 }
 
+/*
+ * Taken, or full: that may be so for the port of a VM that has just ended, which the kernel takes some
+ * tens of milliseconds to remove. Other reasons to try again (the network's last port went in this
+ * moment, its router was started anew) end by themselves.
+ */
+static bool is_settling(int result)
+{
+    return result == -EEXIST || result == -ENOSPC;
+}
+
 int client_attach(const struct net_spec *spec, const struct client_port_request *request,
                   struct client_port *ret_port, struct err *err)
 {
     uint64_t deadline_ms = clock_now_ms() + CLIENT_TIMEOUT_MS;
+    uint64_t settled_ms = clock_now_ms() + SETTLE_MS;
     json_t *reply = NULL;
     int fd, port_fd, result;
 
-    do {
+    for (;;) {
+        uint64_t now_ms = clock_now_ms();
+
         result = open_network(spec, false, deadline_ms, &fd, err);
         if (result < 0)
             return result;
         result = connection_call(fd, INTERFACE "Attach", attach_parameters(request), &reply,
                                  &port_fd, err);
         close(fd);
-        /* The network's last port went in this moment: a new one is started. */
-    } while (result == -ECONNRESET && clock_now_ms() < deadline_ms);
+        if (result == 0 || now_ms >= (is_settling(result) ? settled_ms : deadline_ms) ||
+            !(is_settling(result) || result == -ECONNRESET || result == -EAGAIN))
+            break;
+        poll(NULL, 0, RETRY_MS);
+    }
     if (result < 0)
         return result;
     if (port_fd < 0) {
@@ -287,21 +306,27 @@ int client_stop(const char *network, bool force, struct err *err)
     uint64_t deadline_ms = clock_now_ms() + CLIENT_TIMEOUT_MS;
     char path[NET_PATH_MAX];
     json_t *reply = NULL;
-    int result = client_call(network, "Stop", json_pack("{s:b}", "force", force), &reply, err);
+    int fd, result = net_name_check(network, err);
 
+    if (result == 0)
+        result = path_network(network, path, err);
+    if (result < 0)
+        return result;
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    result = client_call(network, "Stop", json_pack("{s:b}", "force", force), &reply, err);
     json_decref(reply);
-    if (result < 0)
-        return result;
-    result = path_network(network, path, err);
-    if (result < 0)
-        return result;
-    /* The directory is the last thing that goes. */
-    while (access(path, F_OK) == 0) {
+    /*
+     * Its processes hold a lock on this directory until they have ended. The name says nothing: another
+     * network of that name may have begun meanwhile, in a directory of its own.
+     */
+    while (result == 0 && fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
         if (clock_now_ms() >= deadline_ms)
-            return err_set(err, -ETIMEDOUT, "does not end within %d s", CLIENT_TIMEOUT_MS / 1000);
+            result = err_set(err, -ETIMEDOUT, "does not end within %d s", CLIENT_TIMEOUT_MS / 1000);
         poll(NULL, 0, RETRY_MS);
     }
-    return 0;
+    if (fd >= 0)
+        close(fd);
+    return result;
 }
 
 int client_call(const char *network, const char *method, json_t *parameters, json_t **ret_reply,

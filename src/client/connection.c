@@ -123,8 +123,8 @@ static int error_code(const char *name)
     static const struct {
         const char *name;
         int code;
-    } names[] = {{"EINVAL", EINVAL}, {"EEXIST", EEXIST}, {"ENOSPC", ENOSPC},
-                 {"EBUSY", EBUSY},   {"ENODEV", ENODEV}, {"ETIMEDOUT", ETIMEDOUT}};
+    } names[] = {{"EINVAL", EINVAL}, {"EEXIST", EEXIST},       {"ENOSPC", ENOSPC}, {"EBUSY", EBUSY},
+                 {"ENODEV", ENODEV}, {"ETIMEDOUT", ETIMEDOUT}, {"EAGAIN", EAGAIN}};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (strcmp(names[i].name, name) == 0)

@@ -176,6 +176,21 @@ static void engine_gone(struct engine *engine, const char *interface)
     engine_port_removed(engine);
 }
 
+/* A new router: what the old one was asked is lost, and ports may have gone meanwhile. */
+static void engine_router_changed(struct engine *engine)
+{
+    struct err err;
+
+    err_set(&err, 0, "the network's router was started anew; try again");
+    for (int i = 0; i < ENGINE_REQUESTS_MAX; i++) {
+        if (!engine->requests[i].used)
+            continue;
+        engine->requests[i].used = false;
+        methods_answer(engine, &engine->requests[i], -EAGAIN, NULL, -1, &err);
+    }
+    engine_list_ports(engine);
+}
+
 static void on_router(struct loop_source *source, unsigned events)
 {
     struct engine *engine = CONTAINER_OF(source, struct engine, router_source);
@@ -188,7 +203,7 @@ static void on_router(struct loop_source *source, unsigned events)
     if (!fds_len)
         fd = -1;
     if (message.router_pid != engine->router_pid && engine->router_pid)
-        engine_list_ports(engine); /* a new router: ports may have gone meanwhile */
+        engine_router_changed(engine);
     engine->router_pid = message.router_pid;
     engine->service_pid = message.service_pid;
     switch (message.type) {
@@ -311,6 +326,8 @@ int engine_main(const struct engine_args *args)
     if (!engine || confine_die_with_parent(args->parent_pid, SIGTERM) < 0)
         return 1;
     engine->args = args;
+    /* So that an answer to the engine before is not taken for one to this. */
+    engine->next_id = (uint32_t)getpid() << 16;
     engine->router_source = (struct loop_source){.on_event = on_router, .fd = -1};
     engine->request_timer.on_timer = on_request_timer;
     result = engine_start(engine, &ready.err);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,6 +227,7 @@ int main(int argc, char **argv)
     int lock_fd = -1, result, code;
 
     log_init("vmnetd", false);
+    signal(SIGPIPE, SIG_IGN); /* vmnet may be gone when it is told how it went */
     result = parse_options(argc, argv, &options, &err);
     if (result < 0) {
         log_error("%s", err.text);

@@ -79,13 +79,15 @@ unsigned dns_read_resolvers(const char *path,
                             struct sockaddr_storage ret_addresses[DNS_RESOLVERS_MAX])
 {
     FILE *file = fopen(path, "re");
-    char line[512], text[128];
+    char *line = NULL, text[128];
+    size_t size = 0;
     unsigned len = 0;
 
-    while (file && len < DNS_RESOLVERS_MAX && fgets(line, sizeof(line), file))
+    while (file && len < DNS_RESOLVERS_MAX && getline(&line, &size, file) >= 0)
         if (sscanf(line, " nameserver %127s", text) == 1 &&
             parse_resolver(text, &ret_addresses[len]))
             len++;
+    free(line);
     if (file)
         fclose(file);
     if (len == 0 && parse_resolver("127.0.0.1", &ret_addresses[0]))

@@ -18,6 +18,13 @@ TEST_TIMEOUT_S = 90
 _numbers = itertools.count(1)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What was not tested, and why, is said also by `pytest -q`."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for report in skipped:
+        terminalreporter.write_line(f"SKIPPED {report.nodeid}: {report.longrepr[2]}")
+
+
 @pytest.fixture(autouse=True)
 def bound():
     """No test waits for ever."""
@@ -32,9 +39,9 @@ def bound():
     signal.signal(signal.SIGALRM, old)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab():
-    """The laboratory. At its end the host is as it was, and so is the machine where root ran this."""
+    """The laboratory of a file's tests. At its end the host is as it was, and so is the machine where root ran this."""
     for program in ("ip", "nft", "tc", "busybox", "ping", "dnsmasq", "mount"):
         if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
             pytest.fail(f"{program} is missing: run `make deps`")

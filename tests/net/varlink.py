@@ -3,8 +3,7 @@
 
 A World is a private runtime and state directory with all processes started in it. A Machine is a
 `vmnet run` whose VM monitor is a script that holds the descriptors which it inherits, and ends when
-its standard input does. A Varlink is a connection to a network's control socket. host_state() is
-what no network may change.
+its standard input does. A Varlink is a connection to a network's control socket.
 """
 
 import array
@@ -12,24 +11,21 @@ import contextlib
 import json
 import os
 import pathlib
-import re
-import shutil
+import signal
 import socket
 import subprocess
 import sys
-import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "guest"))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "guest")]
 from guest import PORT_LINE, Host, Port, descendants, die_with_parent, poll  # noqa: E402
+from lab import host_state, host_state_changes  # noqa: E402
 
 MONITOR = "qemu-system-x86_64"
 START_TIMEOUT_S = 20  # vmnet itself gives up after 15
 # A network that gets no port ends after 5 s; then its processes have to go.
 GONE_TIMEOUT_S = 8
 POLL_S = 0.005
-
-# These change by themselves, or reading them is refused.
-VOLATILE_SETTINGS = re.compile(r"/(nf_conntrack_count|stable_secret|tcp_fastopen_key)$")
 
 
 class Varlink:
@@ -163,6 +159,8 @@ class Machine:
 class World(Host):
     def __enter__(self):
         super().__enter__()
+        # What other tests' fixtures keep running is not ours.
+        self.foreign = {pid for pid, _ in descendants()}
         self.stack = contextlib.ExitStack()
         programs = self.directory / "bin"
         programs.mkdir()
@@ -175,7 +173,6 @@ class World(Host):
     def __exit__(self, *arguments):
         self.stack.close()
         super().__exit__(*arguments)
-        self.reap()
 
     def scratch_file(self):
         self.scratch_count = getattr(self, "scratch_count", 0) + 1
@@ -195,10 +192,10 @@ class World(Host):
             **options,
         )
 
-    def vmnet(self, *arguments, preexec=None, stdin=subprocess.DEVNULL):
+    def cli(self, *arguments, preexec=None, stdin=subprocess.DEVNULL):
         """Runs `vmnet ARGUMENTS` to its end. Returns what subprocess.run() does."""
         return subprocess.run(
-            [str(self.vmnet_path), *map(str, arguments)],
+            [str(self.vmnet), *map(str, arguments)],
             env=self.environment,
             preexec_fn=preexec,
             stdin=stdin,
@@ -210,13 +207,9 @@ class World(Host):
 
     def json(self, *arguments):
         """What `vmnet ARGUMENTS --json` prints."""
-        result = self.vmnet(*arguments, "--json")
+        result = self.cli(*arguments, "--json")
         assert (result.returncode, result.stderr) == (0, "")
         return json.loads(result.stdout)
-
-    @property
-    def vmnet_path(self):
-        return self.image.directory.parent / "vmnet"
 
     def machine(self, *arguments, **options):
         """Starts a Machine; it ends with this world at the latest."""
@@ -244,9 +237,30 @@ class World(Host):
         """Names of the networks that run, as `vmnet ls` has them."""
         return [network["name"] for network in self.json("ls")]
 
+    def processes(self):
+        """[(pid, name)] of all that this world has started, directly or not."""
+        return [each for each in descendants() if each[0] not in self.foreign]
+
     def count(self, name):
-        """How many processes of this name there are below this one."""
-        return sum(name == each for _, each in descendants())
+        return sum(name == each for _, each in self.processes())
+
+    def leftovers(self):
+        found = [f"process {pid} ({name})" for pid, name in self.processes()]
+        # Not rglob(): that minds what vanishes meanwhile.
+        for directory, directories, files in os.walk(self.runtime):
+            found += [f"{directory}/{name}" for name in [*directories, *files]]
+        # An empty directory of the project's own is no harm.
+        return [text for text in found if text != f"{self.runtime}/openvmnet"]
+
+    def kill_all(self):
+        def all_gone():
+            found = self.processes()
+            for pid, _ in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            return not found
+
+        poll(all_gone, GONE_TIMEOUT_S)
 
     def is_gone(self, network="shared"):
         return not self.run_dir(network).exists() and not self.service_processes()
@@ -255,7 +269,7 @@ class World(Host):
         """Processes of all networks."""
         return [
             (pid, name)
-            for pid, name in descendants()
+            for pid, name in self.processes()
             if name.startswith("vmnetd") or name == "dnsmasq"
         ]
 
@@ -265,81 +279,16 @@ class World(Host):
         assert not self.service_processes()
         assert not self.run_dir(network).exists()
 
-    def reap(self):
-        """Orphans become children of this process, which nobody else waits for."""
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-
 
 @contextlib.contextmanager
 def private_world():
     """A World that must be empty at the end, with a host that must be what it was."""
     before = host_state()
     with World() as world:
-        if not world.vmnet_path.exists():
-            raise FileNotFoundError(f"{world.vmnet_path}: run `make build`")
+        if not world.vmnet.exists():
+            raise FileNotFoundError(f"{world.vmnet}: run `make build`")
         yield world
         world.stack.close()
         world.wait_until_clean(GONE_TIMEOUT_S)
-        assert not other_namespaces(), "processes in network namespaces are left"
-    after = host_state()
-    for name, value in before.items():
-        assert after[name] == value, f"{name} changed"
-
-
-def other_namespaces():
-    """[(pid, name)] of processes below this one that are in another network namespace."""
-    own = os.stat("/proc/self/ns/net").st_ino
-    found = []
-    for pid, name in descendants():
-        with contextlib.suppress(OSError):
-            if os.stat(f"/proc/{pid}/ns/net").st_ino != own:
-                found.append((pid, name))
-    return found
-
-
-STATE_COMMANDS = (
-    "ip -o link show",
-    "ip -o address show",
-    "ip -4 route show table all",
-    "ip -6 route show table all",
-    "ip -4 rule show",
-    "ip -6 rule show",
-    "nft list ruleset",
-    "tc qdisc show",
-)
-
-
-def host_state():
-    """{what: text}: the host's network and its settings, as far as this user may see them."""
-    state = {}
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    for command in STATE_COMMANDS:
-        program, *arguments = command.split()
-        program = shutil.which(program, path=path)
-        if not program:
-            continue
-        result = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
-        # What is left of a lifetime is another number each time.
-        state[command] = re.sub(r"(expires|(valid|preferred)_lft) \S+", "", result.stdout)
-    state["settings"] = settings()
-    return state
-
-
-def settings():
-    values = {}
-    for directory, _, names in os.walk("/proc/sys/net"):
-        for name in names:
-            path = f"{directory}/{name}"
-            if not VOLATILE_SETTINGS.search(path):
-                with contextlib.suppress(OSError, UnicodeDecodeError), open(path) as file:
-                    values[path] = file.read()
-    return values
-
-
-def bounded(seconds):
-    """Yields until that time is over; the caller leaves the loop when it has what it wants."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        yield
+    changes = host_state_changes(before, host_state())
+    assert not changes, "the host is not as it was:\n" + "\n".join(changes)

@@ -82,6 +82,7 @@ int dnsmasq_configure(const struct net_config *config, const char *bridge, struc
             "interface=%2$s\nexcept-interface=lo\nbind-dynamic\n"
             /* DNS: names of ours are answered here or not at all; others are the engine's. */
             "no-resolv\nno-hosts\nserver=127.0.0.1#%3$d\n"
+            "domain-needed\nrev-server=%6$s/%9$u\n"
             "domain=%4$s\nlocal=/" NET_DOMAIN_ALL "/\nexpand-hosts\n"
             "hostsdir=%1$s/dnsmasq/names\n"
             "host-record=gateway.%4$s,%5$s\n"
@@ -91,13 +92,13 @@ int dnsmasq_configure(const struct net_config *config, const char *bridge, struc
             "dhcp-authoritative\ndhcp-ignore-clid\ndhcp-rapid-commit\nno-ping\n"
             "dhcp-option=option:mtu,%8$u\n",
             config->run_dir, bridge, DNSMASQ_UPSTREAM_PORT, config->domain, gateway, subnet, mask,
-            config->mtu);
+            config->mtu, config->prefix_len);
     if (config->prefix6.family)
         fprintf(file,
-                "enable-ra\nhost-record=gateway.%s,%s\n"
-                "dhcp-range=%s,ra-names,64," LEASE_TIME "\n"
+                "enable-ra\nrev-server=%3$s/64\nhost-record=gateway.%1$s,%2$s\n"
+                "dhcp-range=%3$s,ra-names,64," LEASE_TIME "\n"
                 /* A router lifetime of 0: an address, but no way out (RFC 4861 4.2). */
-                "ra-param=%s,mtu:%u,60,%d\n",
+                "ra-param=%4$s,mtu:%5$u,60,%6$d\n",
                 config->domain, gateway6, ip_format(&config->prefix6, prefix6), bridge, config->mtu,
                 config->host_has_ipv6 ? 1800 : 0);
     if (fclose(file) != 0) {
