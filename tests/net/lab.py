@@ -346,6 +346,24 @@ class Network:
         """Process id of "parent", "engine", "router" or "dnsmasq"; 0 while there is none."""
         return self.call("Status")["processes"][role]
 
+    def kill(self, *roles):
+        """Kills the processes of these roles, all that are there; returns their ids.
+
+        Waits for ids that are not known yet: kill(2) of 0 would be the end of the tests themselves.
+        """
+
+        def known():
+            processes = self.call("Status")["processes"]
+            return all(processes[role] > 1 for role in roles) and processes
+
+        processes = poll(known)
+        if not processes:
+            raise LabError(f"network '{self.name}' does not know its {' or '.join(roles)}")
+        pids = [processes[role] for role in roles]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return pids
+
     def attach(self, **parameters):
         """Attaches a port that nobody uses yet: name=, mac=, interfaceId=."""
         reply, fds = varlink(self.control, "io.openvmnet.Attach", parameters)

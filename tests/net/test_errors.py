@@ -526,7 +526,7 @@ def test_network_directory_is_in_the_way(world):
 
 
 def test_network_that_does_not_answer(world):
-    """A stopped engine: others do not wait for it for ever, and it is as it was when it goes on."""
+    """A stopped engine keeps nobody who has a bound, and is what it was when it goes on."""
     machine = world.machine()
     machine.wait_port()
     engine = world.status()["processes"]["engine"]

@@ -2,13 +2,11 @@
 """A process of the network dies. Guests keep what they have, and soon everything works again."""
 
 import contextlib
-import os
-import signal
 import threading
 import time
 
 import pytest
-from lab import REMOTE, REMOTE4, Background, poll, read_exactly
+from lab import REMOTE, REMOTE4, Background, LabError, poll, read_exactly
 
 RECOVERY_S = 0.2
 
@@ -61,16 +59,10 @@ def wait_for_another(network, role, pid):
     """Waits until the process of @role is another one than @pid, and the network answers."""
 
     def another():
-        with contextlib.suppress(OSError, Exception):
+        with contextlib.suppress(OSError, LabError):
             return network.process(role) not in (0, pid)
 
     assert poll(another), f"no new {role}"
-
-
-def kill(network, role):
-    pid = network.process(role)
-    os.kill(pid, signal.SIGKILL)
-    return pid
 
 
 def connect_within(guest, listener, version, start, limit_s=5):
@@ -94,7 +86,7 @@ def test_engine_dies(lab, guest, other, network, version):
     with lab.remote.listen(REMOTE[version]) as listener, Stream(guest, other) as stream:
         assert poll(lambda: stream.sent > 100)
         start = time.monotonic()
-        pid = kill(network, "engine")
+        [pid] = network.kill("engine")
         seconds = connect_within(guest, listener, version, start)
         wait_for_another(network, "engine", pid)
         assert poll(lambda: stream.sent > 500)
@@ -115,7 +107,7 @@ def test_open_connection_ends_with_the_engine(lab, guest, network, version):
                 accepted.settimeout(5)
                 client.sendall(b"x")
                 assert read_exactly(accepted, 1) == b"x"
-                pid = kill(network, "engine")
+                [pid] = network.kill("engine")
                 for stream in (client, accepted):
                     with contextlib.suppress(ConnectionResetError):
                         assert stream.recv(1) == b""
@@ -127,7 +119,7 @@ def test_udp_after_the_engine_died(lab, guest, network, version):
     with lab.remote.udp(REMOTE[version]) as server, guest.udp(version=version) as client:
         client.sendto(b"one", server.getsockname())
         assert server.recv(10) == b"one"
-        pid = kill(network, "engine")
+        [pid] = network.kill("engine")
         client.sendto(b"two", server.getsockname())
         data, outside = server.recvfrom(10)
         server.sendto(data, outside)
@@ -137,7 +129,7 @@ def test_udp_after_the_engine_died(lab, guest, network, version):
 
 def test_dnsmasq_dies(lab, guest, other, network):
     with Stream(guest, other) as stream:
-        pid = kill(network, "dnsmasq")
+        [pid] = network.kill("dnsmasq")
         wait_for_another(network, "dnsmasq", pid)
         assert guest.dhcp()["ip"] == guest.ipv4
         assert poll(lambda: guest.resolve("other") == (0, [other.ipv4]))
@@ -149,9 +141,9 @@ def test_dnsmasq_dies(lab, guest, other, network):
 def test_router_dies(lab, guest, other, network, new_guest):
     ports = network.status()["ports"]
     with lab.remote.listen(REMOTE4) as listener, Stream(guest, other) as stream:
-        before = network.process("dnsmasq")
+        before = poll(lambda: network.process("dnsmasq"))
         start = time.monotonic()
-        pid = kill(network, "router")
+        [pid] = network.kill("router")
         connect_within(guest, listener, 4, start)
         wait_for_another(network, "router", pid)
         wait_for_another(network, "dnsmasq", before)
@@ -166,7 +158,7 @@ def test_router_dies(lab, guest, other, network, new_guest):
 def test_port_that_left_while_the_router_was_dead(guest, network):
     """Nobody heard of it; the new router looks."""
     leaving = network.guest(name="leaving", configure=False)
-    pid = kill(network, "router")
+    [pid] = network.kill("router")
     leaving.close()
     wait_for_another(network, "router", pid)
     assert poll(lambda: "leaving" not in [port["name"] for port in network.status()["ports"]])
@@ -177,14 +169,12 @@ def test_port_that_left_while_the_router_was_dead(guest, network):
 
 def test_everything_dies_at_once(lab, guest, other, network):
     with lab.remote.listen(REMOTE4) as listener, Stream(guest, other) as stream:
-        processes = network.status()["processes"]
+        roles = ("router", "engine", "dnsmasq")
         start = time.monotonic()
-        for role in ("router", "engine", "dnsmasq"):
-            os.kill(processes[role], signal.SIGKILL)
+        pids = network.kill(*roles)
         connect_within(guest, listener, 4, start)
-        wait_for_another(network, "engine", processes["engine"])
-        wait_for_another(network, "router", processes["router"])
-        wait_for_another(network, "dnsmasq", processes["dnsmasq"])
+        for role, pid in zip(roles, pids):
+            wait_for_another(network, role, pid)
         assert guest.dhcp()["ip"] == guest.ipv4
     assert stream.received == stream.sent
     names = sorted(port["name"] for port in network.status()["ports"])

@@ -8,6 +8,7 @@ its standard input does. A Varlink is a connection to a network's control socket
 
 import array
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -107,9 +108,9 @@ def message(method, **parameters):
 class Machine:
     """A context: `vmnet run` and the monitor that it becomes. Its end is the monitor's, too."""
 
-    def __init__(self, world, *arguments, options=(), monitor=MONITOR, preexec=None):
+    def __init__(self, world, *arguments, monitor=MONITOR, preexec=None):
         self.stderr_path = world.scratch_file()
-        command = [world.vmnet, "run", *options, monitor, *arguments]
+        command = [world.vmnet, "run", monitor, *arguments]
         with open(self.stderr_path, "wb") as stderr:
             self.process = world.start(
                 command,
@@ -162,6 +163,7 @@ class World(Host):
         # What other tests' fixtures keep running is not ours.
         self.foreign = {pid for pid, _ in descendants()}
         self.stack = contextlib.ExitStack()
+        self.numbers = itertools.count(1)
         programs = self.directory / "bin"
         programs.mkdir()
         monitor = programs / MONITOR
@@ -175,8 +177,8 @@ class World(Host):
         super().__exit__(*arguments)
 
     def scratch_file(self):
-        self.scratch_count = getattr(self, "scratch_count", 0) + 1
-        return self.directory / f"scratch-{self.scratch_count}"
+        """A path that is free, for something that goes with this world."""
+        return self.directory / f"scratch-{next(self.numbers)}"
 
     def start(self, command, preexec=None, **options):
         def prepare():
@@ -192,13 +194,13 @@ class World(Host):
             **options,
         )
 
-    def cli(self, *arguments, preexec=None, stdin=subprocess.DEVNULL):
+    def cli(self, *arguments, preexec=None):
         """Runs `vmnet ARGUMENTS` to its end. Returns what subprocess.run() does."""
         return subprocess.run(
             [str(self.vmnet), *map(str, arguments)],
             env=self.environment,
             preexec_fn=preexec,
-            stdin=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=60,
