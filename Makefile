@@ -81,12 +81,13 @@ asan:
 	OPENVMNET_BUILD=$(abspath build-asan) $(UNPRIVILEGED) $(PYTEST) tests/net
 
 # Needs root: the sanitizer's own thread forbids a process to make a user namespace (unshare(2)). A race ends
-# the engine, and the tests notice.
+# the engine, and the tests notice. What is left out counts on a parent with a single thread.
 tsan:
 	@test "$$(id -u)" = 0 || { echo 'make tsan needs root'; exit 1; }
 	$(call compile,build-tsan,-Db_sanitize=thread -Db_lundef=false)
 	$(MESON) test -C build-tsan --no-rebuild --print-errorlogs
-	TSAN_OPTIONS=halt_on_error=1 OPENVMNET_BUILD=$(abspath build-tsan) $(PYTEST) tests/net
+	TSAN_OPTIONS=halt_on_error=1 OPENVMNET_BUILD=$(abspath build-tsan) $(PYTEST) tests/net \
+		--deselect tests/net/test_lifecycle.py::test_parent_is_killed
 
 lint:
 	@contrib/deps.sh lint

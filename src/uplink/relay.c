@@ -2,6 +2,7 @@
 #include "uplink/relay.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -47,14 +48,89 @@ void relay_group_init(struct relay_group *group, struct loop *loop, uint8_t *buf
 void relay_group_done(struct relay_group *group)
 {
     loop_timer_clear(group->loop, &group->timer);
+    while (group->idle_len > 0) {
+        struct relay_pipe *pipe = &group->idle[--group->idle_len];
+
+        close(pipe->read_fd);
+        close(pipe->write_fd);
+    }
 }
+
+/* ---- pipes */
+
+/* An empty pipe towards @to. False where there is none to be had. */
+static bool relay_take_pipe(struct relay_group *group, struct relay_side *to)
+{
+    int fds[2];
+
+    if (to->pipe.read_fd >= 0)
+        return true;
+    if (group->idle_len > 0) {
+        to->pipe = group->idle[--group->idle_len];
+        return true;
+    }
+    if (group->pipes == RELAY_PIPES_MAX || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
+        return false;
+    if (fcntl(fds[1], F_SETPIPE_SZ, RELAY_PIPE_BYTES) < 0) {
+        close(fds[0]);
+        close(fds[1]);
+        return false;
+    }
+    group->pipes++;
+    to->pipe = (struct relay_pipe){fds[0], fds[1]};
+    return true;
+}
+
+/* Bytes left in it go with it. */
+static void relay_give_pipe(struct relay_group *group, struct relay_side *to)
+{
+    if (to->pipe.read_fd < 0)
+        return;
+    if (to->piped_bytes == 0) {
+        group->idle[group->idle_len++] = to->pipe;
+    } else {
+        close(to->pipe.read_fd);
+        close(to->pipe.write_fd);
+        group->pipes--;
+    }
+    to->pipe = (struct relay_pipe){-1, -1};
+    to->piped_bytes = 0;
+}
+
+/*
+ * Takes what @from has into a pipe. 0: nothing came or there is no pipe, and what that means is for recv()
+ * to find out: before an urgent byte splice() says EAGAIN like before nothing.
+ */
+static size_t relay_splice_in(struct relay_group *group, struct relay_side *from,
+                              struct relay_side *to)
+{
+    ssize_t len = -1;
+
+    if (!from->bulk)
+        return 0;
+    if (relay_take_pipe(group, to))
+        len = splice(from->fd, NULL, to->pipe.write_fd, NULL, RELAY_PIPE_BYTES,
+                     SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (len > 0) {
+        to->piped_bytes = (size_t)len;
+        return (size_t)len;
+    }
+    from->bulk = false;
+    relay_give_pipe(group, to);
+    return 0;
+}
+
+/* ---- moving bytes */
 
 /* Writes what waits for @to. False where something still waits. */
 static bool relay_flush(struct relay_side *to, bool *ret_reset)
 {
-    while (to->waiting && to->writable) {
-        ssize_t sent = send(to->fd, to->waiting + to->waiting_start,
-                            to->waiting_end - to->waiting_start, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while ((to->waiting || to->piped_bytes) && to->writable) {
+        ssize_t sent = to->waiting
+                           ? send(to->fd, to->waiting + to->waiting_start,
+                                  to->waiting_end - to->waiting_start, MSG_NOSIGNAL | MSG_DONTWAIT)
+                           : splice(to->pipe.read_fd, NULL, to->fd, NULL, to->piped_bytes,
+                                    SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
         if (sent < 0 && errno == EINTR)
             continue;
@@ -63,13 +139,17 @@ static bool relay_flush(struct relay_side *to, bool *ret_reset)
             *ret_reset = errno != EAGAIN && errno != ENOBUFS;
             return false;
         }
+        if (!to->waiting) {
+            to->piped_bytes -= (size_t)sent;
+            continue;
+        }
         to->waiting_start += (uint32_t)sent;
         if (to->waiting_start == to->waiting_end) {
             free(to->waiting);
             to->waiting = NULL;
         }
     }
-    return !to->waiting;
+    return !to->waiting && !to->piped_bytes;
 }
 
 /* Writes as much as @to takes now and keeps the rest. False on a reset or when memory is short. */
@@ -98,6 +178,13 @@ static bool relay_pass(struct relay_side *to, const uint8_t *data, size_t len_by
     return true;
 }
 
+static void relay_count(struct relay *relay, int from_side, size_t len_bytes, size_t *moved_bytes)
+{
+    *moved_bytes += len_bytes;
+    if (relay->bytes[from_side])
+        atomic_fetch_add_explicit(relay->bytes[from_side], len_bytes, memory_order_relaxed);
+}
+
 static enum progress relay_move(struct relay *relay, int from_side)
 {
     struct relay_side *from = &relay->side[from_side], *to = &relay->side[!from_side];
@@ -119,12 +206,15 @@ static enum progress relay_move(struct relay *relay, int from_side)
             return PROGRESS_NONE;
         if (moved_bytes >= RELAY_TURN_BYTES)
             return PROGRESS_TURN_OVER;
+        len = (ssize_t)relay_splice_in(relay->group, from, to);
+        if (len > 0) {
+            relay_count(relay, from_side, (size_t)len, &moved_bytes);
+            continue;
+        }
         len = recv(from->fd, buffer, RELAY_CHUNK_BYTES, MSG_DONTWAIT);
         if (len > 0) {
-            moved_bytes += (size_t)len;
-            if (relay->bytes[from_side])
-                atomic_fetch_add_explicit(relay->bytes[from_side], (uint64_t)len,
-                                          memory_order_relaxed);
+            from->bulk = len >= RELAY_BULK_BYTES;
+            relay_count(relay, from_side, (size_t)len, &moved_bytes);
             if (!relay_pass(to, buffer, (size_t)len))
                 return PROGRESS_RESET;
         } else if (len == 0) {
@@ -188,8 +278,10 @@ void relay_init(struct relay *relay, struct relay_group *group)
     *relay = (struct relay){.group = group};
     list_init(&relay->ready);
     for (int side = 0; side < 2; side++)
-        relay->side[side] = (struct relay_side){
-            .fd = -1, .source = {.fd = -1, .on_event = side ? on_side_1 : on_side_0}};
+        relay->side[side] =
+            (struct relay_side){.fd = -1,
+                                .pipe = {-1, -1},
+                                .source = {.fd = -1, .on_event = side ? on_side_1 : on_side_0}};
 }
 
 static void set_abort_on_close(int fd, bool abort)
@@ -237,6 +329,7 @@ void relay_done(struct relay *relay, bool reset)
 
         free(at->waiting);
         at->waiting = NULL;
+        relay_give_pipe(relay->group, at);
         if (at->fd < 0)
             continue;
         loop_remove(relay->group->loop, &at->source);

@@ -3,8 +3,12 @@
  * Two connected stream sockets, and the bytes between them, both ways.
  *
  * What one side sends the other gets: bytes, the end of one direction (half-close), a reset. Nothing is
- * read that cannot be passed on soon: when one side does not take more, at most RELAY_CHUNK_BYTES wait
+ * read that cannot be passed on soon: when one side does not take more, at most RELAY_PIPE_BYTES wait
  * for it, and the other side's window closes. A relay without bytes under way has no buffer.
+ *
+ * A stream that fills the buffer is moved by splice() through a pipe from then on: its pages go from one
+ * socket to the other and nobody copies them. When it has run dry it begins with the buffer again, so short
+ * messages never pay for a pipe. A relay has a pipe as long as it moves only; without one it copies.
  */
 #ifndef OPENVMNET_UPLINK_RELAY_H
 #define OPENVMNET_UPLINK_RELAY_H
@@ -16,8 +20,20 @@
 
 /* Read at once. Large enough that a system call costs little beside its copy. */
 #define RELAY_CHUNK_BYTES (128 * 1024)
+/* From so much at once on it is a stream that splice() is better for. */
+#define RELAY_BULK_BYTES (64 * 1024)
+/*
+ * What a pipe holds, and how many a group has. Together a quarter of what the kernel gives a user who is
+ * not root (fs.pipe-user-pages-soft), since there may be several networks.
+ */
+#define RELAY_PIPE_BYTES (256 * 1024)
+#define RELAY_PIPES_MAX 64
 /* Moved in one direction before other events get their turn. */
 #define RELAY_TURN_BYTES (1024 * 1024)
+
+struct relay_pipe {
+    int read_fd, write_fd;
+};
 
 /* What relays of one thread share. */
 struct relay_group {
@@ -25,6 +41,8 @@ struct relay_group {
     uint8_t *buffer;   /* at least RELAY_CHUNK_BYTES; used within a call only */
     struct list ready; /* relays whose turn was over before their work */
     struct loop_timer timer;
+    struct relay_pipe idle[RELAY_PIPES_MAX]; /* empty pipes that nobody uses now */
+    unsigned idle_len, pipes;                /* pipes: idle and in use */
 };
 
 struct relay_side {
@@ -35,6 +53,9 @@ struct relay_side {
     bool shut;        /* it was told that the other did */
     uint8_t *waiting; /* bytes it has not taken yet, or NULL */
     uint32_t waiting_start, waiting_end;
+    bool bulk;              /* what it sent last filled the buffer */
+    struct relay_pipe pipe; /* to it, -1 if none */
+    size_t piped_bytes;     /* in the pipe: bytes it has not taken yet */
 };
 
 struct relay {

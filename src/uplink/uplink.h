@@ -62,6 +62,7 @@ struct uplink_limits uplink_limits(unsigned long descriptors);
     X(drop_malformed)       /* packets that are not what they claim */                             \
     X(drop_checksum)                                                                               \
     X(drop_fragment)        /* fragments that did not make a packet */                             \
+    X(drop_source)          /* a source that is not of the network */                              \
     X(drop_denied)          /* destinations that no guest may reach */                             \
     X(drop_protocol)        /* neither TCP, UDP nor an echo request */                             \
     X(drop_table_full)      /* a limit on flows was reached */                                     \

@@ -5,6 +5,7 @@
  */
 #include "uplink/worker.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "uplink/relay.h"
 
 /* Packets read before other events get their turn. */
 #define PACKETS_A_TURN 64
@@ -23,7 +25,9 @@
 
 struct uplink_limits uplink_limits(unsigned long descriptors)
 {
-    const unsigned long reserve = 256 + UPLINK_DNS_QUERIES_MAX + 2 * UPLINK_DNS_CONNECTIONS_MAX;
+    /* The process's own, those of DNS, and the pipes of two relay groups (TCP and DNS). */
+    const unsigned long reserve =
+        256 + UPLINK_DNS_QUERIES_MAX + 2 * UPLINK_DNS_CONNECTIONS_MAX + 2 * 2 * RELAY_PIPES_MAX;
     const unsigned long wanted =
         2 * UPLINK_TCP_FLOWS_MAX + UPLINK_UDP_MAPPINGS_MAX + UPLINK_ECHO_MAPPINGS_MAX;
     unsigned long have = descriptors > 2 * reserve ? descriptors - reserve : reserve;
@@ -126,6 +130,14 @@ static void worker_dispatch(struct worker *worker, const struct uplink_packet *i
     }
 }
 
+/* A guest's address: nothing is sent, or answered, in the name of any other. */
+static bool is_of_network(const struct net_config *net, const struct ip_addr *addr)
+{
+    if (addr->family == AF_INET)
+        return (ntohl(addr->v4.s_addr) & ip_mask_u32(net->prefix_len)) == net_config_subnet(net);
+    return memcmp(addr->bytes, net->prefix6.bytes, 8) == 0;
+}
+
 /* Takes one packet; @in->vnet is set, the buffer behind it holds @len_bytes of IP. */
 static void worker_take(struct worker *worker, const struct wire_vnet_hdr *vnet,
                         const uint8_t *data, size_t len_bytes)
@@ -139,6 +151,10 @@ static void worker_take(struct worker *worker, const struct wire_vnet_hdr *vnet,
     COUNT(counters, packets_in);
     if (wire_parse(data, len_bytes, &in.packet) != WIRE_PARSE_OK) {
         COUNT(counters, drop_malformed);
+        return;
+    }
+    if (!is_of_network(worker->config.net, &in.packet.src)) {
+        COUNT(counters, drop_source);
         return;
     }
     if (in.packet.is_fragment) {

@@ -113,6 +113,15 @@ static int plane_set_sysctls(struct err *err)
         {"ipv6/conf/default/accept_dad", "0"},
         {"ipv6/conf/all/accept_ra", "0"},
         {"ipv6/conf/default/accept_ra", "0"},
+        /*
+         * The way to a guest is local and short. What the host's administrator has chosen for the
+         * Internet, such as bbr with its pacing, would slow it down.
+         */
+        {"ipv4/tcp_congestion_control", "reno"},
+        /* One guest's incomplete fragments must not hold the namespace's memory for them for long. */
+        {"ipv4/ipfrag_time", "5"},
+        {"ipv6/ip6frag_time", "5"},
+        {"netfilter/nf_conntrack_frag6_timeout", "5"},
         /* Frames between guests do not pass the rules for routed packets. */
         {"bridge/bridge-nf-call-iptables", "0"},
         {"bridge/bridge-nf-call-ip6tables", "0"},
@@ -203,6 +212,10 @@ static int plane_build_links(struct plane *plane, struct plane_handles *handles,
                        "bridge (as root: modprobe bridge)",
                        strerror(-result));
     result = tap_open(UPLINK, true, name, &handles->fd[PLANE_TUN], err);
+    if (result < 0)
+        return result;
+    /* No link-local address there: nobody is to be spoken to but the engine. */
+    result = sysctl_set("ipv6/conf/" UPLINK "/addr_gen_mode", "1", err);
     if (result < 0)
         return result;
     bridge = (int)if_nametoindex(BRIDGE);
