@@ -23,6 +23,12 @@ enum cli_exit cli_fail(enum cli_exit code, const char *format, ...)
     return code;
 }
 
+void cli_warn(const char *command, const char *network, const struct err *warning)
+{
+    if (warning->text[0])
+        cli_fail(CLI_DONE, "%s: network '%s': warning: %s", command, network, warning->text);
+}
+
 const struct cli_command *cli_find_command(const char *name)
 {
     for (const struct cli_command *command = cli_commands; command->name; command++) {

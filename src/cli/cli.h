@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "base/err.h"
+
 #define CLI_OPTIONS_MAX 8 /* options of one command */
 
 enum cli_exit {
@@ -63,6 +65,9 @@ const char *cli_value(const struct cli_args *args, const char *option);
 /* "vmnet: <text>" as one line to stderr. Returns @code, so that commands end with it. */
 enum cli_exit cli_fail(enum cli_exit code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* The same for a warning about a network that works all the same; nothing where @warning is empty. */
+void cli_warn(const char *command, const char *network, const struct err *warning);
 
 void cli_help(FILE *file);
 void cli_help_command(FILE *file, const struct cli_command *command);

@@ -169,6 +169,7 @@ static enum cli_exit attach_and_become(const struct qemu_args *command, bool ver
             code = cli_fail(CLI_FAILED, "run: network '%s': %s", nic->spec.name, err.text);
             break;
         }
+        cli_warn("run", nic->spec.name, &err);
     }
     if (code == CLI_DONE)
         code = become(command, ports, verbose);

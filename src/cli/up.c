@@ -40,6 +40,7 @@ enum cli_exit cmd_up(const struct cli_args *args)
         return cli_fail(CLI_USAGE, "%s", err.text);
     if (client_start(&spec, &err) < 0)
         return cli_fail(CLI_FAILED, "up: network '%s': %s", spec.name, err.text);
+    cli_warn("up", spec.name, &err);
     puts(spec.name);
     return CLI_DONE;
 }

@@ -46,8 +46,8 @@ static int find_daemon(char path[NET_PATH_MAX], struct err *err)
                    "vmnetd: not found beside vmnet or in PATH; is openvmnet installed as a whole?");
 }
 
-/* Reads what the daemon tells: "ok", or a negative errno and the reason. */
-static int read_ready(int fd, struct err *err)
+/* Reads what the daemon tells: "ok" and a warning or nothing, or a negative errno and the reason. */
+static int read_ready(int fd, struct err *warning, struct err *err)
 {
     uint64_t deadline_ms = clock_now_ms() + CLIENT_TIMEOUT_MS;
     char text[ERR_TEXT_MAX + 16] = "";
@@ -74,8 +74,8 @@ static int read_ready(int fd, struct err *err)
     }
     text[len] = '\0';
     text[strcspn(text, "\n")] = '\0';
-    if (strcmp(text, "ok") == 0)
-        return 0;
+    if (strncmp(text, "ok ", 3) == 0)
+        return err_set(warning, 0, "%s", text + 3);
 
     char *reason;
     long code = strtol(text, &reason, 10);
@@ -84,7 +84,8 @@ static int read_ready(int fd, struct err *err)
 }
 
 /* Starts vmnetd and waits until its network is ready. -EBUSY where another process is that network. */
-static int start_daemon(const struct net_spec *spec, bool lasting, struct err *err)
+static int start_daemon(const struct net_spec *spec, bool lasting, struct err *warning,
+                        struct err *err)
 {
     char program[NET_PATH_MAX], start[IP_TEXT_MAX], end[IP_TEXT_MAX], mask[IP_TEXT_MAX];
     const char *arguments[16] = {"vmnetd", "--background", "--mode", net_mode_name(spec->mode)};
@@ -118,7 +119,7 @@ static int start_daemon(const struct net_spec *spec, bool lasting, struct err *e
     if (result < 0) {
         err_set(err, result, "%s: %s", program, strerror(-result));
     } else {
-        result = read_ready(pipe_fd[0], err);
+        result = read_ready(pipe_fd[0], warning, err);
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;
     }
@@ -158,7 +159,7 @@ static int check_same(const struct net_spec *spec, const json_t *network, struct
  * the same time: each step may find the world changed and then begins again, until the deadline.
  */
 static int open_network(const struct net_spec *spec, bool lasting, uint64_t deadline_ms,
-                        int *ret_fd, struct err *err)
+                        int *ret_fd, struct err *warning, struct err *err)
 {
     json_t *reply = NULL;
     int fd = -1, result;
@@ -179,7 +180,7 @@ static int open_network(const struct net_spec *spec, bool lasting, uint64_t dead
             if (result != -ECONNRESET)
                 return result;
         } else if (result == -ENOENT) {
-            result = start_daemon(spec, lasting, err);
+            result = start_daemon(spec, lasting, warning, err);
             if (result == 0)
                 continue;
             if (result != -EBUSY)
@@ -243,13 +244,14 @@ int client_attach(const struct net_spec *spec, const struct client_port_request 
 {
     uint64_t deadline_ms = clock_now_ms() + CLIENT_TIMEOUT_MS;
     uint64_t settled_ms = clock_now_ms() + SETTLE_MS;
+    struct err warning = {""};
     json_t *reply = NULL;
     int fd, port_fd, result;
 
     for (;;) {
         uint64_t now_ms = clock_now_ms();
 
-        result = open_network(spec, false, deadline_ms, &fd, err);
+        result = open_network(spec, false, deadline_ms, &fd, &warning, err);
         if (result < 0)
             return result;
         result = connection_call(fd, INTERFACE "Attach", attach_parameters(request), &reply,
@@ -269,12 +271,13 @@ int client_attach(const struct net_spec *spec, const struct client_port_request 
     *ret_port = (struct client_port){.fd = port_fd};
     take_port(json_object_get(reply, "port"), ret_port);
     json_decref(reply);
-    return 0;
+    return err_set(err, 0, "%s", warning.text);
 }
 
 int client_start(const struct net_spec *spec, struct err *err)
 {
     uint64_t deadline_ms = clock_now_ms() + CLIENT_TIMEOUT_MS;
+    struct err warning = {""};
     json_t *reply = NULL;
     bool lasting = false;
     int fd, result;
@@ -290,7 +293,7 @@ int client_start(const struct net_spec *spec, struct err *err)
             return err_set(err, -EEXIST, "runs already; vmnet down ends it");
     }
     do {
-        result = open_network(spec, true, deadline_ms, &fd, err);
+        result = open_network(spec, true, deadline_ms, &fd, &warning, err);
         if (result < 0)
             return result;
         reply = NULL;
@@ -298,7 +301,7 @@ int client_start(const struct net_spec *spec, struct err *err)
         json_decref(reply);
         close(fd);
     } while (result == -ECONNRESET && clock_now_ms() < deadline_ms);
-    return result;
+    return result < 0 ? result : err_set(err, 0, "%s", warning.text);
 }
 
 int client_stop(const char *network, bool force, struct err *err)

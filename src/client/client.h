@@ -3,7 +3,8 @@
  * What a program asks of a network: find it, start it where it does not run, attach a port, ask for its
  * state. This is the base of libopenvmnet; the command line stands on it alone.
  *
- * All calls block, with a bound of CLIENT_TIMEOUT_MS. None of them prints.
+ * All calls block, with a bound of CLIENT_TIMEOUT_MS. None of them prints. Where client_attach() and
+ * client_start() return 0, the text of @err is empty, or says what the user should know all the same.
  */
 #ifndef OPENVMNET_CLIENT_CLIENT_H
 #define OPENVMNET_CLIENT_CLIENT_H

@@ -110,7 +110,7 @@ static uint32_t first_free_subnet(const struct plane_route *routes, int routes_l
 }
 
 static int choose_subnet(struct net_config *config, struct plane_route *routes, int routes_len,
-                         struct err *err)
+                         struct err *warning, struct err *err)
 {
     int running_len = routes_len, known_len;
     struct plane_route own;
@@ -123,9 +123,10 @@ static int choose_subnet(struct net_config *config, struct plane_route *routes, 
         struct ip_addr addr = ip_from_u32(subnet);
 
         /* It stays: guests have addresses in it, and what they reach of it is their own network. */
-        log_warn("network '%s': its subnet %s/%d is also in a route of the host now; guests cannot "
-                 "reach what is behind that route",
-                 config->name, ip_format(&addr, text), SUBNET_PREFIX_LEN);
+        err_set(warning, 0,
+                "its subnet %s/%d is also in a route of the host now; guests cannot reach what is "
+                "behind that route",
+                ip_format(&addr, text), SUBNET_PREFIX_LEN);
     }
     /* A VM may be on several networks: no two have the same subnet. Where those that were ever used
      * leave none, those that run must do. */
@@ -196,7 +197,8 @@ static void choose_prefix6(struct net_config *config, const char *id, size_t id_
     config->gateway6.bytes[15] = 1;
 }
 
-int configure(const struct net_spec *spec, struct net_config *config, struct err *err)
+int configure(const struct net_spec *spec, struct net_config *config, struct err *warning,
+              struct err *err)
 {
     struct plane_route *routes = calloc(PLANE_ROUTES_MAX, sizeof(*routes));
     struct err state_err;
@@ -211,9 +213,10 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     config->mode = spec->mode;
     config->mtu = NET_MTU_DEFAULT;
     snprintf(config->domain, sizeof(config->domain), "%s." NET_DOMAIN_ALL, config->name);
+    warning->text[0] = '\0';
     if (path_state(config->name, config->state_dir, &state_err) < 0) {
-        log_warn("%s; the network works, but its addresses may change the next time",
-                 state_err.text);
+        err_set(warning, 0, "%.900s; the network works, but its addresses may change the next time",
+                state_err.text);
         config->state_dir[0] = '\0';
     }
     id_len = identity(config, id);
@@ -235,7 +238,7 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
         config->prefix_len = (unsigned)__builtin_popcount(mask);
         result = 0;
     } else {
-        result = choose_subnet(config, routes, result, err);
+        result = choose_subnet(config, routes, result, warning, err);
     }
     if (result == 0) {
         write_subnet(config, config->run_dir, false);

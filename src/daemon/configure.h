@@ -10,8 +10,9 @@
  * remembered. The IPv6 prefix follows from
  * machine, user and network's name (RFC 4193 3.2.2 asks for a value that is unlikely to be the same
  * anywhere else; a hash of the machine's id is). @config->run_dir is set by the caller. 0, or -errno
- * with the reason.
+ * with the reason. @warning gets what the user should know although the network works, or "".
  */
-int configure(const struct net_spec *spec, struct net_config *config, struct err *err);
+int configure(const struct net_spec *spec, struct net_config *config, struct err *warning,
+              struct err *err);
 
 #endif

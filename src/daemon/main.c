@@ -181,9 +181,12 @@ static int make_lasting(const struct net_config *config)
     return path_write_file(path, "", 0, 0600, false);
 }
 
-/* "ok", or the negative errno and the reason: what client_start_daemon() reads. */
-static void tell_ready(const struct options *options, int result, const struct err *err)
+/* "ok" and a warning or nothing, or the negative errno and the reason: what the client reads. */
+static void tell_ready(const struct options *options, int result, const struct err *warning,
+                       const struct err *err)
 {
+    if (result == 0 && warning->text[0])
+        log_warn("network '%s': %s", options->spec.name, warning->text);
     if (!options->background) {
         if (result < 0)
             log_error("%s", err->text);
@@ -192,18 +195,19 @@ static void tell_ready(const struct options *options, int result, const struct e
     if (result < 0)
         dprintf(READY_FD, "%d %s\n", result, err->text);
     else
-        dprintf(READY_FD, "ok\n");
+        dprintf(READY_FD, "ok %s\n", warning->text);
     close(READY_FD);
 }
 
 static int run_network(const struct options *options, struct net_config *config, struct err *err)
 {
+    struct err warning = {""};
     struct parent *parent;
     int listen_fd = -1, result, code;
 
     if (options->background)
         open_log(config);
-    result = configure(&options->spec, config, err);
+    result = configure(&options->spec, config, &warning, err);
     if (result == 0)
         result = plane_check(err);
     if (result == 0)
@@ -212,7 +216,7 @@ static int run_network(const struct options *options, struct net_config *config,
         result = make_lasting(config);
     if (result == 0)
         result = parent_start(config, listen_fd, options->background ? READY_FD : -1, &parent, err);
-    tell_ready(options, result, err);
+    tell_ready(options, result, &warning, err);
     code = result == 0 ? parent_run(parent) : 1;
     if (listen_fd >= 0)
         close(listen_fd);
@@ -240,7 +244,7 @@ int main(int argc, char **argv)
     if (result == 0)
         result = lock_run_dir(&config, &lock_fd, &err);
     if (result < 0) {
-        tell_ready(&options, result, &err);
+        tell_ready(&options, result, NULL, &err);
         return 1;
     }
     code = run_network(&options, &config, &err);

@@ -372,12 +372,12 @@ def test_state_that_cannot_be_written(world):
     """It is said, and the network works. A file in its place stops root, too."""
     (world.directory / "file").touch()
     world.environment["XDG_STATE_HOME"] = str(world.directory / "file")
-    first = world.machine().wait_port()
-    assert first.ipv4
-    log = world.log()
-    assert f"cannot write to the state directory {world.directory}/file/openvmnet/shared" in log
-    assert "set XDG_STATE_HOME" in log
-    assert "the network works, but its addresses may change" in log
+    machine = world.machine()
+    assert machine.wait_port().ipv4
+    for said in machine.stderr, world.log():
+        assert f"cannot write to the state directory {world.directory}/file/openvmnet/shared" in said
+        assert "set XDG_STATE_HOME" in said
+        assert "the network works, but its addresses may change" in said
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"subnet": 5}', "[1, {}, null]", "\0\xff"])

@@ -11,7 +11,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -25,25 +24,15 @@
 
 #include "base/confine.h"
 #include "base/log.h"
-#include "base/paths.h"
 #include "base/table.h"
 #include "plane/linux/dnsmasq.h"
 #include "plane/linux/namespace.h"
 #include "plane/linux/netlink.h"
-#include "plane/linux/policy.h"
+#include "plane/linux/setup.h"
 #include "plane/linux/tap.h"
 
-#define BRIDGE "br0"
-#define UPLINK "up0"
 #define PORT_PATTERN "tap%d"
 #define ALIAS_MAX 255 /* IFALIASZ - 1 */
-
-#define RULE_PRIORITY_LOCAL_MARK 10
-#define RULE_PRIORITY_UPLINK_MARK 11
-#define RULE_PRIORITY_LOCAL 100
-
-/* Connections that wait for accept(); the kernel caps it at the namespace's somaxconn (4096). */
-#define LISTEN_BACKLOG 4096
 
 /* A dnsmasq that ends is started again, not more often than this. */
 #define SERVICE_RETRY_MS 1000
@@ -65,176 +54,6 @@ int plane_check(struct err *err)
     int result = tap_check(err);
 
     return result < 0 ? result : dnsmasq_check(err);
-}
-
-/* A setting of the namespace. Settings of what the kernel does not have (IPv6, br_netfilter) are passed
- * over: there is nothing to set then. */
-static int sysctl_set(const char *name, const char *value, struct err *err)
-{
-    char path[128];
-    int fd, error = 0;
-
-    snprintf(path, sizeof(path), "/proc/sys/net/%s", name);
-    fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT)
-        return 0;
-    if (fd < 0 || write(fd, value, strlen(value)) < 0)
-        error = err_set(err, -errno, "%s: %s%s", path, strerror(errno),
-                        errno == EROFS ? "; /proc/sys is mounted read-only, as container engines "
-                                         "do: start the container with it writable"
-                                       : "");
-    if (fd >= 0)
-        close(fd);
-    return error;
-}
-
-static int plane_set_sysctls(struct err *err)
-{
-    static const struct {
-        const char *name, *value;
-    } settings[] = {
-        {"ipv4/ip_forward", "1"},
-        {"ipv6/conf/all/forwarding", "1"},
-        /* Guests' addresses come in over up0 too, when the engine returns a SYN. */
-        {"ipv4/conf/all/rp_filter", "0"},
-        {"ipv4/conf/default/rp_filter", "0"},
-        /* The engine answers in the gateway's name, which is an address of this namespace. */
-        {"ipv4/conf/all/accept_local", "1"},
-        {"ipv4/conf/default/accept_local", "1"},
-        {"ipv4/conf/all/send_redirects", "0"},
-        {"ipv4/conf/default/send_redirects", "0"},
-        /*
-         * Early demux would tie a guest's SYN to a socket in TIME_WAIT with the same addresses before
-         * any rule has seen it, and such a packet is not forwarded, so it would never reach up0.
-         */
-        {"ipv4/tcp_early_demux", "0"},
-        /* The router's addresses are its own by construction; nobody advertises to it. */
-        {"ipv6/conf/all/accept_dad", "0"},
-        {"ipv6/conf/default/accept_dad", "0"},
-        {"ipv6/conf/all/accept_ra", "0"},
-        {"ipv6/conf/default/accept_ra", "0"},
-        /*
-         * The way to a guest is local and short. What the host's administrator has chosen for the
-         * Internet, such as bbr with its pacing, would slow it down.
-         */
-        {"ipv4/tcp_congestion_control", "reno"},
-        /* One guest's incomplete fragments must not hold the namespace's memory for them for long. */
-        {"ipv4/ipfrag_time", "5"},
-        {"ipv6/ip6frag_time", "5"},
-        {"netfilter/nf_conntrack_frag6_timeout", "5"},
-        /* Frames between guests do not pass the rules for routed packets. */
-        {"bridge/bridge-nf-call-iptables", "0"},
-        {"bridge/bridge-nf-call-ip6tables", "0"},
-        {"bridge/bridge-nf-call-arptables", "0"},
-    };
-    int result = 0;
-
-    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && result == 0; i++)
-        result = sysctl_set(settings[i].name, settings[i].value, err);
-    return result;
-}
-
-/* A socket inside the namespace that takes connections for any address, or -1 with errno. */
-static int open_listener(int family, unsigned *ret_port)
-{
-    struct ip_endpoint any = {.addr.family = (uint8_t)family};
-    struct sockaddr_storage address;
-    socklen_t len = endpoint_to_sockaddr(&any, &address);
-    int one = 1, fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    if (fd < 0)
-        return -1;
-    if (setsockopt(fd, family == AF_INET ? SOL_IP : SOL_IPV6,
-                   family == AF_INET ? IP_TRANSPARENT : IPV6_TRANSPARENT, &one, sizeof(one)) < 0 ||
-        (family == AF_INET6 && setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0) ||
-        bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, LISTEN_BACKLOG) < 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &len) < 0 ||
-        endpoint_from_sockaddr(&address, &any) < 0) {
-        close(fd);
-        return -1;
-    }
-    *ret_port = any.port;
-    return fd;
-}
-
-static int open_dns(int type)
-{
-    struct ip_endpoint local = {.addr = ip_from_u32(INADDR_LOOPBACK),
-                                .port = DNSMASQ_UPSTREAM_PORT};
-    struct sockaddr_storage address;
-    socklen_t len = endpoint_to_sockaddr(&local, &address);
-    int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    if (fd >= 0 && (bind(fd, (struct sockaddr *)&address, len) < 0 ||
-                    (type == SOCK_STREAM && listen(fd, 64) < 0))) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-static int plane_route_family(struct plane *plane, int family, int lo, int uplink)
-{
-    struct netlink *netlink = &plane->netlink;
-    int result = netlink_add_default_route(netlink, family, POLICY_MARK_LOCAL, lo, true);
-
-    if (result == 0)
-        result = netlink_add_default_route(netlink, family, POLICY_MARK_UPLINK, uplink, false);
-    if (result == 0)
-        result = netlink_add_default_route(netlink, family, RT_TABLE_MAIN, uplink, false);
-    if (result == 0)
-        result = netlink_rule(netlink, family, true, RULE_PRIORITY_LOCAL_MARK, POLICY_MARK_LOCAL,
-                              POLICY_MARK_LOCAL);
-    if (result == 0)
-        result = netlink_rule(netlink, family, true, RULE_PRIORITY_UPLINK_MARK, POLICY_MARK_UPLINK,
-                              POLICY_MARK_UPLINK);
-    if (result == 0)
-        result = netlink_rule(netlink, family, true, RULE_PRIORITY_LOCAL, 0, RT_TABLE_LOCAL);
-    if (result == 0)
-        result = netlink_rule(netlink, family, false, 0, 0, RT_TABLE_LOCAL);
-    return result;
-}
-
-static int plane_build_links(struct plane *plane, struct plane_handles *handles, struct err *err)
-{
-    const struct net_config *config = plane->config;
-    struct netlink *netlink = &plane->netlink;
-    struct ip_addr gateway4 = ip_from_u32(config->gateway);
-    int lo = (int)if_nametoindex("lo"), bridge, uplink, result;
-    char name[16];
-
-    result = netlink_set_up(netlink, lo, 0, 0, NULL);
-    if (result == 0)
-        result = netlink_add_bridge(netlink, BRIDGE, &config->mac);
-    if (result < 0)
-        return err_set(err, result,
-                       "cannot make the bridge of the network: %s; the kernel needs the module "
-                       "bridge (as root: modprobe bridge)",
-                       strerror(-result));
-    result = tap_open(UPLINK, true, name, &handles->fd[PLANE_TUN], err);
-    if (result < 0)
-        return result;
-    /* No link-local address there: nobody is to be spoken to but the engine. */
-    result = sysctl_set("ipv6/conf/" UPLINK "/addr_gen_mode", "1", err);
-    if (result < 0)
-        return result;
-    bridge = (int)if_nametoindex(BRIDGE);
-    uplink = (int)if_nametoindex(UPLINK);
-    result = netlink_set_up(netlink, bridge, config->mtu, 0, NULL);
-    if (result == 0)
-        result = netlink_add_address(netlink, bridge, &gateway4, config->prefix_len);
-    if (result == 0 && config->gateway6.family)
-        result = netlink_add_address(netlink, bridge, &config->gateway6, 64);
-    /* Datagrams of any size pass up0 whole, or as the guest's own fragments. */
-    if (result == 0)
-        result = netlink_set_up(netlink, uplink, 65535, 0, NULL);
-    if (result == 0)
-        result = plane_route_family(plane, AF_INET, lo, uplink);
-    if (result == 0 && config->gateway6.family)
-        result = plane_route_family(plane, AF_INET6, lo, uplink);
-    return result < 0 ? err_set(err, result, "cannot set up the network's links and routes: %s",
-                                strerror(-result))
-                      : 0;
 }
 
 static int plane_new(const struct net_config *config, struct plane **ret_plane, struct err *err)
@@ -259,7 +78,6 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
                  struct plane_handles *ret_handles, struct err *err)
 {
     struct plane_handles *handles = ret_handles;
-    unsigned port4 = 0, port6 = 0;
     struct plane *plane;
     int result;
 
@@ -271,32 +89,15 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
     result = plane_new(config, &plane, err);
     if (result < 0)
         return result;
-    result = plane_set_sysctls(err);
+    result = setup_namespace(config, &plane->netlink, handles, err);
     if (result == 0)
-        result = plane_build_links(plane, handles, err);
-    if (result < 0)
-        goto out;
-    handles->fd[PLANE_LISTEN_TCP4] = open_listener(AF_INET, &port4);
-    handles->fd[PLANE_DNS_UDP] = open_dns(SOCK_DGRAM);
-    handles->fd[PLANE_DNS_TCP] = open_dns(SOCK_STREAM);
-    if (config->gateway6.family)
-        handles->fd[PLANE_LISTEN_TCP6] = open_listener(AF_INET6, &port6);
-    if (handles->fd[PLANE_LISTEN_TCP4] < 0 || handles->fd[PLANE_DNS_UDP] < 0 ||
-        handles->fd[PLANE_DNS_TCP] < 0 ||
-        (config->gateway6.family && handles->fd[PLANE_LISTEN_TCP6] < 0)) {
-        result = err_set(err, -errno, "cannot open the network's listeners: %s", strerror(errno));
-        goto out;
+        result = dnsmasq_configure(config, SETUP_BRIDGE, err);
+    if (result < 0) {
+        plane_free(plane);
+        return result;
     }
-    result = policy_load(config, BRIDGE, UPLINK, port4, port6, err);
-    if (result == 0)
-        result = dnsmasq_configure(config, BRIDGE, err);
-    if (result < 0)
-        goto out;
     *ret_plane = plane;
     return 0;
-out:
-    plane_free(plane);
-    return result;
 }
 
 int plane_join(const struct net_config *config, const struct plane_handles *handles,
@@ -462,7 +263,7 @@ int plane_add_port(struct plane *plane, struct plane_port *port, int *ret_fd, st
         return result;
     ifindex = (int)if_nametoindex(port->interface);
     result = netlink_set_up(&plane->netlink, ifindex, plane->config->mtu,
-                            (int)if_nametoindex(BRIDGE), alias);
+                            (int)if_nametoindex(SETUP_BRIDGE), alias);
     if (result < 0)
         err_set(err, result, "cannot attach %s to the network's bridge: %s", port->interface,
                 result == -EXFULL || result == -EBUSY ? "a bridge has no room for more ports"
