@@ -109,8 +109,13 @@ static int lock_run_dir(struct net_config *config, int *ret_fd, struct err *err)
     if (result == 0)
         result = path_network(config->name, config->run_dir, err);
     while (result == 0) {
-        if (mkdir(config->run_dir, 0700) < 0 && errno != EEXIST)
-            return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
+        if (mkdir(config->run_dir, 0700) < 0 && errno != EEXIST) {
+            if (errno != ENOENT)
+                return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
+            /* The directory above was removed meanwhile, with the last network in it. */
+            result = path_runtime(true, runtime, err);
+            continue;
+        }
         fd = open(config->run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0 && errno == ENOENT)
             continue; /* removed meanwhile by one that ended */
@@ -227,6 +232,7 @@ int main(int argc, char **argv)
 {
     static struct options options;
     static struct net_config config;
+    char runtime[NET_PATH_MAX];
     struct err err = {""};
     int lock_fd = -1, result, code;
 
@@ -248,8 +254,10 @@ int main(int argc, char **argv)
         return 1;
     }
     code = run_network(&options, &config, &err);
-    /* Still under the lock: nobody else is using the directory. */
+    /* Still under the lock: nobody else is using the directory. The one above goes with the last. */
     path_remove_tree(config.run_dir);
+    if (path_runtime(false, runtime, NULL) == 0)
+        rmdir(runtime);
     close(lock_fd);
     return code;
 }

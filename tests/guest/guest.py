@@ -108,13 +108,13 @@ class Host:
     def leftovers(self):
         """What is still there: processes, then files in the runtime directory; empty is good."""
         processes = [f"process {pid} ({name})" for pid, name in self.processes()]
-        # os.walk minds nothing that goes away meanwhile. An empty directory of the project's own is no harm.
+        # os.walk minds nothing that goes away meanwhile.
         files = [
             f"file {os.path.relpath(os.path.join(directory, name), self.runtime)}"
             for directory, directories, names in os.walk(self.runtime)
             for name in directories + names
         ]
-        return processes + [text for text in files if text != "file openvmnet"]
+        return processes + files
 
     def processes(self):
         """[(pid, name)] of the processes below this one that came since this host was entered."""
