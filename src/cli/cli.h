@@ -6,6 +6,7 @@
 #ifndef OPENVMNET_CLI_CLI_H
 #define OPENVMNET_CLI_CLI_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -68,6 +69,12 @@ enum cli_exit cli_fail(enum cli_exit code, const char *format, ...)
 
 /* The same for a warning about a network that works all the same; nothing where @warning is empty. */
 void cli_warn(const char *command, const char *network, const struct err *warning);
+
+/*
+ * Calls @method on every network that runs. *ret_replies is an array of the replies, the caller's in any
+ * case; CLI_FAILED, after a message, where one could not be asked.
+ */
+enum cli_exit cli_ask_all(const char *command, const char *method, json_t **ret_replies);
 
 void cli_help(FILE *file);
 void cli_help_command(FILE *file, const struct cli_command *command);

@@ -106,32 +106,13 @@ static void print_all(const json_t *networks)
 
 static enum cli_exit show_all(bool json)
 {
-    json_t *names, *networks = json_array();
-    enum cli_exit code = CLI_DONE;
-    struct err err = {0};
-    json_t *name;
-    size_t i;
+    json_t *networks;
+    enum cli_exit code = cli_ask_all("status", "Status", &networks);
 
-    if (client_list(&names, &err) < 0) {
-        json_decref(networks);
-        return cli_fail(CLI_FAILED, "status: %s", err.text);
-    }
-    json_array_foreach(names, i, name)
-    {
-        json_t *status;
-        int rc = client_call(json_string_value(name), "Status", NULL, &status, &err);
-
-        if (rc == 0)
-            json_array_append_new(networks, status);
-        else if (rc != -ENOENT) /* else it ended since it was listed */
-            code =
-                cli_fail(CLI_FAILED, "status: network '%s': %s", json_string_value(name), err.text);
-    }
     if (json)
         output_json(networks);
-    else
+    else if (code == CLI_DONE || json_array_size(networks) > 0)
         print_all(networks);
-    json_decref(names);
     json_decref(networks);
     return code;
 }

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/paths.h"
 #include "base/peer.h"
 #include "client/client.h"
@@ -65,40 +66,24 @@ static int send_all(int fd, const char *data, size_t len_bytes)
 }
 
 /* Reads up to the NUL that ends a reply. *ret_text is the caller's, on 0. */
-static int receive_text(int fd, char **ret_text, int *ret_fd)
+static int receive_text(int socket_fd, char **ret_text, int *ret_fd)
 {
     size_t len = 0, size = 4096;
     char *text = malloc(size);
     int result = -ENOMEM;
 
     while (text) {
-        struct iovec part = {.iov_base = text + len, .iov_len = size - len};
-        union {
-            char bytes[CMSG_SPACE(sizeof(int))];
-            struct cmsghdr align;
-        } control;
-        struct msghdr header = {.msg_iov = &part,
-                                .msg_iovlen = 1,
-                                .msg_control = &control,
-                                .msg_controllen = sizeof(control)};
-        struct cmsghdr *cmsg;
-        ssize_t got = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+        unsigned fds_len;
+        int fd = -1;
+        ssize_t got = descriptor_receive(socket_fd, text + len, size - len, &fd, 1, &fds_len);
 
-        if (got < 0 && errno == EINTR)
-            continue;
-        result = got == 0 ? -ECONNRESET : got < 0 ? (errno == EAGAIN ? -ETIMEDOUT : -errno) : 0;
-        if (result < 0)
+        result = got == 0 ? -ECONNRESET : got == -EAGAIN ? -ETIMEDOUT : (int)got;
+        if (got <= 0)
             break;
-        cmsg = CMSG_FIRSTHDR(&header);
-        if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS) {
-            int received;
-
-            memcpy(&received, CMSG_DATA(cmsg), sizeof(received));
-            if (ret_fd && *ret_fd < 0)
-                *ret_fd = received;
-            else
-                close(received);
-        }
+        if (fds_len && ret_fd && *ret_fd < 0)
+            *ret_fd = fd;
+        else if (fds_len)
+            close(fd);
         len += (size_t)got;
         if (text[len - 1] == '\0') {
             *ret_text = text;

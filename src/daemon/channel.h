@@ -45,7 +45,7 @@ int channel_send(int fd, const struct message *message, const int *fds, unsigned
 
 /*
  * Reads one message; its strings are terminated. Received descriptors (at most @fds_max, close-on-exec)
- * are the caller's. *ret_fds_len may be NULL only where @fds_max is 0. 0; -EAGAIN; -EBADMSG; or -errno.
+ * are the caller's. 0; -EBADMSG; or -errno.
  */
 int channel_receive(int fd, struct message *ret_message, int *ret_fds, unsigned fds_max,
                     unsigned *ret_fds_len);

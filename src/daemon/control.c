@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/log.h"
 #include "base/peer.h"
 #include "base/table.h"
@@ -69,28 +70,6 @@ static void client_watch(struct control_client *client)
                     (client->out || more ? LOOP_OUT : 0u));
 }
 
-static ssize_t send_with_fd(int socket_fd, const char *data, size_t len_bytes, int fd)
-{
-    struct iovec part = {.iov_base = (void *)data, .iov_len = len_bytes};
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } space = {0};
-    struct cmsghdr *cmsg;
-
-    if (fd >= 0) {
-        header.msg_control = &space;
-        header.msg_controllen = sizeof(space);
-        cmsg = CMSG_FIRSTHDR(&header);
-        cmsg->cmsg_level = SOL_SOCKET;
-        cmsg->cmsg_type = SCM_RIGHTS;
-        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-    }
-    return sendmsg(socket_fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
 /* Ends a connection from anywhere: the hang-up comes back as an event, and that frees the client. */
 static void client_end(struct control_client *client)
 {
@@ -102,12 +81,11 @@ static void client_end(struct control_client *client)
 static void client_flush(struct control_client *client)
 {
     while (client->out) {
-        ssize_t sent = send_with_fd(client->source.fd, client->out + client->out_start,
-                                    client->out_end - client->out_start, client->out_fd);
+        ssize_t sent = descriptor_send(client->source.fd, client->out + client->out_start,
+                                       client->out_end - client->out_start, &client->out_fd,
+                                       client->out_fd >= 0 ? 1 : 0, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0 && errno != EAGAIN)
+        if (sent < 0 && sent != -EAGAIN)
             client_end(client);
         if (sent < 0)
             return;

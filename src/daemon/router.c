@@ -101,8 +101,9 @@ static void on_engine(struct loop_source *source, unsigned events)
 {
     struct router *router = CONTAINER_OF(source, struct router, engine_source);
     struct message request;
+    unsigned fds_len;
 
-    if (channel_receive(source->fd, &request, NULL, 0, NULL) == 0)
+    if (channel_receive(source->fd, &request, NULL, 0, &fds_len) == 0)
         router_answer(router, &request);
 }
 
