@@ -154,12 +154,13 @@ int connection_call(int fd, const char *method, json_t *parameters, json_t **ret
         *ret_fd = -1;
     if (result == 0)
         result = receive_text(fd, &text, ret_fd);
-    if (result < 0)
-        return err_set(err, result, "%s: %s", method,
-                       result == -ETIMEDOUT ? "the network did not reply in time"
-                                            : strerror(-result));
-    result = take_reply(json_loads(text, 0, NULL), method, ret_reply, err);
-    free(text);
+    if (result < 0) {
+        err_set(err, result, "%s: %s", method,
+                result == -ETIMEDOUT ? "the network did not reply in time" : strerror(-result));
+    } else {
+        result = take_reply(json_loads(text, 0, NULL), method, ret_reply, err);
+        free(text);
+    }
     if (result < 0 && ret_fd && *ret_fd >= 0) {
         close(*ret_fd);
         *ret_fd = -1;

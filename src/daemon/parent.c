@@ -2,10 +2,6 @@
 #include "daemon/parent.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/icmp6.h>
-#include <netinet/in.h>
-#include <netinet/ip_icmp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,6 +18,7 @@
 #include "daemon/channel.h"
 #include "daemon/engine.h"
 #include "daemon/router.h"
+#include "uplink/uplink.h"
 
 #define START_TIMEOUT_MS 10000
 #define START_LOOK_MS 20 /* between two looks whether a starting child still lives */
@@ -50,25 +47,6 @@ struct parent {
     uint64_t window_start_ms;
     sigset_t signals;
 };
-
-/* Where root starts the network, guests' echo requests can be sent in any case (raw(7), icmp(7)). */
-static int open_raw(int family)
-{
-    int fd = socket(family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                    family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
-    struct icmp6_filter filter6;
-    uint32_t filter4 = ~(1u << ICMP_ECHOREPLY); /* of ICMP_FILTER: a set bit blocks a type */
-
-    if (fd < 0)
-        return -1;
-    ICMP6_FILTER_SETBLOCKALL(&filter6);
-    ICMP6_FILTER_SETPASS(ICMP6_ECHO_REPLY, &filter6);
-    if (family == AF_INET)
-        setsockopt(fd, SOL_RAW, 1 /* ICMP_FILTER */, &filter4, sizeof(filter4));
-    else
-        setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &filter6, sizeof(filter6));
-    return fd;
-}
 
 /* A child keeps only what is its own: each descriptor is open where it is used, and nowhere else. */
 static void close_foreign(int fd)
@@ -271,8 +249,9 @@ static int parent_open(struct parent *parent)
         return -errno;
     signal(SIGPIPE, SIG_IGN);
     confine_adopt_orphans();
-    parent->raw_fd[0] = open_raw(AF_INET);
-    parent->raw_fd[1] = open_raw(AF_INET6);
+    /* Where root starts the network, guests' echo requests can be sent in any case. */
+    parent->raw_fd[0] = uplink_open_raw(AF_INET);
+    parent->raw_fd[1] = uplink_open_raw(AF_INET6);
     return 0;
 }
 

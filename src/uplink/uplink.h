@@ -82,6 +82,12 @@ struct uplink_counters {
 #define COUNT_DOWN(counters, name)                                                                 \
     atomic_fetch_sub_explicit(&(counters)->name, 1, memory_order_relaxed)
 
+/*
+ * A raw socket that receives echo replies alone (raw(7), icmp(7); RFC 3542 3.2). -1 where the caller has
+ * no CAP_NET_RAW.
+ */
+int uplink_open_raw(int family);
+
 /* The host's own addresses, kept up to date by the engine's main thread (host_linux.c). */
 struct host;
 
