@@ -49,11 +49,12 @@ static int find_command(const char *command)
         if (asprintf(&file, "%.*s/%s", len > 0 ? len : 1, len > 0 ? path : ".", command) < 0)
             return -ENOMEM;
         rc = check_executable(file);
+        /* A directory of PATH that is closed to us says nothing of what is in it. */
+        if (rc == -EACCES && access(file, F_OK) == 0)
+            result = rc;
         free(file);
         if (rc == 0)
             return 0;
-        if (rc == -EACCES)
-            result = rc;
         path += len;
         if (!*path)
             break;

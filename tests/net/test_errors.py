@@ -206,8 +206,9 @@ def test_settings_are_read_only(world):
 
 def dnsmasq_paths():
     directories = [*os.environ["PATH"].split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin"]
-    paths = {pathlib.Path(directory, "dnsmasq").resolve() for directory in directories}
-    return [path for path in paths if path.exists()]
+    paths = [os.path.join(directory, "dnsmasq") for directory in directories]
+    # os.path.exists: a directory that is closed to us counts as one without it.
+    return {pathlib.Path(path).resolve() for path in paths if os.path.exists(path)}
 
 
 def test_dnsmasq_is_missing(world):
@@ -251,6 +252,9 @@ def test_qemu_is_missing(world):
 
 
 def test_command_is_missing(world):
+    closed = world.directory / "closed"
+    closed.mkdir(mode=0)
+    world.environment["PATH"] += f":{closed}"  # says nothing of what is in it
     refused(run(world, monitor="no-such-vmm"), FAILED, "no-such-vmm: not found in PATH; check the")
     refused(run(world, monitor="/no/such/vmm"), FAILED, "/no/such/vmm: not found; check the name")
     refused(run(world, monitor=""), FAILED, "not found")
