@@ -48,6 +48,8 @@ static int read_subnet(const char *directory, struct plane_route *ret_subnet)
     int result = -ENOENT;
     json_t *root;
 
+    if (!directory[0])
+        return result;
     snprintf(path, sizeof(path), "%s/network.json", directory);
     root = json_load_file(path, 0, NULL);
     text = json_string_value(json_object_get(root, "subnet"));
@@ -117,7 +119,9 @@ static int choose_subnet(struct net_config *config, struct plane_route *routes, 
     char text[IP_TEXT_MAX];
     uint32_t subnet = 0;
 
-    if (read_subnet(config->state_dir, &own) == 0 && own.prefix_len == SUBNET_PREFIX_LEN)
+    /* Only one that could have been chosen here: the file may be damaged, or of other addresses. */
+    if (read_subnet(config->state_dir, &own) == 0 && own.prefix_len == SUBNET_PREFIX_LEN &&
+        own.address >= SUBNET_FIRST && own.address <= SUBNET_LAST && own.address % SUBNET_STEP == 0)
         subnet = own.address;
     if (subnet && is_used(subnet, routes, routes_len)) {
         struct ip_addr addr = ip_from_u32(subnet);

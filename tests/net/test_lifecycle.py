@@ -391,6 +391,19 @@ def test_state_that_is_damaged(world, content):
     assert json.loads((state / "leases.json").read_text())[0]["mac"] == machine.wait_port().mac
 
 
+@pytest.mark.parametrize("subnet", ["8.8.8.0", "192.168.64.77", "192.168.10.0"])
+def test_remembered_subnet_that_cannot_be(world, subnet):
+    """Not one that vmnetd would have chosen: it chooses again."""
+    state = world.state / "openvmnet" / "shared"
+    state.mkdir(parents=True, mode=0o700)
+    (state / "network.json").write_text(json.dumps({"subnet": subnet, "prefixLength": 24}))
+    port = world.machine().wait_port()
+    assert str(port.ipv4.network) != f"{subnet}/24"
+    remembered = json.loads((state / "network.json").read_text())
+    assert str(port.ipv4.network) == f"{remembered['subnet']}/{remembered['prefixLength']}"
+    assert remembered["subnet"].startswith("192.168.") and remembered["subnet"].endswith(".0")
+
+
 def test_pool_that_is_used_up(world):
     machines = [world.on("small", ADDRESSES, f"hostname={name}") for name in ("one", "two")]
     ports = [machine.wait_port() for machine in machines]

@@ -12,14 +12,13 @@ import itertools
 import json
 import os
 import pathlib
-import signal
 import socket
 import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "guest")]
-from guest import PORT_LINE, Host, Port, descendants, die_with_parent, poll  # noqa: E402
+from guest import PORT_LINE, Host, Port, die_with_parent, poll  # noqa: E402
 from lab import host_state, host_state_changes  # noqa: E402
 
 MONITOR = "qemu-system-x86_64"
@@ -160,8 +159,6 @@ class Machine:
 class World(Host):
     def __enter__(self):
         super().__enter__()
-        # What other tests' fixtures keep running is not ours.
-        self.foreign = {pid for pid, _ in descendants()}
         self.stack = contextlib.ExitStack()
         self.numbers = itertools.count(1)
         programs = self.directory / "bin"
@@ -239,10 +236,6 @@ class World(Host):
         """Names of the networks that run, as `vmnet ls` has them."""
         return [network["name"] for network in self.json("ls")]
 
-    def processes(self):
-        """[(pid, name)] of all that this world has started, directly or not."""
-        return [each for each in descendants() if each[0] not in self.foreign]
-
     def count(self, name):
         return sum(name == each for _, each in self.processes())
 
@@ -253,16 +246,6 @@ class World(Host):
             found += [f"{directory}/{name}" for name in [*directories, *files]]
         # An empty directory of the project's own is no harm.
         return [text for text in found if text != f"{self.runtime}/openvmnet"]
-
-    def kill_all(self):
-        def all_gone():
-            found = self.processes()
-            for pid, _ in found:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            return not found
-
-        poll(all_gone, GONE_TIMEOUT_S)
 
     def is_gone(self, network="shared"):
         return not self.run_dir(network).exists() and not self.service_processes()
