@@ -17,7 +17,7 @@ MESON ?= meson
 PYTEST = $(PYTHON) -m pytest -p no:cacheprovider -q
 UNPRIVILEGED = $(PYTHON) tests/unprivileged.py
 ROOT_TESTS = $(filter tests/net%,$(TESTS))
-SOURCES = $(shell find src include tests -name '*.[ch]' 2>/dev/null)
+SOURCES = $(shell find src include docs/examples tests -name '*.[ch]' 2>/dev/null)
 
 export PYTHONDONTWRITEBYTECODE = 1
 
@@ -34,6 +34,7 @@ help:
 	@echo 'make lint     formatting, clang-tidy, a build with clang without warnings'
 	@echo 'make format   format the sources'
 	@echo 'make install  install below PREFIX ($(PREFIX)), honours DESTDIR'
+	@echo 'make uninstall remove what that put there, with the same PREFIX and DESTDIR'
 	@echo 'make clean    remove all build directories'
 
 deps:
@@ -99,11 +100,21 @@ format:
 	clang-format -i $(SOURCES)
 
 # A build directory made by `make build` may have had another prefix.
+define configure
+@test -f $(BUILD)/build.ninja || $(MESON) setup $(BUILD) --prefix=$(PREFIX)
+$(MESON) configure $(BUILD) -Dprefix=$(PREFIX)
+endef
+
 install:
-	@test -f $(BUILD)/build.ninja || $(MESON) setup $(BUILD) --prefix=$(PREFIX)
-	$(MESON) configure $(BUILD) -Dprefix=$(PREFIX)
+	$(configure)
 	$(MESON) compile -C $(BUILD)
-	DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD) --no-rebuild
+	DESTDIR=$(DESTDIR) MESON='$(MESON)' $(PYTHON) contrib/install.py install $(BUILD)
+
+# With the same PREFIX and DESTDIR. Nothing is compiled for it.
+uninstall:
+	$(configure)
+	$(MESON) setup --reconfigure $(BUILD) >/dev/null
+	DESTDIR=$(DESTDIR) MESON='$(MESON)' $(PYTHON) contrib/install.py uninstall $(BUILD)
 
 clean:
 	rm -rf build build-asan build-tsan build-clang
@@ -111,4 +122,4 @@ clean:
 comma = ,
 
 .PHONY: all help deps build clang-build demo check unit-tests network-tests bench asan tsan lint format \
-	install clean
+	install uninstall clean

@@ -125,6 +125,19 @@ const char *mac_format(const struct mac_addr *mac, char buf[MAC_TEXT_MAX])
     return buf;
 }
 
+struct ip_addr ip_from_mac(const struct ip_addr *prefix, const struct mac_addr *mac)
+{
+    struct ip_addr addr = *prefix;
+    uint8_t *id = addr.bytes + 8;
+
+    memcpy(id, mac->bytes, 3);
+    id[0] ^= 0x02;
+    id[3] = 0xff;
+    id[4] = 0xfe;
+    memcpy(id + 5, mac->bytes + 3, 3);
+    return addr;
+}
+
 socklen_t endpoint_to_sockaddr(const struct ip_endpoint *endpoint,
                                struct sockaddr_storage *ret_storage)
 {

@@ -58,6 +58,8 @@ bool ip_is_multicast(const struct ip_addr *addr);
 /* 0 or -EINVAL; six pairs of hex digits with ':' or '-' between them. */
 int mac_parse(const char *text, struct mac_addr *ret_mac);
 const char *mac_format(const struct mac_addr *mac, char buf[MAC_TEXT_MAX]);
+/* The address within an IPv6 /64 that autoconfiguration makes of a MAC (RFC 4291, appendix A). */
+struct ip_addr ip_from_mac(const struct ip_addr *prefix, const struct mac_addr *mac);
 
 /* Returns the length of the sockaddr written to @ret_storage. */
 socklen_t endpoint_to_sockaddr(const struct ip_endpoint *endpoint,

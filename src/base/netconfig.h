@@ -5,11 +5,14 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/addr.h"
+#include "base/netfile.h"
 #include "base/netspec.h"
 
 #define NET_MTU_DEFAULT 1500
+#define NET_LEASE_TIME_DEFAULT_S 3600
 /* A network's own domain lies below this one; .internal is reserved for private use (ICANN, 2024). */
 #define NET_DOMAIN_ALL "vmnet.internal"
 #define NET_PATH_MAX 512
@@ -25,14 +28,30 @@ struct net_config {
     struct mac_addr mac;     /* of the bridge, so that guests' ARP caches stay right */
     unsigned mtu;
     bool host_has_ipv6; /* a default route at start: else guests get no IPv6 router */
+    bool no_dhcp;       /* net-uuid: guests have addresses of their own choice */
+    unsigned lease_time_s;
     char domain[NET_DOMAIN_MAX + 1];
     char run_dir[NET_PATH_MAX];   /* exists, 0700, this network's own */
     char state_dir[NET_PATH_MAX]; /* empty where it cannot be written */
+    const struct net_file *file;  /* what openvmnet.conf(5) says beyond the above; NULL: nothing */
 };
 
 static inline uint32_t net_config_subnet(const struct net_config *config)
 {
     return config->gateway & ip_mask_u32(config->prefix_len);
+}
+
+/* Whether an address is one that a guest of the network can have: the gateway's is not. */
+static inline bool net_config_contains(const struct net_config *config, const struct ip_addr *addr)
+{
+    if (addr->family == AF_INET) {
+        uint32_t value = ntohl(addr->v4.s_addr), mask = ip_mask_u32(config->prefix_len);
+
+        return (value & mask) == net_config_subnet(config) && value != config->gateway &&
+               value != net_config_subnet(config) && value != (value | ~mask);
+    }
+    return addr->family == AF_INET6 && config->prefix6.family &&
+           memcmp(addr->bytes, config->prefix6.bytes, 8) == 0 && !ip_equal(addr, &config->gateway6);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Options of a network, checked where they enter. Values are shown back in messages, so they are
- * first made fit for a terminal and a log: cut short, and without control characters.
+ * Options of a network, each checked by itself where it enters. What they are together is checked in
+ * netspec_complete.c, for they come in any order.
  */
 #include "base/netspec.h"
 
@@ -9,40 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PREFIX_MIN 16 /* a wider subnet would be a whole private range for one network */
-#define PREFIX_MAX 30 /* two usable addresses: the gateway and one guest */
-
-struct shown {
-    char text[68];
-};
-
-static struct shown show(const char *value)
-{
-    struct shown shown;
-    size_t len_bytes = strlen(value), max_bytes = sizeof(shown.text) - sizeof("...");
-
-    snprintf(shown.text, sizeof(shown.text), "%.*s%s", (int)max_bytes, value,
-             len_bytes > max_bytes ? "..." : "");
-    for (char *at = shown.text; *at; at++)
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            *at = '?';
-    return shown;
-}
-
-/* ASCII whatever the locale is: the names go into paths and DNS. */
-static bool is_alnum(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool is_hex(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
+#include "base/text.h"
 
 const char *net_mode_name(enum net_mode mode)
 {
-    static const char *const names[] = {[NET_MODE_SHARED] = "shared"};
+    static const char *const names[] = {
+        [NET_MODE_SHARED] = "shared", [NET_MODE_HOST] = "host", [NET_MODE_BRIDGED] = "bridged"};
 
     return (unsigned)mode < sizeof(names) / sizeof(names[0]) ? names[mode] : "unknown";
 }
@@ -57,18 +29,18 @@ int net_name_check(const char *name, struct err *err)
     if (len_bytes > NET_NAME_MAX)
         return err_set(err, -EINVAL,
                        "network name '%s' has %zu characters: write one of at most %d",
-                       show(name).text, len_bytes, NET_NAME_MAX);
-    if (!is_alnum(name[0]))
+                       text_show(name).text, len_bytes, NET_NAME_MAX);
+    if (!text_is_alnum(name[0]))
         return err_set(err, -EINVAL,
                        "network name '%s' does not start with a letter or digit (a-z, A-Z, 0-9): "
                        "write a name such as 'lab-1'",
-                       show(name).text);
+                       text_show(name).text);
     for (const char *at = name; *at; at++)
-        if (!is_alnum(*at) && !strchr("._-", *at))
+        if (!text_is_alnum(*at) && !strchr("._-", *at))
             return err_set(err, -EINVAL,
                            "network name '%s' has a character that is not allowed: write letters "
                            "(a-z, A-Z), digits, '.', '_' and '-' only",
-                           show(name).text);
+                           text_show(name).text);
     return 0;
 }
 
@@ -80,17 +52,17 @@ int net_hostname_check(const char *name, struct err *err)
         return err_set(err, -EINVAL, "host name is empty: write a name such as 'web-1'");
     if (len_bytes > NET_HOSTNAME_MAX)
         return err_set(err, -EINVAL, "host name '%s' has %zu characters: write one of at most %d",
-                       show(name).text, len_bytes, NET_HOSTNAME_MAX);
+                       text_show(name).text, len_bytes, NET_HOSTNAME_MAX);
     for (const char *at = name; *at; at++)
-        if (!is_alnum(*at) && *at != '-')
+        if (!text_is_alnum(*at) && *at != '-')
             return err_set(err, -EINVAL,
                            "host name '%s' has a character that is not allowed: write one label of "
                            "letters (a-z, A-Z), digits and '-', without dots",
-                           show(name).text);
+                           text_show(name).text);
     if (name[0] == '-' || name[len_bytes - 1] == '-')
         return err_set(err, -EINVAL,
                        "host name '%s' starts or ends with '-': write a letter or digit there",
-                       show(name).text);
+                       text_show(name).text);
     return 0;
 }
 
@@ -100,28 +72,38 @@ int net_uuid_check(const char *uuid, struct err *err)
     bool good = len_bytes == NET_UUID_LEN;
 
     for (size_t i = 0; good && i < NET_UUID_LEN; i++)
-        good = i == 8 || i == 13 || i == 18 || i == 23 ? uuid[i] == '-' : is_hex(uuid[i]);
+        good = i == 8 || i == 13 || i == 18 || i == 23 ? uuid[i] == '-' : text_is_hex(uuid[i]);
     if (!good)
         return err_set(err, -EINVAL,
                        "'%s' is not a UUID: write hex digits in groups of 8-4-4-4-12, such as "
                        "8a2c5f10-0d3b-4c7e-9a51-6f1e2d3c4b5a (uuidgen makes one)",
-                       show(uuid).text);
+                       text_show(uuid).text);
     return 0;
 }
 
 static int set_mode(struct net_spec *spec, const char *value, struct err *err)
 {
-    if (strcmp(value, "shared") == 0) {
-        spec->mode = NET_MODE_SHARED;
-        return 0;
+    static const struct {
+        const char *name;
+        enum net_mode mode;
+    } modes[] = {
+        {"shared", NET_MODE_SHARED},
+        {"host", NET_MODE_HOST},
+        {"bridged", NET_MODE_BRIDGED},
+        {"bridge", NET_MODE_BRIDGED},
+    };
+
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (strcmp(value, modes[i].name) == 0) {
+            spec->mode = modes[i].mode;
+            spec->mode_given = true;
+            return 0;
+        }
     }
-    if (strcmp(value, "host") == 0 || strcmp(value, "bridged") == 0 || strcmp(value, "bridge") == 0)
-        return err_set(err, -EINVAL,
-                       "mode=%s: this version offers shared only, host and bridged are not there "
-                       "yet: write mode=shared",
-                       value);
-    return err_set(err, -EINVAL, "unknown mode '%s': shared is the one there is, write mode=shared",
-                   show(value).text);
+    return err_set(err, -EINVAL,
+                   "unknown mode '%s': write mode=shared (the world through a NAT, and the host), "
+                   "mode=host (the host and nothing beyond) or mode=bridged (a physical network)",
+                   text_show(value).text);
 }
 
 static int set_network(struct net_spec *spec, const char *value, struct err *err)
@@ -142,10 +124,10 @@ static int set_address(struct ip_addr *ret_addr, const char *option, const char 
     if (ip_parse(value, &addr) < 0)
         return err_set(err, -EINVAL,
                        "%s=%s is not an IPv4 address: write four numbers from 0 to 255, such as %s",
-                       option, show(value).text, example);
+                       option, text_show(value).text, example);
     if (addr.family != AF_INET)
         return err_set(err, -EINVAL, "%s=%s is an IPv6 address: write an IPv4 one, such as %s",
-                       option, show(value).text, example);
+                       option, text_show(value).text, example);
     *ret_addr = addr;
     return 0;
 }
@@ -165,6 +147,75 @@ static int set_mask(struct net_spec *spec, const char *value, struct err *err)
     return set_address(&spec->subnet_mask, "subnet-mask", value, "255.255.255.0", err);
 }
 
+static int set_prefix(struct net_spec *spec, const char *value, struct err *err)
+{
+    static const uint8_t zero[8];
+    const char *slash = strchr(value, '/'), *reason = NULL;
+    char address[IP_TEXT_MAX + 1];
+    struct ip_addr addr = {0};
+
+    snprintf(address, sizeof(address), "%.*s", slash ? (int)(slash - value) : IP_TEXT_MAX, value);
+    if (ip_parse(address, &addr) < 0)
+        reason = "is not an IPv6 prefix";
+    else if (addr.family != AF_INET6)
+        reason = "is an IPv4 address, and the prefix is of IPv6";
+    else if (slash && strcmp(slash, "/64") != 0)
+        reason = "is not a /64, which is the length that a network has";
+    else if (addr.bytes[0] != 0xfd)
+        reason = "is not in fd00::/8, the unique local addresses (RFC 4193)";
+    else if (memcmp(addr.bytes + 8, zero, sizeof(zero)) != 0)
+        reason = "has one bits after the first 64, which are the guests' own";
+    if (reason)
+        return err_set(err, -EINVAL,
+                       "nat66-prefix=%s %s: write one such as fd12:3456:789a:1:: or "
+                       "fd12:3456:789a:1::/64",
+                       text_show(value).text, reason);
+    spec->nat66_prefix = addr;
+    return 0;
+}
+
+static int set_uuid(struct net_spec *spec, const char *value, struct err *err)
+{
+    if (net_uuid_check(value, NULL) < 0)
+        return err_set(err, -EINVAL,
+                       "net-uuid=%s is not a UUID: write hex digits in groups of 8-4-4-4-12, such "
+                       "as 8a2c5f10-0d3b-4c7e-9a51-6f1e2d3c4b5a (uuidgen makes one)",
+                       text_show(value).text);
+    text_lower(value, spec->net_uuid, sizeof(spec->net_uuid));
+    return 0;
+}
+
+static int set_ifname(struct net_spec *spec, const char *value, struct err *err)
+{
+    size_t len_bytes = strlen(value);
+
+    if (len_bytes == 0)
+        return err_set(err, -EINVAL,
+                       "ifname= is empty: write the name of an interface, such as ifname=eth0, or "
+                       "leave it out for that of the default route");
+    if (len_bytes > NET_IFNAME_MAX)
+        return err_set(err, -EINVAL,
+                       "ifname=%s has %zu characters: the name of an interface has at most %d",
+                       text_show(value).text, len_bytes, NET_IFNAME_MAX);
+    for (const char *at = value; *at; at++)
+        if (!text_is_alnum(*at) && (at == value || !strchr("._-", *at)))
+            return err_set(err, -EINVAL,
+                           "ifname=%s is not the name of an interface: write letters, digits, "
+                           "'.', '_' and '-', a letter or digit first, such as ifname=eth0",
+                           text_show(value).text);
+    snprintf(spec->ifname, sizeof(spec->ifname), "%s", value);
+    return 0;
+}
+
+static int set_mtu(struct net_spec *spec, const char *value, struct err *err)
+{
+    if (text_to_uint(value, NET_MTU_MIN, NET_MTU_MAX, &spec->mtu) < 0)
+        return err_set(err, -EINVAL,
+                       "mtu=%s is not a number of bytes from %d to %d: write one such as mtu=9000",
+                       text_show(value).text, NET_MTU_MIN, NET_MTU_MAX);
+    return 0;
+}
+
 static const struct option {
     const char *name;
     int (*set)(struct net_spec *spec, const char *value, struct err *err);
@@ -172,170 +223,37 @@ static const struct option {
 } options[] = {
     {"mode", set_mode, false},       {"start-address", set_start, true},
     {"end-address", set_end, true},  {"subnet-mask", set_mask, true},
-    {"network", set_network, false},
+    {"network", set_network, false}, {"nat66-prefix", set_prefix, false},
+    {"net-uuid", set_uuid, false},   {"ifname", set_ifname, false},
+    {"mtu", set_mtu, false},
 };
 
-/* Equal, where '_' in @text stands for '-'. */
-static bool option_matches(const char *name, const char *text)
+static const struct option *find_option(const char *text)
 {
-    while (*name && *name == (*text == '_' ? '-' : *text))
-        name++, text++;
-    return *name == *text;
+    bool prefixed = strncmp(text, "dhcp-", 5) == 0 || strncmp(text, "dhcp_", 5) == 0;
+
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        if (text_is_option(options[i].name, text) ||
+            (prefixed && options[i].dhcp_prefix && text_is_option(options[i].name, text + 5)))
+            return &options[i];
+    return NULL;
+}
+
+const char *net_spec_option_name(const char *text)
+{
+    const struct option *option = find_option(text);
+
+    return option ? option->name : NULL;
 }
 
 int net_spec_set(struct net_spec *spec, const char *option, const char *value, struct err *err)
 {
-    bool prefixed = strncmp(option, "dhcp-", 5) == 0 || strncmp(option, "dhcp_", 5) == 0;
+    const struct option *known = find_option(option);
 
-    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-        if (option_matches(options[i].name, option) ||
-            (prefixed && options[i].dhcp_prefix && option_matches(options[i].name, option + 5)))
-            return options[i].set(spec, value, err);
+    if (known)
+        return known->set(spec, value, err);
     return err_set(err, -ENOENT,
                    "unknown option '%s': the options of a network are mode, start-address, "
-                   "end-address, subnet-mask and network",
-                   show(option).text);
-}
-
-static uint32_t as_u32(const struct ip_addr *addr)
-{
-    return ntohl(addr->v4.s_addr);
-}
-
-static bool is_private(uint32_t addr)
-{
-    return addr >> 24 == 10 || addr >> 20 == 0xac1 || addr >> 16 == 0xc0a8;
-}
-
-/* The prefix length of a contiguous mask; -1 of any other. */
-static int mask_prefix(uint32_t mask)
-{
-    for (unsigned prefix = 0; prefix <= 32; prefix++)
-        if (ip_mask_u32(prefix) == mask)
-            return (int)prefix;
-    return -1;
-}
-
-static int check_mask(const struct net_spec *spec, struct err *err)
-{
-    int prefix = mask_prefix(as_u32(&spec->subnet_mask));
-    char text[IP_TEXT_MAX];
-
-    ip_format(&spec->subnet_mask, text);
-    if (prefix < 0)
-        return err_set(err, -EINVAL,
-                       "subnet-mask=%s is not a mask: its one bits must come first; write one such "
-                       "as 255.255.255.0",
-                       text);
-    if (prefix < PREFIX_MIN)
-        return err_set(
-            err, -EINVAL,
-            "subnet-mask=%s is too wide (/%d): write 255.255.0.0 (/%d) or a narrower one", text,
-            prefix, PREFIX_MIN);
-    if (prefix > PREFIX_MAX)
-        return err_set(err, -EINVAL,
-                       "subnet-mask=%s is too narrow (/%d) for the gateway and a guest: write "
-                       "255.255.255.252 (/%d) or a wider one",
-                       text, prefix, PREFIX_MAX);
-    return 0;
-}
-
-/* One of the two ends, by itself; the mask is right already. */
-static int check_end(const struct net_spec *spec, const char *option, const struct ip_addr *addr,
-                     struct err *err)
-{
-    uint32_t mask = as_u32(&spec->subnet_mask), value = as_u32(addr);
-    struct ip_addr first = ip_from_u32((value & mask) + 1), last = ip_from_u32((value | ~mask) - 1);
-    char text[IP_TEXT_MAX], first_text[IP_TEXT_MAX], last_text[IP_TEXT_MAX];
-    bool is_network = value == (value & mask), is_broadcast = value == (value | ~mask);
-
-    ip_format(addr, text);
-    if (!is_private(value))
-        return err_set(err, -EINVAL,
-                       "%s=%s is not a private address (RFC 1918): write one of 10.0.0.0/8, "
-                       "172.16.0.0/12 or 192.168.0.0/16",
-                       option, text);
-    if (is_network || is_broadcast)
-        return err_set(err, -EINVAL,
-                       "%s=%s is the %s address of its subnet (/%d): write one from %s to %s",
-                       option, text, is_network ? "network" : "broadcast", mask_prefix(mask),
-                       ip_format(&first, first_text), ip_format(&last, last_text));
-    return 0;
-}
-
-static int check_range(const struct net_spec *spec, struct err *err)
-{
-    uint32_t mask = as_u32(&spec->subnet_mask);
-    uint32_t start = as_u32(&spec->start_address), end = as_u32(&spec->end_address);
-    struct ip_addr last = ip_from_u32((start | ~mask) - 1);
-    char start_text[IP_TEXT_MAX], end_text[IP_TEXT_MAX], mask_text[IP_TEXT_MAX];
-    char last_text[IP_TEXT_MAX];
-
-    ip_format(&spec->start_address, start_text);
-    ip_format(&spec->end_address, end_text);
-    ip_format(&spec->subnet_mask, mask_text);
-    ip_format(&last, last_text);
-    /* The last usable address as the gateway: no end-address could be right. */
-    if (start == (start | ~mask) - 1)
-        return err_set(err, -EINVAL,
-                       "start-address=%s is the last address of its subnet, which leaves none for "
-                       "guests: write a lower one",
-                       start_text);
-    if ((start & mask) != (end & mask))
-        return err_set(err, -EINVAL,
-                       "end-address=%s is not in the subnet of start-address=%s under "
-                       "subnet-mask=%s: write one up to %s, or a wider mask",
-                       end_text, start_text, mask_text, last_text);
-    if (end <= start)
-        return err_set(err, -EINVAL,
-                       "end-address=%s is not above start-address=%s, which is the gateway: write "
-                       "one up to %s",
-                       end_text, start_text, last_text);
-    return 0;
-}
-
-static int check_addresses(const struct net_spec *spec, struct err *err)
-{
-    const struct {
-        const char *name;
-        const struct ip_addr *addr;
-    } three[] = {
-        {"start-address", &spec->start_address},
-        {"end-address", &spec->end_address},
-        {"subnet-mask", &spec->subnet_mask},
-    };
-    int error;
-
-    for (size_t i = 0; i < 3; i++)
-        if (!three[i].addr->family)
-            return err_set(
-                err, -EINVAL,
-                "start-address, end-address and subnet-mask should be provided together: "
-                "%s is missing; write all three or none",
-                three[i].name);
-    error = check_mask(spec, err);
-    for (size_t i = 0; i < 2 && !error; i++)
-        error = check_end(spec, three[i].name, three[i].addr, err);
-    return error ? error : check_range(spec, err);
-}
-
-int net_spec_complete(struct net_spec *spec, struct err *err)
-{
-    bool addressed =
-        spec->start_address.family || spec->end_address.family || spec->subnet_mask.family;
-    char start[IP_TEXT_MAX], end[IP_TEXT_MAX];
-    int error = addressed ? check_addresses(spec, err) : 0;
-
-    if (error)
-        return error;
-    if (spec->name[0])
-        return net_name_check(spec->name, err);
-    if (!addressed) {
-        snprintf(spec->name, sizeof(spec->name), "%s", net_mode_name(spec->mode));
-        return 0;
-    }
-    snprintf(spec->name, sizeof(spec->name), "%s-%s-%s-%d", net_mode_name(spec->mode),
-             ip_format(&spec->start_address, start), ip_format(&spec->end_address, end),
-             mask_prefix(as_u32(&spec->subnet_mask)));
-    return 0;
+                   "end-address, subnet-mask, network, nat66-prefix, net-uuid, ifname and mtu",
+                   text_show(option).text);
 }

@@ -17,36 +17,56 @@
 #define NET_DOMAIN_MAX 80
 #define NET_UUID_LEN 36
 
+#define NET_IFNAME_MAX 15 /* IFNAMSIZ - 1 */
+#define NET_MTU_MIN 1280  /* RFC 8200 5 */
+#define NET_MTU_MAX 65520
+
 enum net_mode {
-    NET_MODE_SHARED,
+    NET_MODE_SHARED,  /* the world through a NAT, and the host */
+    NET_MODE_HOST,    /* the network's own and the host, nothing else */
+    NET_MODE_BRIDGED, /* a physical network; not on the private plane */
 };
 
 struct net_spec {
     char name[NET_NAME_MAX + 1]; /* empty until net_spec_complete() */
     enum net_mode mode;
+    bool mode_given;
     /* All three or none (family 0): then the network picks a subnet itself. */
     struct ip_addr start_address; /* the gateway's */
     struct ip_addr end_address;   /* last of the pool */
     struct ip_addr subnet_mask;
+    struct ip_addr nat66_prefix; /* ULA /64, shared mode only; family 0: the network's own choice */
+    /* A host network of that identity, without DHCP; in lower case; or "". */
+    char net_uuid[NET_UUID_LEN + 1];
+    char ifname[NET_IFNAME_MAX + 1]; /* bridged only; or "" */
+    unsigned mtu;                    /* 0: default */
 };
 
-/* "shared". */
+/* "shared", "host", "bridged". */
 const char *net_mode_name(enum net_mode mode);
 
 /*
  * Sets one option by its name as QEMU's vmnet netdevs spell it: "mode", "start-address",
- * "end-address", "subnet-mask", "network"; underscores are dashes, and the origin's "dhcp-"
- * prefix is accepted. -ENOENT: no such option (the text lists those there are); -EINVAL with the
- * reason.
+ * "end-address", "subnet-mask", "network", "nat66-prefix", "net-uuid", "ifname", "mtu"; underscores
+ * are dashes, and the origin's "dhcp-" prefix is accepted for the three addresses. "bridge" is
+ * "bridged". -ENOENT: no such option (the text lists those there are); -EINVAL with the reason. A
+ * refused value leaves the earlier one.
  */
 int net_spec_set(struct net_spec *spec, const char *option, const char *value, struct err *err);
 
+/* The name above of an option in any of its spellings; NULL where there is none. */
+const char *net_spec_option_name(const char *text);
+
 /*
  * Checks the options together and gives the network its name where none was asked: that of the
- * mode for a network without addresses, else one made of mode and addresses, so that the same
- * addresses always mean the same network. -EINVAL with the reason.
+ * mode for a network without addresses, "host-UUID" for one with net-uuid, "bridged-IFNAME", else one
+ * made of mode and addresses, so that the same addresses always mean the same network. -EINVAL with
+ * the reason. Bridged mode passes here: whether there is a plane for it is the caller's to know.
  */
 int net_spec_complete(struct net_spec *spec, struct err *err);
+
+/* 0; -EOPNOTSUPP, with what is needed, for a complete spec that the private plane cannot carry out. */
+int net_spec_check_private(const struct net_spec *spec, struct err *err);
 
 /* 0, or -EINVAL with the reason: letters, digits, '.', '_', '-'; starts with a letter or digit. */
 int net_name_check(const char *name, struct err *err);

@@ -105,7 +105,7 @@ int path_network(const char *network, char ret_path[NET_PATH_MAX], struct err *e
     return 0;
 }
 
-int path_control(const char *network, char ret_path[NET_PATH_MAX], struct err *err)
+int path_socket(const char *network, const char *name, char ret_path[NET_PATH_MAX], struct err *err)
 {
     const size_t max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
     char directory[NET_PATH_MAX];
@@ -113,12 +113,12 @@ int path_control(const char *network, char ret_path[NET_PATH_MAX], struct err *e
 
     if (result < 0)
         return result;
-    if (path_join(ret_path, directory, "control") < 0 || strlen(ret_path) > max)
+    if (path_join(ret_path, directory, name) < 0 || strlen(ret_path) > max)
         return err_set(err, -ENAMETOOLONG,
-                       "%s/control: the path of a socket may have %zu bytes and this one has %zu; "
+                       "%s/%s: the path of a socket may have %zu bytes and this one has %zu; "
                        "set XDG_RUNTIME_DIR to a shorter directory or give the network a shorter "
                        "name",
-                       directory, max, strlen(directory) + strlen("/control"));
+                       directory, name, max, strlen(directory) + 1 + strlen(name));
     return 0;
 }
 

@@ -18,8 +18,11 @@
 int path_runtime(bool create, char ret_path[NET_PATH_MAX], struct err *err);
 /* The directory of one network; not created. */
 int path_network(const char *network, char ret_path[NET_PATH_MAX], struct err *err);
-/* The control socket of a network. -ENAMETOOLONG where it does not fit sun_path, with a way out. */
-int path_control(const char *network, char ret_path[NET_PATH_MAX], struct err *err);
+/* A socket in that directory. -ENAMETOOLONG where it does not fit sun_path, with a way out. */
+#define PATH_CONTROL "control"
+#define PATH_STREAM "stream"
+int path_socket(const char *network, const char *name, char ret_path[NET_PATH_MAX],
+                struct err *err);
 /* Makes the state directory of a network. -errno with the reason where it can't be written. */
 int path_state(const char *network, char ret_path[NET_PATH_MAX], struct err *err);
 

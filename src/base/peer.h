@@ -4,7 +4,10 @@
 
 #include <sys/types.h>
 
-/* Who is at the other end of a connected unix socket, as the kernel knows it. 0 or -errno. */
-int peer_uid(int fd, uid_t *ret_uid);
+/*
+ * Who is at the other end of a connected unix socket, as the kernel knows it. 0 or -errno. *ret_pid (NULL:
+ * not wanted) is 0 where the system does not tell, and may be another process's by the time it is read.
+ */
+int peer_identity(int fd, uid_t *ret_uid, pid_t *ret_pid);
 
 #endif

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-int peer_uid(int fd, uid_t *ret_uid)
+int peer_identity(int fd, uid_t *ret_uid, pid_t *ret_pid)
 {
     struct ucred peer;
     socklen_t len = sizeof(peer);
@@ -12,5 +12,7 @@ int peer_uid(int fd, uid_t *ret_uid)
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
         return -errno;
     *ret_uid = peer.uid;
+    if (ret_pid)
+        *ret_pid = peer.pid;
     return 0;
 }

@@ -12,18 +12,23 @@
 
 #include "base/err.h"
 
-#define CLI_OPTIONS_MAX 8 /* options of one command */
+#define CLI_OPTIONS_MAX 12 /* options of one command */
+#define CLI_GIVEN_MAX 160  /* options that are given, repeated ones included */
 
 enum cli_exit {
     CLI_DONE = 0,
     CLI_FAILED = 1,
     CLI_USAGE = 2, /* wrong usage: nothing was tried */
+    /* as env(1) and shells have it, of the program that `vmnet exec` was to become */
+    CLI_CANNOT_RUN = 126,
+    CLI_NOT_FOUND = 127,
 };
 
 struct cli_option {
     const char *name;     /* without dashes */
     const char *argument; /* what stands for its value in the help, or NULL: a switch */
     const char *help;     /* one sentence without a full stop; NULL: not shown anywhere */
+    char letter;          /* its short form, or 0 */
 };
 
 struct cli_args;
@@ -44,6 +49,11 @@ struct cli_command {
 struct cli_args {
     const struct cli_command *command;
     const char *values[CLI_OPTIONS_MAX]; /* of each option: NULL if not given, "" for a switch */
+    struct {
+        int option; /* index in the table */
+        const char *value;
+    } given[CLI_GIVEN_MAX]; /* the same in the order of the command line, for cli_value_at() */
+    int given_len;
     int argc;
     char **argv; /* positionals, NULL-terminated */
 };
@@ -63,6 +73,9 @@ bool cli_read_args(const struct cli_command *command, int argc, char **argv,
 /* The value of an option of the command's table, the last one given; NULL if it was not given. */
 const char *cli_value(const struct cli_args *args, const char *option);
 
+/* The values of an option that may repeat, @index from 0 on; NULL after the last. */
+const char *cli_value_at(const struct cli_args *args, const char *option, int index);
+
 /* "vmnet: <text>" as one line to stderr. Returns @code, so that commands end with it. */
 enum cli_exit cli_fail(enum cli_exit code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -81,11 +94,19 @@ void cli_help_command(FILE *file, const struct cli_command *command);
 /* The manual's section on the commands, as scdoc source. */
 void cli_help_man(FILE *file);
 
+enum cli_exit cmd_capture(const struct cli_args *args);
+enum cli_exit cmd_connect(const struct cli_args *args);
+enum cli_exit cmd_check(const struct cli_args *args);
 enum cli_exit cmd_down(const struct cli_args *args);
+enum cli_exit cmd_exec(const struct cli_args *args);
+enum cli_exit cmd_forward(const struct cli_args *args);
 enum cli_exit cmd_help(const struct cli_args *args);
+enum cli_exit cmd_interfaces(const struct cli_args *args);
 enum cli_exit cmd_ls(const struct cli_args *args);
+enum cli_exit cmd_metrics(const struct cli_args *args);
 enum cli_exit cmd_run(const struct cli_args *args);
 enum cli_exit cmd_status(const struct cli_args *args);
+enum cli_exit cmd_top(const struct cli_args *args);
 enum cli_exit cmd_up(const struct cli_args *args);
 
 #endif

@@ -3,8 +3,12 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/completion.h"
+#include "cli/rates.h"
+#include "cli/sample.h"
+#include "client/client.h"
 
-#define USAGE_WIDTH 34  /* of "run [OPTIONS] [--] COMMAND..." and its like */
+#define USAGE_WIDTH 37  /* of "exec [OPTIONS] NET [--] COMMAND..." and its like */
 #define OPTION_WIDTH 26 /* of "--start-address ADDRESS" and its like */
 
 static const struct cli_option help_option = {"help", NULL, "Print this help"};
@@ -32,8 +36,12 @@ static void print_option(FILE *file, const struct cli_option *option)
 
     if (!option->help)
         return;
-    len = fprintf(file, "  --%s%s%s", option->name, option->argument ? " " : "",
-                  option->argument ? option->argument : "");
+    fputs("  ", file);
+    len = 2;
+    if (option->letter)
+        len += fprintf(file, "-%c, ", option->letter);
+    len += fprintf(file, "--%s%s%s", option->name, option->argument ? " " : "",
+                   option->argument ? option->argument : "");
     fprintf(file, "%*s%s\n", len < OPTION_WIDTH ? OPTION_WIDTH - len : 1, "", option->help);
 }
 
@@ -56,8 +64,34 @@ static void print_scdoc(FILE *file, const char *text)
     }
 }
 
+/* Indented lines are an example: as they are, in a block of their own. */
+static void print_scdoc_details(FILE *file, const char *details)
+{
+    bool example = false;
+    char line[128];
+
+    for (const char *next; *details; details = next) {
+        int len = (int)strcspn(details, "\n");
+
+        next = details + len + (details[len] == '\n');
+        if ((*details == ' ') != example && len > 0) {
+            fputs("```\n", file);
+            example = !example;
+        }
+        snprintf(line, sizeof(line), "%.*s\n", len, details);
+        if (example)
+            fputs(line, file);
+        else
+            print_scdoc(file, line);
+    }
+    if (example)
+        fputs("```\n", file);
+}
+
 static void print_scdoc_option(FILE *file, const struct cli_option *option)
 {
+    if (option->letter)
+        fprintf(file, "*-%c*, ", option->letter);
     fprintf(file, "*--%s*", option->name);
     if (option->argument)
         fprintf(file, " _%s_", option->argument);
@@ -74,7 +108,7 @@ void cli_help_man(FILE *file)
         fputs("\n\n", file);
         print_scdoc(file, command->summary);
         fputs(". ", file);
-        print_scdoc(file, command->details);
+        print_scdoc_details(file, command->details);
         fputc('\n', file);
         for (int i = 0; i < CLI_OPTIONS_MAX && command->options[i].name; i++) {
             if (command->options[i].help)
@@ -83,12 +117,52 @@ void cli_help_man(FILE *file)
     }
 }
 
+static void print_port_names(FILE *file, const json_t *states)
+{
+    json_t *state, *port;
+    size_t i, j;
+
+    json_array_foreach(states, i, state)
+    {
+        json_array_foreach(json_object_get(state, "ports"), j, port)
+        {
+            const char *name = json_string_value(json_object_get(port, "name"));
+
+            if (name && *name)
+                fprintf(file, "%s\n", name);
+        }
+    }
+}
+
+/* What completions ask for, one a line: networks that run, or the ports of @network. */
+static void print_names(FILE *file, const char *network)
+{
+    json_t *names, *name;
+    size_t i;
+
+    if (network && *network) {
+        sample_take(network, &names, NULL);
+        print_port_names(file, names);
+    } else if (client_list(&names, NULL) < 0) {
+        return;
+    } else {
+        json_array_foreach(names, i, name) fprintf(file, "%s\n", json_string_value(name));
+    }
+    json_decref(names);
+}
+
 enum cli_exit cmd_help(const struct cli_args *args)
 {
     const struct cli_command *command;
 
     if (cli_value(args, "man")) {
         cli_help_man(stdout);
+        return CLI_DONE;
+    }
+    if (cli_value(args, "completion"))
+        return completion_print(stdout, cli_value(args, "completion"));
+    if (cli_value(args, "names")) {
+        print_names(stdout, args->argv[0]);
         return CLI_DONE;
     }
     if (args->argc == 0) {

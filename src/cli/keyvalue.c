@@ -13,7 +13,7 @@ bool kv_is_json(const char *text)
 }
 
 /* Takes over @key and @value; a NULL @key stands for an allocation that failed. */
-static int add_pair(struct kv_list *list, char *key, char *value)
+static int add_pair(struct kv_list *list, char *key, char *value, bool listed)
 {
     struct kv_pair *pairs = NULL;
 
@@ -25,7 +25,7 @@ static int add_pair(struct kv_list *list, char *key, char *value)
         return -ENOMEM;
     }
     list->pairs = pairs;
-    list->pairs[list->count++] = (struct kv_pair){.key = key, .value = value};
+    list->pairs[list->count++] = (struct kv_pair){.key = key, .value = value, .listed = listed};
     return 0;
 }
 
@@ -72,7 +72,7 @@ static int parse_pairs(const char *text, const char *implied_key, struct kv_list
             free(key);
             return -ENOMEM;
         }
-        rc = add_pair(list, key, value);
+        rc = add_pair(list, key, value, false);
         if (rc < 0)
             return rc;
         if (*text == ',')
@@ -94,12 +94,21 @@ static char *json_text(const json_t *value)
     return strdup(number);
 }
 
+static int add_json(struct kv_list *list, const char *key, const json_t *value, bool listed)
+{
+    bool plain = json_is_string(value) || json_is_boolean(value) || json_is_integer(value);
+    char *copy = plain ? json_text(value) : NULL;
+
+    return plain && !copy ? -ENOMEM : add_pair(list, strdup(key), copy, listed);
+}
+
 static int parse_json(const char *text, struct kv_list *list, struct err *err)
 {
     json_error_t error;
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     const char *key;
-    json_t *value;
+    json_t *value, *element;
+    size_t i;
     int rc = 0;
 
     if (!object)
@@ -108,10 +117,13 @@ static int parse_json(const char *text, struct kv_list *list, struct err *err)
                        error.position, error.text);
     json_object_foreach(object, key, value)
     {
-        bool plain = json_is_string(value) || json_is_boolean(value) || json_is_integer(value);
-        char *copy = plain ? json_text(value) : NULL;
-
-        rc = plain && !copy ? -ENOMEM : add_pair(list, strdup(key), copy);
+        if (!json_is_array(value))
+            rc = add_json(list, key, value, false);
+        json_array_foreach(value, i, element)
+        {
+            if (rc == 0)
+                rc = add_json(list, key, element, true);
+        }
         if (rc < 0)
             break;
     }

@@ -5,7 +5,8 @@
  * In the first form a doubled comma is a literal comma, the first element may leave out its key
  * (the "implied" one) and a later element without '=' is a switch that is on. Both forms become one
  * list of text pairs, so that what reads options needs not know how they were written. The text
- * forms of JSON values are those that QEMU prints: on and off for booleans, decimal integers.
+ * forms of JSON values are those that QEMU prints: on and off for booleans, decimal integers. A
+ * JSON array becomes one pair for each of its elements.
  */
 #ifndef OPENVMNET_CLI_KEYVALUE_H
 #define OPENVMNET_CLI_KEYVALUE_H
@@ -18,6 +19,7 @@
 struct kv_pair {
     char *key;
     char *value; /* NULL for a JSON value that is no string, integer or boolean */
+    bool listed; /* an element of a JSON array, which only an option that repeats may have */
 };
 
 struct kv_list {

@@ -8,6 +8,12 @@
 
 #include <jansson.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#define OUTPUT_WIDTH 80     /* columns of a terminal that all must fit */
+#define OUTPUT_AMOUNT_MAX 8 /* of output_amount() */
+
+#include "client/client.h"
 
 struct output_column {
     const char *title;
@@ -22,6 +28,9 @@ struct output_fact {
     const char *second_key;
 };
 
+/* What a user has to know of a port that was attached, as one line to stderr. */
+void cli_print_port(const struct client_port *port);
+
 /* Indented JSON and a newline. */
 void output_json(const json_t *value);
 
@@ -32,5 +41,14 @@ void output_table(const json_t *rows, const struct output_column *columns, size_
 /* One object: "title  value" lines for the keys that it has. */
 void output_facts(const json_t *object, const struct output_fact *facts, size_t count,
                   const char *indent);
+
+/*
+ * Makes @text fit for a terminal: control characters, and what is not UTF-8, become '?'. Some texts come
+ * from guests, or are names of processes: none may drive the terminal. Returns @text.
+ */
+char *output_clean(char *text);
+
+/* A count in at most four characters: "999", "1.2k", "12M". The thousands are 1000. Returns @buf. */
+const char *output_amount(uint64_t amount, char buf[OUTPUT_AMOUNT_MAX]);
 
 #endif

@@ -1,38 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reading half of qemu_args.h. Each vmnet option becomes one struct qemu_nic; then the devices
- * are searched for MAC addresses and the ports get their host names, which depend on all of them.
+ * The reading half of qemu_args.h. Each vmnet option or placeholder becomes one struct qemu_nic;
+ * then the devices are searched for MAC addresses and the ports get their host names, which depend
+ * on all of them.
  */
 #include "cli/qemu_args.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/keyvalue.h"
+#include "cli/qemu_options.h"
 
 #define QEMU_PREFIX "qemu-system-"
-#define VMNET_PREFIX "vmnet-"
-/* How much of an argument a message repeats: the reason after it must fit into struct err too. */
-#define QUOTE_MAX 400
-
-static const struct netdev_type {
-    const char *name;
-    const char *mode; /* NULL: the option "mode" says it */
-} netdev_types[] = {
-    {"vmnet-macos", NULL},
-    {"vmnet-shared", "shared"},
-    {"vmnet-host", "host"},
-    {"vmnet-bridged", "bridged"},
-};
-#define NETDEV_TYPES "vmnet-macos, vmnet-shared, vmnet-host, vmnet-bridged"
-
-/* Part of the option set that this project stands for, and not there yet. */
-static const char *const later_options[] = {
-    "isolated", "nat66-prefix", "ifname", "net-uuid", "forward", "mtu", "anti-spoof",
-};
 
 /* The machines whose usual board has PCI: there the default NIC is the fast one. */
 static const char *const virtio_machines[] = {
@@ -50,18 +32,7 @@ static const struct device_option {
     {"net", "type", "nic", "macaddr"},
 };
 
-/* The first two revisions of these options had underscores where the later ones have dashes. */
-static bool key_is(const char *key, const char *name)
-{
-    for (; *key && *name; key++, name++) {
-        if (*key != *name && !(*key == '_' && *name == '-'))
-            return false;
-    }
-    return *key == *name;
-}
-
-/* QEMU takes every option with one dash or two. */
-static bool option_is(const char *argument, const char *name)
+bool qemu_args_option_is(const char *argument, const char *name)
 {
     if (*argument++ != '-')
         return false;
@@ -82,133 +53,8 @@ bool qemu_args_is_qemu(const char *command)
     return strncmp(base_name(command), QEMU_PREFIX, strlen(QEMU_PREFIX)) == 0;
 }
 
-static int read_mac(const char *text, struct client_port_request *request, struct err *err)
-{
-    static const struct mac_addr zero;
-
-    if (mac_parse(text, &request->mac) < 0)
-        return err_set(err, -EINVAL,
-                       "'%s' is not a MAC address; write six pairs of hex digits, such as "
-                       "52:54:00:12:34:56",
-                       text);
-    if (request->mac.bytes[0] & 1)
-        return err_set(
-            err, -EINVAL,
-            "MAC address %s is a multicast one, which no device can have; make its first "
-            "byte even",
-            text);
-    if (memcmp(&request->mac, &zero, sizeof(zero)) == 0)
-        return err_set(
-            err, -EINVAL,
-            "MAC address %s is all zero; give another, or none to get one from the network", text);
-    request->mac_given = true;
-    return 0;
-}
-
-static int read_id(struct qemu_nic *nic, const char *value, struct err *err)
-{
-    /* QEMU's own rule; it also lets the id be written back without escapes. */
-    static const char rest[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
-
-    if (!isalpha((unsigned char)value[0]) || value[strspn(value, rest)] != '\0')
-        return err_set(
-            err, -EINVAL,
-            "'%s' is no valid id; it begins with a letter, and letters, digits, '-', '.' "
-            "and '_' follow",
-            value);
-    free(nic->id);
-    nic->id = strdup(value);
-    return nic->id ? 0 : -ENOMEM;
-}
-
-/* Both checks of base/netspec.h have this form; the copy fits because they bound the length. */
-static int read_checked(int (*check)(const char *, struct err *), char *field, size_t size_bytes,
-                        const char *value, struct err *err)
-{
-    int rc = check(value, err);
-
-    if (rc == 0)
-        snprintf(field, size_bytes, "%s", value);
-    return rc;
-}
-
-static int keep_property(struct qemu_nic *nic, const char *key, const char *value)
-{
-    char *escaped = kv_escape(value);
-    char *properties = NULL;
-    int len = -1;
-
-    if (escaped)
-        len =
-            asprintf(&properties, "%s,%s=%s", nic->properties ? nic->properties : "", key, escaped);
-    free(escaped);
-    if (len < 0)
-        return -ENOMEM;
-    free(nic->properties);
-    nic->properties = properties;
-    return 0;
-}
-
-/* 0, -ENOMEM, -EINVAL with the reason, or -ENOENT: no such option, no text. */
-static int read_option(struct qemu_nic *nic, const struct netdev_type *type,
-                       const struct kv_pair *pair, struct err *err)
-{
-    const char *key = pair->key, *value = pair->value;
-    int rc;
-
-    if (key_is(key, "type"))
-        return 0;
-    for (size_t i = 0; i < sizeof(later_options) / sizeof(later_options[0]); i++) {
-        if (key_is(key, later_options[i]))
-            return err_set(err, -EINVAL,
-                           "option '%s' is not supported by this version; leave it out", key);
-    }
-    if (!value)
-        return err_set(err, -EINVAL, "option '%s' must be a string, an integer or a boolean", key);
-    if (key_is(key, "id"))
-        return read_id(nic, value, err);
-    if (key_is(key, "hostname"))
-        return read_checked(net_hostname_check, nic->request.name, sizeof(nic->request.name), value,
-                            err);
-    if (key_is(key, "interface-id"))
-        return read_checked(net_uuid_check, nic->request.interface_id,
-                            sizeof(nic->request.interface_id), value, err);
-    if (nic->is_nic && (key_is(key, "mac") || key_is(key, "macaddr")))
-        return read_mac(value, &nic->request, err);
-    if (key_is(key, "mode") && type->mode)
-        return -ENOENT;
-    rc = net_spec_set(&nic->spec, key, value, err);
-    if (rc == -ENOENT && nic->is_nic)
-        return keep_property(nic, key, value);
-    return rc;
-}
-
-static int read_options(struct qemu_nic *nic, const struct netdev_type *type,
-                        const struct kv_list *list, struct err *err)
-{
-    const char *option = nic->is_nic ? "-nic" : "-netdev";
-    int rc = 0;
-
-    if (type->mode)
-        rc = net_spec_set(&nic->spec, "mode", type->mode, err);
-    for (size_t i = 0; rc == 0 && i < list->count; i++) {
-        rc = read_option(nic, type, &list->pairs[i], err);
-        if (rc == -ENOENT)
-            return err_set(err, -EINVAL,
-                           "unknown option '%s' in %s '%.*s'; the options are: id, %snetwork, "
-                           "hostname, interface-id, start-address, end-address, subnet-mask%s",
-                           list->pairs[i].key, option, QUOTE_MAX, *nic->text,
-                           type->mode ? "" : "mode, ", nic->is_nic ? ", model, mac" : "");
-    }
-    if (rc == 0 && !nic->is_nic && !nic->id)
-        rc = err_set(err, -EINVAL,
-                     "option 'id' is missing; add id=NAME, and netdev=NAME to a -device");
-    if (rc == 0)
-        rc = net_spec_complete(&nic->spec, err);
-    return rc == -EINVAL ? err_prefix(err, rc, "%s '%.*s'", option, QUOTE_MAX, *nic->text) : rc;
-}
-
-static int check_id(const struct qemu_args *args, const struct qemu_nic *nic, struct err *err)
+static int check_id(const struct qemu_args *args, const struct qemu_nic *nic, const char *option,
+                    struct err *err)
 {
     for (const struct qemu_nic *other = args->nics; nic->id && other < nic; other++) {
         if (other->id && strcmp(other->id, nic->id) == 0)
@@ -216,40 +62,55 @@ static int check_id(const struct qemu_args *args, const struct qemu_nic *nic, st
                 err, -EINVAL,
                 "%s '%.*s': another network option has the id '%s' already; give each its "
                 "own",
-                nic->is_nic ? "-nic" : "-netdev", QUOTE_MAX, *nic->text, nic->id);
+                option, QUOTE_MAX, *nic->text, nic->id);
     }
     return 0;
 }
 
-/* The next free NIC, or NULL with the reason. What is in it is freed by qemu_args_done(). */
-static struct qemu_nic *add_nic(struct qemu_args *args, struct err *err)
+/* One more NIC; what comes to be in it is freed by qemu_args_done(). */
+static int add_nic(struct qemu_args *args, const struct qemu_args_defaults *defaults,
+                   enum qemu_origin origin, struct qemu_nic **ret_nic, struct err *err)
 {
-    if (args->count < QEMU_NICS_MAX)
-        return &args->nics[args->count++];
-    err_set(err, -EINVAL, "more than %d vmnet networks in one command; leave some out",
-            QEMU_NICS_MAX);
-    return NULL;
+    struct qemu_nic *nics;
+
+    if (args->count == QEMU_NICS_MAX)
+        return err_set(err, -EINVAL, "more than %d vmnet networks in one command; leave some out",
+                       QEMU_NICS_MAX);
+    nics = realloc(args->nics, (args->count + 1) * sizeof(*nics));
+    if (!nics)
+        return -ENOMEM;
+    args->nics = nics;
+    *ret_nic = &nics[args->count++];
+    **ret_nic = (struct qemu_nic){
+        .origin = origin,
+        .way = {.kind = defaults->kind, .peer_fd = -1},
+    };
+    return 0;
 }
 
-static int set_default_network(struct qemu_nic *nic, const struct qemu_args_defaults *defaults,
-                               struct err *err)
+/* @text was its options, given by @option; NULL: it has none. */
+static int complete_nic(struct qemu_nic *nic, const struct qemu_args_defaults *defaults,
+                        const char *option, const char *text, struct err *err)
 {
-    if (!defaults->network || !*defaults->network)
-        return 0;
-    return net_spec_set(&nic->spec, "network", defaults->network, err);
+    const struct net_spec *spec = &nic->spec;
+    bool named = spec->name[0] || spec->net_uuid[0]; /* which is a name, too */
+    int rc = 0;
+
+    if (!named && defaults->network && *defaults->network)
+        rc = net_spec_set(&nic->spec, "network", defaults->network, err);
+    return rc < 0 ? rc : qemu_options_complete(nic, option, text, err);
 }
 
 /* Looks at the value of one -netdev or -nic; those of other types are QEMU's business. */
 static int parse_netdev(struct qemu_args *args, const struct qemu_args_defaults *defaults,
-                        bool is_nic, char *const *text, struct err *err)
+                        enum qemu_origin origin, char *const *text, struct err *err)
 {
-    const struct netdev_type *type = NULL;
+    const char *option = origin == QEMU_NIC ? "-nic" : "-netdev", *type;
     struct kv_list list = {0};
-    struct qemu_nic *nic;
-    const char *name;
+    struct qemu_nic *nic = NULL;
     int rc = 0;
 
-    if (is_nic && kv_is_json(*text))
+    if (origin == QEMU_NIC && kv_is_json(*text))
         goto out; /* QEMU has no such form and says so */
     rc = kv_parse(*text, "type", &list, err);
     if (rc == -EINVAL) {
@@ -257,61 +118,136 @@ static int parse_netdev(struct qemu_args *args, const struct qemu_args_defaults 
                                          : 0;
         goto out;
     }
-    name = kv_get(&list, "type");
-    if (rc < 0 || !name || strncmp(name, VMNET_PREFIX, strlen(VMNET_PREFIX)) != 0)
+    type = kv_get(&list, "type");
+    if (rc < 0 || !type || strncmp(type, VMNET_PREFIX, strlen(VMNET_PREFIX)) != 0)
         goto out;
-    for (size_t i = 0; !type && i < sizeof(netdev_types) / sizeof(netdev_types[0]); i++) {
-        if (strcmp(name, netdev_types[i].name) == 0)
-            type = &netdev_types[i];
-    }
-    if (!type) {
-        rc = err_set(err, -EINVAL, "%s '%.*s': no network type '%s'; the types are: " NETDEV_TYPES,
-                     is_nic ? "-nic" : "-netdev", QUOTE_MAX, *text, name);
+    rc = add_nic(args, defaults, origin, &nic, err);
+    if (!nic)
         goto out;
-    }
-    nic = add_nic(args, err);
-    if (!nic) {
-        rc = -EINVAL;
-        goto out;
-    }
-    nic->is_nic = is_nic;
     nic->json = kv_is_json(*text);
     nic->text = text;
-    rc = set_default_network(nic, defaults, err);
+    rc = qemu_options_read(nic, option, *text, &list, err);
     if (rc == 0)
-        rc = read_options(nic, type, &list, err);
+        rc = complete_nic(nic, defaults, option, *text, err);
     if (rc == 0)
-        rc = check_id(args, nic, err);
+        rc = check_id(args, nic, option, err);
 out:
     kv_done(&list);
     return rc;
 }
 
-/* A command that asks for nothing: QEMU gets one NIC, anything else was a mistake. */
-static int add_default_nic(struct qemu_args *args, const struct qemu_args_defaults *defaults,
-                           struct err *err)
+/* A port without options of its own in the command: those of --nic, if any, are its options. */
+static int add_free_nic(struct qemu_args *args, const struct qemu_args_defaults *defaults,
+                        enum qemu_origin origin, const char *text, struct err *err)
+{
+    const char *machine = base_name(args->argv[0]) + strlen(QEMU_PREFIX);
+    struct kv_list list = {0};
+    struct qemu_nic *nic;
+    int rc = add_nic(args, defaults, origin, &nic, err);
+
+    if (rc == 0 && text) {
+        rc = kv_parse(text, "type", &list, err);
+        rc = rc == -EINVAL ? err_prefix(err, rc, "--nic '%.*s'", QUOTE_MAX, text) : rc;
+        if (rc == 0)
+            rc = qemu_options_read(nic, "--nic", text, &list, err);
+        kv_done(&list);
+    }
+    for (size_t i = 0; rc == 0 && origin == QEMU_ADDED &&
+                       i < sizeof(virtio_machines) / sizeof(virtio_machines[0]);
+         i++) {
+        if (strcmp(machine, virtio_machines[i]) != 0)
+            continue;
+        nic->properties = strdup(",model=virtio-net-pci");
+        rc = nic->properties ? 0 : -ENOMEM;
+    }
+    return rc < 0 ? rc : complete_nic(nic, defaults, "--nic", text, err);
+}
+
+static size_t list_len(const char *const *list)
+{
+    size_t len = 0;
+
+    while (list && list[len])
+        len++;
+    return len;
+}
+
+static int add_placeholders(struct qemu_args *args, const struct qemu_args_defaults *defaults,
+                            struct err *err)
+{
+    size_t given = list_len(defaults->nics);
+    int rc = 0;
+
+    if (given > args->placeholders.ports)
+        return err_set(err, -EINVAL,
+                       "--nic '%.*s': number %zu of them, but the placeholders of the command are "
+                       "those of %u port%s; leave it out, or add {fd%zu} to the command",
+                       QUOTE_MAX, defaults->nics[given - 1], given, args->placeholders.ports,
+                       args->placeholders.ports == 1 ? "" : "s", given);
+    for (size_t i = 0; rc == 0 && i < args->placeholders.ports; i++) {
+        rc = add_free_nic(args, defaults, QEMU_PLACEHOLDER, i < given ? defaults->nics[i] : NULL,
+                          err);
+        if (rc < 0 || !(args->placeholders.used[i] & 1u << PLACEHOLDER_SOCKET))
+            continue;
+        if (defaults->kind == PORT_STREAM)
+            rc = err_set(err, -EINVAL,
+                         "--way stream: {socket} in the command is always a datagram socket; leave "
+                         "--way out, or write {fd}");
+        args->nics[i].way = (struct client_way){.kind = PORT_DGRAM, .path = true, .peer_fd = -1};
+    }
+    return rc;
+}
+
+/* A command that asks for nothing: QEMU gets a NIC, anything else was a mistake. */
+static int add_default_nics(struct qemu_args *args, const struct qemu_args_defaults *defaults,
+                            struct err *err)
 {
     const char *command = args->argv[0];
-    struct qemu_nic *nic;
-    int rc;
+    int rc = 0;
 
     if (!qemu_args_is_qemu(command))
         return err_set(
             err, -EINVAL,
             "'%.*s': no vmnet network in its arguments; looked for -netdev or -nic of the "
-            "types " NETDEV_TYPES "; add one, such as '-nic vmnet-shared' (only a command "
-            "named " QEMU_PREFIX "* gets a network without)",
+            "types " VMNET_TYPES " and for {fd} or {socket}; add one, such as '-nic vmnet-shared' "
+            "(only a command named " QEMU_PREFIX "* gets a network without)",
             QUOTE_MAX, command);
-    nic = add_nic(args, err);
-    if (!nic)
-        return -EINVAL;
-    nic->is_nic = true;
-    rc = set_default_network(nic, defaults, err);
-    for (size_t i = 0; rc == 0 && i < sizeof(virtio_machines) / sizeof(virtio_machines[0]); i++) {
-        if (strcmp(base_name(command) + strlen(QEMU_PREFIX), virtio_machines[i]) == 0)
-            rc = keep_property(nic, "model", "virtio-net-pci");
+    if (list_len(defaults->nics) == 0)
+        return add_free_nic(args, defaults, QEMU_ADDED, NULL, err);
+    for (const char *const *text = defaults->nics; rc == 0 && *text; text++)
+        rc = add_free_nic(args, defaults, QEMU_ADDED, *text, err);
+    return rc;
+}
+
+/* There are ports by vmnet options: whatever else says which ports there are contradicts them. */
+static int check_only_options(const struct qemu_args *args,
+                              const struct qemu_args_defaults *defaults, struct err *err)
+{
+    if (args->placeholders.ports > 0)
+        return err_set(err, -EINVAL,
+                       "both '%.*s' and placeholders such as {fd} in the command: which port is "
+                       "meant? Use one or the other; {{fd}} is the text {fd} itself",
+                       QUOTE_MAX, *args->nics[0].text);
+    if (list_len(defaults->nics) > 0)
+        return err_set(
+            err, -EINVAL,
+            "--nic '%.*s': the command has a network of its own, '%.*s'; put the options "
+            "there",
+            QUOTE_MAX / 2, defaults->nics[0], QUOTE_MAX / 2, *args->nics[0].text);
+    return 0;
+}
+
+static int add_forwards(struct qemu_args *args, const struct qemu_args_defaults *defaults,
+                        struct err *err)
+{
+    int rc = 0;
+
+    for (const char *const *text = defaults->forwards; rc == 0 && text && *text; text++) {
+        rc = port_spec_set(&args->nics[0].request, "forward", *text, err);
+        if (rc == -EINVAL)
+            err_prefix(err, rc, "--forward '%.*s'", QUOTE_MAX, *text);
     }
-    return rc < 0 ? rc : net_spec_complete(&nic->spec, err);
+    return rc;
 }
 
 /* Looks at one option that makes a device: whether it is @nic's, and which MAC it has. */
@@ -332,7 +268,7 @@ static int parse_device(const struct device_option *option, struct qemu_nic *nic
         goto out;
     value = kv_get(&list, option->mac_key);
     if (value) {
-        rc = read_mac(value, &nic->request, err);
+        rc = port_spec_set(&nic->request, "mac", value, err);
     } else {
         nic->device = text;
         nic->device_mac_key = option->mac_key;
@@ -349,7 +285,7 @@ static int find_device(const struct qemu_args *args, struct qemu_nic *nic, struc
         for (size_t i = 0; i < sizeof(device_options) / sizeof(device_options[0]); i++) {
             int rc;
 
-            if (!option_is(arg[0], device_options[i].name))
+            if (!qemu_args_option_is(arg[0], device_options[i].name))
                 continue;
             rc = parse_device(&device_options[i], nic, arg + 1, err);
             if (rc < 0)
@@ -361,116 +297,40 @@ static int find_device(const struct qemu_args *args, struct qemu_nic *nic, struc
     return 0;
 }
 
-static void trim_label(char *name)
-{
-    size_t len = strlen(name);
-
-    while (len > 0 && name[len - 1] == '-')
-        name[--len] = '\0';
-}
-
-void qemu_args_hostname(const char *text, char ret_name[NET_HOSTNAME_MAX + 1])
-{
-    size_t len = 0;
-
-    for (; *text && len < NET_HOSTNAME_MAX; text++) {
-        unsigned char c = (unsigned char)*text;
-        bool fits = c < 0x80 && isalnum(c);
-
-        if (fits || len > 0)
-            ret_name[len++] = fits ? (char)tolower(c) : '-';
-    }
-    ret_name[len] = '\0';
-    trim_label(ret_name);
-}
-
-/* The VM's name in QEMU's -name, as a label; empty without. */
-static int find_name(const struct qemu_args *args, char ret_name[NET_HOSTNAME_MAX + 1],
+static int find_nics(struct qemu_args *args, const struct qemu_args_defaults *defaults,
                      struct err *err)
 {
-    ret_name[0] = '\0';
-    for (char *const *arg = args->argv + 1; arg[0] && arg[1]; arg++) {
-        struct kv_list list;
-        const char *guest;
-        int rc;
+    int rc = placeholders_scan(args->argv, &args->placeholders, err);
 
-        if (!option_is(arg[0], "name"))
-            continue;
-        rc = kv_parse(arg[1], "guest", &list, err);
-        guest = rc == 0 ? kv_get(&list, "guest") : NULL;
-        if (guest)
-            qemu_args_hostname(guest, ret_name);
-        kv_done(&list);
-        if (rc == -ENOMEM)
-            return rc;
+    for (char *const *arg = args->argv + 1; rc == 0 && arg[0] && arg[1]; arg++) {
+        if (qemu_args_option_is(arg[0], "nic"))
+            rc = parse_netdev(args, defaults, QEMU_NIC, arg + 1, err);
+        else if (qemu_args_option_is(arg[0], "netdev"))
+            rc = parse_netdev(args, defaults, QEMU_NETDEV, arg + 1, err);
     }
-    return 0;
-}
-
-/* "<base>-<suffix>", where the base gives way: the suffix is what tells the ports apart. */
-static void suffix_name(const char *base, const struct qemu_nic *nic, unsigned ordinal,
-                        char ret_name[NET_HOSTNAME_MAX + 1])
-{
-    char suffix[NET_HOSTNAME_MAX + 1], head[NET_HOSTNAME_MAX + 1];
-
-    snprintf(suffix, sizeof(suffix), "%u", ordinal);
-    if (nic->id)
-        qemu_args_hostname(nic->id, suffix);
-    suffix[NET_HOSTNAME_MAX / 2] = '\0';
-    trim_label(suffix);
-    snprintf(head, sizeof(head), "%.*s", (int)(NET_HOSTNAME_MAX - 1 - strlen(suffix)), base);
-    trim_label(head);
-    snprintf(ret_name, NET_HOSTNAME_MAX + 1, "%s-%s", head, suffix);
-}
-
-/* Names the ports that have no hostname=; a name is taken once on a network. */
-static int choose_names(struct qemu_args *args, const char *name, struct err *err)
-{
-    bool derived[QEMU_NICS_MAX] = {false};
-    char base[NET_HOSTNAME_MAX + 1];
-    int rc;
-
-    if (name && *name)
-        snprintf(base, sizeof(base), "%s", name);
-    else if ((rc = find_name(args, base, err)) < 0)
+    if (rc < 0)
         return rc;
-    for (size_t i = 0; *base && i < args->count; i++) {
-        struct qemu_nic *nic = &args->nics[i];
-        unsigned ordinal = 1;
-
-        if (nic->request.name[0])
-            continue;
-        derived[i] = true;
-        for (size_t j = 0; j < i; j++)
-            ordinal += derived[j] && strcmp(args->nics[j].spec.name, nic->spec.name) == 0;
-        if (ordinal == 1)
-            snprintf(nic->request.name, sizeof(nic->request.name), "%s", base);
-        else
-            suffix_name(base, nic, ordinal, nic->request.name);
-    }
-    return 0;
+    if (args->count > 0)
+        return check_only_options(args, defaults, err);
+    return args->placeholders.ports > 0 ? add_placeholders(args, defaults, err)
+                                        : add_default_nics(args, defaults, err);
 }
 
 int qemu_args_parse(char *const *argv, const struct qemu_args_defaults *defaults,
                     struct qemu_args *ret_args, struct err *err)
 {
-    int rc = 0;
+    int rc;
 
     *ret_args = (struct qemu_args){.argv = argv};
-    for (char *const *arg = argv + 1; rc == 0 && arg[0] && arg[1]; arg++) {
-        bool is_nic = option_is(arg[0], "nic");
-
-        if (is_nic || option_is(arg[0], "netdev"))
-            rc = parse_netdev(ret_args, defaults, is_nic, arg + 1, err);
-    }
-    if (rc == 0 && ret_args->count == 0)
-        rc = add_default_nic(ret_args, defaults, err);
+    rc = find_nics(ret_args, defaults, err);
+    if (rc == 0)
+        rc = add_forwards(ret_args, defaults, err);
     for (size_t i = 0; rc == 0 && i < ret_args->count; i++) {
-        if (!ret_args->nics[i].is_nic)
+        if (ret_args->nics[i].origin == QEMU_NETDEV)
             rc = find_device(ret_args, &ret_args->nics[i], err);
     }
     if (rc == 0)
-        rc = choose_names(ret_args, defaults->name, err);
+        rc = qemu_args_choose_names(ret_args, defaults->name, err);
     return rc == -ENOMEM ? err_set(err, rc, "out of memory") : rc;
 }
 
@@ -480,5 +340,7 @@ void qemu_args_done(struct qemu_args *args)
         free(args->nics[i].id);
         free(args->nics[i].properties);
     }
+    free(args->nics);
+    args->nics = NULL;
     args->count = 0;
 }

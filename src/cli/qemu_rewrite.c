@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The writing half of qemu_args.h. */
+/*
+ * The writing half of qemu_args.h. A vmnet netdev becomes one on an open descriptor: tap, stream or
+ * dgram. QEMU's -nic knows no stream and dgram (7.2: "Parameter 'type' is missing"), so there it
+ * becomes -netdev and -net nic, which makes the same device, on any board.
+ */
+#include <assert.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -9,40 +14,73 @@
 #include "cli/keyvalue.h"
 #include "cli/qemu_args.h"
 
-/* QEMU's tap netdev takes descriptors as strings, even in JSON: they may name one given by QMP. */
-static int set_number(json_t *object, const char *key, int number)
+#define ARGS_PER_NIC 4
+#define NUMBER_MAX 16
+
+/* The new command line while it is made; it has room for all. */
+struct writer {
+    char **argv;
+    size_t argc;
+    int rc; /* -ENOMEM as soon as anything has failed */
+};
+
+/* Takes over @text; NULL is one that failed. */
+static void put(struct writer *writer, char *text)
 {
-    return json_object_set_new(object, key, json_sprintf("%d", number));
+    if (text)
+        writer->argv[writer->argc++] = text;
+    else
+        writer->rc = -ENOMEM;
 }
 
-static char *tap_json(const struct qemu_nic *nic, const struct qemu_args_port *port)
+/* QEMU takes descriptors as strings, even in JSON: they may name one given by QMP. */
+static json_t *netdev_object(const struct qemu_nic *nic, const struct qemu_args_port *port)
 {
-    json_t *object = json_pack("{s:s, s:s}", "type", "tap", "id", nic->id);
-    char *text = NULL;
+    char fd[NUMBER_MAX], vhost_fd[NUMBER_MAX];
 
-    if (!object || set_number(object, "fd", port->fd) < 0)
-        goto out;
-    if (port->vhost_fd >= 0 && (json_object_set_new(object, "vhost", json_true()) < 0 ||
-                                set_number(object, "vhostfd", port->vhost_fd) < 0))
-        goto out;
-    text = json_dumps(object, JSON_COMPACT);
-out:
+    snprintf(fd, sizeof(fd), "%d", port->port->fd);
+    snprintf(vhost_fd, sizeof(vhost_fd), "%d", port->vhost_fd);
+    switch (nic->way.kind) {
+    case PORT_STREAM:
+        return json_pack("{s:s, s:s, s:b, s:{s:s, s:s}}", "type", "stream", "id", nic->id, "server",
+                         0, "addr", "type", "fd", "str", fd);
+    case PORT_DGRAM:
+        return json_pack("{s:s, s:s, s:{s:s, s:s}}", "type", "dgram", "id", nic->id, "local",
+                         "type", "fd", "str", fd);
+    default:
+        return port->vhost_fd < 0
+                   ? json_pack("{s:s, s:s, s:s}", "type", "tap", "id", nic->id, "fd", fd)
+                   : json_pack("{s:s, s:s, s:s, s:b, s:s}", "type", "tap", "id", nic->id, "fd", fd,
+                               "vhost", 1, "vhostfd", vhost_fd);
+    }
+}
+
+static char *netdev_json(const struct qemu_nic *nic, const struct qemu_args_port *port)
+{
+    json_t *object = netdev_object(nic, port);
+    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+
     json_decref(object);
     return text;
 }
 
-static char *tap_pairs(const struct qemu_nic *nic, const struct qemu_args_port *port)
+/* @tail goes behind it as it is. */
+static char *netdev_pairs(const struct qemu_nic *nic, const char *id,
+                          const struct qemu_args_port *port, const char *tail)
 {
+    static const char *const formats[PORT_KINDS] = {[PORT_TAP] = "fd=",
+                                                    [PORT_STREAM] =
+                                                        "server=off,addr.type=fd,addr.str=",
+                                                    [PORT_DGRAM] = "local.type=fd,local.str="};
     char vhost[48] = "";
     char *text;
-    int len;
 
     if (port->vhost_fd >= 0)
         snprintf(vhost, sizeof(vhost), ",vhost=on,vhostfd=%d", port->vhost_fd);
-    len = asprintf(&text, "tap%s%s,fd=%d%s%s%s%s", nic->id ? ",id=" : "", nic->id ? nic->id : "",
-                   port->fd, vhost, nic->properties ? nic->properties : "",
-                   nic->is_nic ? ",mac=" : "", nic->is_nic ? port->mac : "");
-    return len < 0 ? NULL : text;
+    if (asprintf(&text, "%s%s%s,%s%d%s%s", port_kind_name(nic->way.kind), id ? ",id=" : "",
+                 id ? id : "", formats[nic->way.kind], port->port->fd, vhost, tail) < 0)
+        return NULL;
+    return text;
 }
 
 static char *device_json(const struct qemu_nic *nic, const char *mac)
@@ -70,61 +108,130 @@ static char *device_pairs(const struct qemu_nic *nic, const char *mac)
     return text;
 }
 
-/* Puts @text, which is taken over, in the place of one element. -ENOMEM where it is NULL. */
-static int replace(char **element, char *text)
+/* @index is that among the command's NICs; @option is how the user has spelled -nic. */
+static void put_nic(struct writer *writer, const struct qemu_nic *nic, size_t index,
+                    const struct qemu_args_port *port, const char *option)
 {
-    if (!text)
-        return -ENOMEM;
-    free(*element);
-    *element = text;
+    const char *properties = nic->properties ? nic->properties : "";
+    const char *mac = port->port->mac;
+    char own_id[NUMBER_MAX + 8];
+    const char *id = nic->id ? nic->id : own_id;
+    char *text;
+
+    snprintf(own_id, sizeof(own_id), "vmnet%zu", index);
+    if (nic->way.kind == PORT_TAP) {
+        put(writer, strdup(option));
+        if (asprintf(&text, "%s,mac=%s", properties, mac) < 0)
+            text = NULL;
+        put(writer, text ? netdev_pairs(nic, nic->id, port, text) : NULL);
+        free(text);
+        return;
+    }
+    put(writer, strdup("-netdev"));
+    put(writer, netdev_pairs(nic, id, port, ""));
+    put(writer, strdup("-net"));
+    if (asprintf(&text, "nic,netdev=%s%s,macaddr=%s", id, properties, mac) < 0)
+        text = NULL;
+    put(writer, text);
+}
+
+/* The NIC whose -netdev or -nic has its value at @text, or whose device lacks its MAC there. */
+static const struct qemu_nic *find_nic(const struct qemu_args *args, char *const *text,
+                                       bool *ret_device)
+{
+    for (const struct qemu_nic *nic = args->nics; nic < args->nics + args->count; nic++) {
+        *ret_device = nic->device == text;
+        if (nic->text == text || nic->device == text)
+            return nic;
+    }
+    return NULL;
+}
+
+static void put_argument(struct writer *writer, const struct qemu_args *args, char *const *text,
+                         const struct qemu_args_port *ports,
+                         const struct placeholder_values *values)
+{
+    bool is_device;
+    const struct qemu_nic *nic = find_nic(args, text, &is_device);
+    const struct qemu_args_port *port = nic ? &ports[nic - args->nics] : NULL;
+
+    if (!nic) {
+        put(writer, placeholders_expand(*text, values));
+    } else if (is_device) {
+        put(writer, kv_is_json(*text) ? device_json(nic, port->port->mac)
+                                      : device_pairs(nic, port->port->mac));
+    } else if (nic->origin == QEMU_NETDEV) {
+        put(writer, nic->json ? netdev_json(nic, port) : netdev_pairs(nic, nic->id, port, ""));
+    } else {
+        free(writer->argv[--writer->argc]); /* its option, which is written anew */
+        put_nic(writer, nic, (size_t)(nic - args->nics), port, text[-1]);
+    }
+}
+
+/* What the placeholders of one port stand for; the texts that are made here lie in @numbers. */
+static int fill_values(const struct qemu_args *args, size_t index, const struct client_port *port,
+                       char numbers[2 * NUMBER_MAX + IP_TEXT_MAX],
+                       struct placeholder_values *values, struct err *err)
+{
+    char *fd = numbers, *mtu = numbers + NUMBER_MAX, *ip = numbers + 2 * NUMBER_MAX;
+
+    snprintf(fd, NUMBER_MAX, "%d", port->fd);
+    snprintf(mtu, NUMBER_MAX, "%.0u", port->mtu); /* nothing for 0 */
+    snprintf(ip, IP_TEXT_MAX, "%.*s", (int)strcspn(port->ipv4, "/"), port->ipv4);
+    *values = (struct placeholder_values){{
+        [PLACEHOLDER_FD] = fd,
+        [PLACEHOLDER_TAP] = port->interface,
+        [PLACEHOLDER_MAC] = port->mac,
+        [PLACEHOLDER_IP] = ip,
+        [PLACEHOLDER_GATEWAY] = port->gateway,
+        [PLACEHOLDER_MTU] = mtu,
+        [PLACEHOLDER_SOCKET] = port->socket,
+    }};
+    for (unsigned word = 0; word < PLACEHOLDERS; word++) {
+        if (args->placeholders.used[index] & 1u << word && !*values->text[word])
+            return err_set(err, -ENODATA,
+                           "{%s} in the command: the port on network '%s' has none; leave it out",
+                           placeholder_name((enum placeholder)word), port->network);
+    }
     return 0;
 }
 
-static int rewrite_nic(const struct qemu_args *args, const struct qemu_nic *nic,
-                       const struct qemu_args_port *port, char **argv, size_t *argc)
+static int write_all(struct writer *writer, const struct qemu_args *args,
+                     const struct qemu_args_port *ports, const struct placeholder_values *values)
 {
-    char *value = nic->json ? tap_json(nic, port) : tap_pairs(nic, port);
-    int rc;
-
-    if (nic->text)
-        return replace(&argv[nic->text - args->argv], value);
-    rc = replace(&argv[(*argc)++], strdup("-nic"));
-    if (rc < 0) {
-        free(value);
-        return rc;
+    assert(args->argv[0]); /* qemu_args_parse(): there is at least one */
+    put(writer, strdup(args->argv[0]));
+    for (char *const *text = args->argv + 1; *text && writer->rc == 0; text++)
+        put_argument(writer, args, text, ports, values);
+    for (size_t i = 0; i < args->count && writer->rc == 0; i++) {
+        if (args->nics[i].origin == QEMU_ADDED)
+            put_nic(writer, &args->nics[i], i, &ports[i], "-nic");
     }
-    return replace(&argv[(*argc)++], value);
+    return writer->rc;
 }
 
 int qemu_args_rewrite(const struct qemu_args *args, const struct qemu_args_port *ports,
-                      char ***ret_argv)
+                      char ***ret_argv, struct err *err)
 {
+    char numbers[QEMU_NICS_MAX][2 * NUMBER_MAX + IP_TEXT_MAX];
+    struct placeholder_values values[QEMU_NICS_MAX] = {0};
+    struct writer writer = {0};
     size_t argc = 0;
-    char **argv;
     int rc = 0;
 
+    for (size_t i = 0; rc == 0 && i < args->count; i++)
+        rc = fill_values(args, i, ports[i].port, numbers[i], &values[i], err);
+    if (rc < 0)
+        return rc;
     while (args->argv[argc])
         argc++;
-    /* Two more for each NIC that has to be appended, and the NULL that ends the list. */
-    argv = calloc(argc + 2 * args->count + 1, sizeof(*argv));
-    if (!argv)
-        return -ENOMEM;
-    for (size_t i = 0; rc == 0 && i < argc; i++)
-        rc = replace(&argv[i], strdup(args->argv[i]));
-    for (size_t i = 0; rc == 0 && i < args->count; i++) {
-        const struct qemu_nic *nic = &args->nics[i];
-
-        rc = rewrite_nic(args, nic, &ports[i], argv, &argc);
-        if (rc == 0 && nic->device)
-            rc = replace(&argv[nic->device - args->argv], kv_is_json(*nic->device)
-                                                              ? device_json(nic, ports[i].mac)
-                                                              : device_pairs(nic, ports[i].mac));
-    }
+    writer.argv = calloc(argc + ARGS_PER_NIC * args->count + 1, sizeof(*writer.argv));
+    rc = writer.argv ? write_all(&writer, args, ports, values) : -ENOMEM;
     if (rc < 0) {
-        qemu_argv_free(argv);
-        return rc;
+        qemu_argv_free(writer.argv);
+        return err_set(err, rc, "out of memory");
     }
-    *ret_argv = argv;
+    *ret_argv = writer.argv;
     return 0;
 }
 

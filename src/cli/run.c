@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/output.h"
 #include "cli/qemu_args.h"
 #include "client/client.h"
 
@@ -86,20 +87,6 @@ static enum cli_exit check_command(const char *command)
     return cli_fail(CLI_FAILED, "%s: %s", command, strerror(-rc));
 }
 
-static void print_port(const struct client_port *port)
-{
-    fprintf(stderr, "vmnet: %s %s: MAC %s", port->network, port->interface, port->mac);
-    if (port->ipv4[0])
-        fprintf(stderr, ", IPv4 %s", port->ipv4);
-    if (port->ipv6_prefix[0])
-        fprintf(stderr, ", IPv6 prefix %s", port->ipv6_prefix);
-    if (port->gateway[0])
-        fprintf(stderr, ", gateway %s", port->gateway);
-    if (port->name[0])
-        fprintf(stderr, ", name %s%s%s", port->name, port->domain[0] ? "." : "", port->domain);
-    fputc('\n', stderr);
-}
-
 /* In a form that can be pasted to a shell. */
 static void print_command(char *const *argv)
 {
@@ -127,11 +114,20 @@ static int keep_on_exec(int fd)
     return flags < 0 || fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC) < 0 ? -errno : 0;
 }
 
+/* Makes QEMU's tap faster; where it does not open, QEMU moves the frames itself. */
+static int open_vhost(const struct qemu_nic *nic)
+{
+    if (nic->origin == QEMU_PLACEHOLDER || nic->way.kind != PORT_TAP)
+        return -1;
+    return open(VHOST_DEVICE, O_RDWR);
+}
+
 /* Comes back only with a failure. */
 static enum cli_exit become(const struct qemu_args *command, const struct client_port *ports,
                             bool verbose)
 {
-    struct qemu_args_port taps[QEMU_NICS_MAX];
+    struct qemu_args_port given[QEMU_NICS_MAX];
+    struct err err = {0};
     char **argv;
     int rc;
 
@@ -140,14 +136,13 @@ static enum cli_exit become(const struct qemu_args *command, const struct client
         if (rc < 0)
             return cli_fail(CLI_FAILED, "%s: descriptor %d: %s", ports[i].interface, ports[i].fd,
                             strerror(-rc));
-        /* Makes the tap faster; where it does not open, QEMU moves the frames itself. */
-        taps[i] = (struct qemu_args_port){
-            .fd = ports[i].fd, .vhost_fd = open(VHOST_DEVICE, O_RDWR), .mac = ports[i].mac};
+        given[i] =
+            (struct qemu_args_port){.port = &ports[i], .vhost_fd = open_vhost(&command->nics[i])};
     }
-    if (qemu_args_rewrite(command, taps, &argv) < 0)
-        return cli_fail(CLI_FAILED, "%s: out of memory", command->argv[0]);
+    if (qemu_args_rewrite(command, given, &argv, &err) < 0)
+        return cli_fail(CLI_FAILED, "run: %s", err.text);
     for (size_t i = 0; i < command->count; i++)
-        print_port(&ports[i]);
+        cli_print_port(&ports[i]);
     if (verbose)
         print_command(argv);
     execvp(argv[0], argv);
@@ -158,15 +153,17 @@ static enum cli_exit become(const struct qemu_args *command, const struct client
 
 static enum cli_exit attach_and_become(const struct qemu_args *command, bool verbose)
 {
-    struct client_port ports[QEMU_NICS_MAX];
+    struct client_port *ports = calloc(command->count, sizeof(*ports));
     struct err err = {0};
     enum cli_exit code = CLI_DONE;
     size_t count;
 
+    if (!ports)
+        return cli_fail(CLI_FAILED, "run: out of memory");
     for (count = 0; count < command->count; count++) {
         const struct qemu_nic *nic = &command->nics[count];
 
-        if (client_attach(&nic->spec, &nic->request, &ports[count], &err) < 0) {
+        if (client_attach(&nic->spec, &nic->request, &nic->way, &ports[count], &err) < 0) {
             code = cli_fail(CLI_FAILED, "run: network '%s': %s", nic->spec.name, err.text);
             break;
         }
@@ -176,25 +173,57 @@ static enum cli_exit attach_and_become(const struct qemu_args *command, bool ver
         code = become(command, ports, verbose);
     while (count > 0)
         close(ports[--count].fd);
+    free(ports);
     return code;
+}
+
+/* Reads --way. */
+static int read_way(const char *text, enum port_kind *ret_kind, struct err *err)
+{
+    *ret_kind = PORT_TAP;
+    if (!text || (port_kind_parse(text, ret_kind) == 0 && *ret_kind != PORT_VETH))
+        return 0;
+    return err_set(err, -EINVAL,
+                   "--way: '%s' is no way to a VM monitor; write tap, stream or dgram", text);
+}
+
+/* What the command itself leaves open; the two lists are those of @ret_defaults. */
+static int read_defaults(const struct cli_args *args, const char *nics[CLI_GIVEN_MAX + 1],
+                         const char *forwards[CLI_GIVEN_MAX + 1],
+                         struct qemu_args_defaults *ret_defaults, struct err *err)
+{
+    const char *network = cli_value(args, "network"), *name = cli_value(args, "name");
+    int rc = read_way(cli_value(args, "way"), &ret_defaults->kind, err);
+
+    if (rc == 0 && network && (rc = net_name_check(network, err)) < 0)
+        err_prefix(err, rc, "--network");
+    if (rc == 0 && name && (rc = net_hostname_check(name, err)) < 0)
+        err_prefix(err, rc, "--name");
+    for (int i = 0; i <= CLI_GIVEN_MAX; i++) {
+        nics[i] = cli_value_at(args, "nic", i);
+        forwards[i] = cli_value_at(args, "forward", i);
+    }
+    ret_defaults->network = network;
+    ret_defaults->name = name;
+    ret_defaults->nics = nics;
+    ret_defaults->forwards = forwards;
+    return rc;
 }
 
 enum cli_exit cmd_run(const struct cli_args *args)
 {
-    struct qemu_args_defaults defaults = {
-        .network = cli_value(args, "network"),
-        .name = cli_value(args, "name"),
-    };
+    const char *nics[CLI_GIVEN_MAX + 1], *forwards[CLI_GIVEN_MAX + 1];
+    struct qemu_args_defaults defaults;
     struct qemu_args command = {0};
     struct err err = {0};
-    enum cli_exit code;
+    enum cli_exit code = CLI_DONE;
+    int rc;
 
-    if (defaults.network && net_name_check(defaults.network, &err) < 0)
-        return cli_fail(CLI_USAGE, "run: --network: %s", err.text);
-    if (defaults.name && net_hostname_check(defaults.name, &err) < 0)
-        return cli_fail(CLI_USAGE, "run: --name: %s", err.text);
-    if (qemu_args_parse(args->argv, &defaults, &command, &err) < 0)
-        code = cli_fail(CLI_USAGE, "%s", err.text);
+    if (read_defaults(args, nics, forwards, &defaults, &err) < 0)
+        return cli_fail(CLI_USAGE, "run: %s", err.text);
+    rc = qemu_args_parse(args->argv, &defaults, &command, &err);
+    if (rc < 0)
+        code = cli_fail(rc == -EINVAL ? CLI_USAGE : CLI_FAILED, "%s", err.text);
     else
         code = check_command(command.argv[0]);
     if (code == CLI_DONE)

@@ -3,7 +3,9 @@
 #include "cli/cli.h"
 #include "client/client.h"
 
-/* The command's options are those of a network: names and values go to base/netspec.h as they are.
+/*
+ * The command's options are those of a network: names and values go to base/netspec.h as they are.
+ * What the network's file says beside them is the daemon's to read, and to compare with them.
  */
 static int read_spec(const struct cli_args *args, struct net_spec *spec, struct err *err)
 {
@@ -38,6 +40,8 @@ enum cli_exit cmd_up(const struct cli_args *args)
                         "it is to be ('vmnet up --mode shared')");
     if (read_spec(args, &spec, &err) < 0)
         return cli_fail(CLI_USAGE, "%s", err.text);
+    if (net_spec_check_private(&spec, &err) < 0)
+        return cli_fail(CLI_FAILED, "up: %s", err.text);
     if (client_start(&spec, &err) < 0)
         return cli_fail(CLI_FAILED, "up: network '%s': %s", spec.name, err.text);
     cli_warn("up", spec.name, &err);

@@ -15,21 +15,27 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "base/netconfig.h"
 #include "base/netspec.h"
+#include "base/portspec.h"
 
 #define CLIENT_TIMEOUT_MS 15000
 
-/* What a port is asked for. An empty string, or mac_given false, leaves the choice to the network. */
-struct client_port_request {
-    char name[NET_HOSTNAME_MAX + 1];     /* host name within the network's domain */
-    char interface_id[NET_UUID_LEN + 1]; /* the same id always gets the same MAC */
-    bool mac_given;
-    struct mac_addr mac;
+/* How a port is to be reached. NULL in its place: a tap descriptor. */
+struct client_way {
+    enum port_kind kind;
+    bool
+        path; /* PORT_DGRAM only: a socket at a path, port->socket; its fd then only keeps the port */
+    int peer_fd; /* PORT_VETH only: the network namespace that gets the interface "eth0" (borrowed) */
 };
 
 /* A port as it was attached. Addresses are text, ready to be printed. */
 struct client_port {
-    int fd; /* the tap descriptor, owned by the caller. The port lives as long as a copy is open. */
+    /*
+     * The tap descriptor or the socket, owned by the caller: the port lives as long as a copy is open. -1 of
+     * a PORT_VETH, which lives as long as its namespace.
+     */
+    int fd;
     char network[NET_NAME_MAX + 1];
     char interface[16];
     char mac[MAC_TEXT_MAX];
@@ -39,7 +45,11 @@ struct client_port {
     char gateway6[IP_TEXT_MAX];
     char name[NET_HOSTNAME_MAX + 1];
     char domain[NET_DOMAIN_MAX + 1];
+    char interface_id[NET_UUID_LEN + 1];
+    char socket[NET_PATH_MAX]; /* or "" */
+    char mode[16];
     unsigned mtu;
+    bool ipv6_default; /* the gateway has a way out for IPv6 */
 };
 
 /*
@@ -47,8 +57,22 @@ struct client_port {
  * (it then ends with its last port). Safe against any number of others that do the same at the same
  * time. Returns 0, or -errno with the reason in @err; on error nothing is left attached.
  */
-int client_attach(const struct net_spec *spec, const struct client_port_request *request,
-                  struct client_port *ret_port, struct err *err);
+int client_attach(const struct net_spec *spec, const struct port_spec *port,
+                  const struct client_way *way, struct client_port *ret_port, struct err *err);
+
+/*
+ * The namespaces of a network that this user may join (setns(2)): its user namespace (-1 where root made
+ * the network) and its network namespace, as descriptors, the caller's. Starts the network where needed.
+ */
+int client_namespaces(const struct net_spec *spec, int *ret_user_fd, int *ret_net_fd,
+                      struct err *err);
+
+/*
+ * A TCP connection from the network's gateway to @host (a name or address on the network) port @port, as a
+ * descriptor, the caller's. The socket is inside the network and works as any other.
+ */
+int client_connect(const char *network, const char *host, unsigned port, int *ret_fd,
+                   struct err *err);
 
 /*
  * Makes a lasting network: it stays until client_stop(). 0; -EEXIST where it runs already (a network

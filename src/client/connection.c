@@ -14,33 +14,36 @@
 #include "base/peer.h"
 #include "client/client.h"
 
-#define REPLY_BYTES_MAX (4 * 1024 * 1024)
+#define REPLY_BYTES_MAX (8 * 1024 * 1024)
 
 int connection_open(const char *network, int *ret_fd, struct err *err)
 {
     struct timeval timeout = {.tv_sec = CLIENT_TIMEOUT_MS / 1000};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char path[NET_PATH_MAX];
-    int result = path_control(network, path, err), fd;
+    int result = path_socket(network, PATH_CONTROL, path, err), fd;
     uid_t uid = 0;
 
     if (result < 0)
         return result;
-    memcpy(address.sun_path, path, strlen(path) + 1); /* path_control() has checked that it fits */
+    memcpy(address.sun_path, path, strlen(path) + 1); /* path_socket() has checked that it fits */
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_set(err, -errno, "cannot open a socket: %s", strerror(errno));
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        result = -errno;
+    /* Begun again where a signal of the program's came between: a unix socket connects at once or not. */
+    do {
+        result = connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+    } while (result == -EINTR);
+    if (result < 0) {
         close(fd);
         /* Where a file is in the way, who starts the network says so best. */
         if (result == -ENOENT || result == -ECONNREFUSED || result == -ENOTDIR)
             return err_set(err, -ENOENT, "does not run; vmnet ls lists the networks that do");
         return err_set(err, result, "%s: %s", path, strerror(-result));
     }
-    result = peer_uid(fd, &uid);
+    result = peer_identity(fd, &uid, NULL);
     if (result == 0 && uid != geteuid() && uid != 0) {
         close(fd);
         return err_set(err, -EPERM, "%s: belongs to user %u, who is neither you nor root", path,
@@ -50,40 +53,43 @@ int connection_open(const char *network, int *ret_fd, struct err *err)
     return 0;
 }
 
-static int send_all(int fd, const char *data, size_t len_bytes)
+/* A descriptor goes with the first byte; @send_fd -1: none. */
+static int send_all(int fd, const char *data, size_t len_bytes, int send_fd)
 {
-    while (len_bytes) {
-        ssize_t sent = send(fd, data, len_bytes, MSG_NOSIGNAL);
+    unsigned fds_len = send_fd >= 0;
 
-        if (sent < 0 && errno == EINTR)
-            continue;
+    while (len_bytes) {
+        ssize_t sent = descriptor_send(fd, data, len_bytes, &send_fd, fds_len, MSG_NOSIGNAL);
+
         if (sent < 0)
-            return errno == EPIPE ? -ECONNRESET : errno == EAGAIN ? -ETIMEDOUT : -errno;
+            return sent == -EPIPE ? -ECONNRESET : sent == -EAGAIN ? -ETIMEDOUT : (int)sent;
         data += sent;
         len_bytes -= (size_t)sent;
+        fds_len = 0;
     }
     return 0;
 }
 
-/* Reads up to the NUL that ends a reply. *ret_text is the caller's, on 0. */
-static int receive_text(int socket_fd, char **ret_text, int *ret_fd)
+/*
+ * Reads up to the NUL that ends a reply. *ret_text is the caller's, on 0; so are the descriptors in
+ * any case. Those beyond the bound are closed.
+ */
+static int receive_text(int socket_fd, char **ret_text, int ret_fds[CONNECTION_FDS_MAX])
 {
     size_t len = 0, size = 4096;
     char *text = malloc(size);
+    unsigned fds_len = 0;
     int result = -ENOMEM;
 
     while (text) {
-        unsigned fds_len;
-        int fd = -1;
-        ssize_t got = descriptor_receive(socket_fd, text + len, size - len, &fd, 1, &fds_len);
+        unsigned more;
+        ssize_t got = descriptor_receive(socket_fd, text + len, size - len, ret_fds + fds_len,
+                                         CONNECTION_FDS_MAX - fds_len, &more);
 
         result = got == 0 ? -ECONNRESET : got == -EAGAIN ? -ETIMEDOUT : (int)got;
         if (got <= 0)
             break;
-        if (fds_len && ret_fd && *ret_fd < 0)
-            *ret_fd = fd;
-        else if (fds_len)
-            close(fd);
+        fds_len += more;
         len += (size_t)got;
         if (text[len - 1] == '\0') {
             *ret_text = text;
@@ -108,8 +114,23 @@ static int error_code(const char *name)
     static const struct {
         const char *name;
         int code;
-    } names[] = {{"EINVAL", EINVAL}, {"EEXIST", EEXIST},       {"ENOSPC", ENOSPC}, {"EBUSY", EBUSY},
-                 {"ENODEV", ENODEV}, {"ETIMEDOUT", ETIMEDOUT}, {"EAGAIN", EAGAIN}};
+    } names[] = {
+        {"EINVAL", EINVAL},
+        {"EEXIST", EEXIST},
+        {"ENOSPC", ENOSPC},
+        {"EBUSY", EBUSY},
+        {"ENODEV", ENODEV},
+        {"ENOMEM", ENOMEM},
+        {"ETIMEDOUT", ETIMEDOUT},
+        {"EAGAIN", EAGAIN},
+        {"EPERM", EPERM},
+        {"EACCES", EACCES},
+        {"ENOENT", ENOENT},
+        {"EADDRINUSE", EADDRINUSE},
+        {"ECONNREFUSED", ECONNREFUSED},
+        {"EHOSTUNREACH", EHOSTUNREACH},
+        {"EOPNOTSUPP", EOPNOTSUPP},
+    };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (strcmp(names[i].name, name) == 0)
@@ -140,20 +161,33 @@ static int take_reply(json_t *root, const char *method, json_t **ret_reply, stru
     return result;
 }
 
-int connection_call(int fd, const char *method, json_t *parameters, json_t **ret_reply, int *ret_fd,
-                    struct err *err)
+char *connection_text(const json_t *value, size_t flags)
+{
+    size_t len_bytes = json_dumpb(value, NULL, 0, flags);
+    char *text = len_bytes ? malloc(len_bytes + 1) : NULL;
+
+    if (!text)
+        return NULL;
+    json_dumpb(value, text, len_bytes, flags);
+    text[len_bytes] = '\0';
+    return text;
+}
+
+int connection_call(int fd, const char *method, json_t *parameters, int send_fd, json_t **ret_reply,
+                    int ret_fds[CONNECTION_FDS_MAX], struct err *err)
 {
     json_t *request = json_pack("{s:s, s:o}", "method", method, "parameters",
                                 parameters ? parameters : json_object());
-    char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
-    int result = text ? send_all(fd, text, strlen(text) + 1) : -ENOMEM;
+    char *text = request ? connection_text(request, JSON_COMPACT) : NULL;
+    int result = text ? send_all(fd, text, strlen(text) + 1, send_fd) : -ENOMEM;
+    int fds[CONNECTION_FDS_MAX];
 
     json_decref(request);
     free(text);
-    if (ret_fd)
-        *ret_fd = -1;
+    for (int i = 0; i < CONNECTION_FDS_MAX; i++)
+        fds[i] = -1;
     if (result == 0)
-        result = receive_text(fd, &text, ret_fd);
+        result = receive_text(fd, &text, fds);
     if (result < 0) {
         err_set(err, result, "%s: %s", method,
                 result == -ETIMEDOUT ? "the network did not reply in time" : strerror(-result));
@@ -161,9 +195,31 @@ int connection_call(int fd, const char *method, json_t *parameters, json_t **ret
         result = take_reply(json_loads(text, 0, NULL), method, ret_reply, err);
         free(text);
     }
-    if (result < 0 && ret_fd && *ret_fd >= 0) {
-        close(*ret_fd);
-        *ret_fd = -1;
-    }
+    if (result < 0 || !ret_fds)
+        connection_close_fds(fds);
+    if (ret_fds)
+        memcpy(ret_fds, fds, sizeof(fds));
     return result;
+}
+
+int connection_take_fd(const json_t *reply, const char *key, int fds[CONNECTION_FDS_MAX])
+{
+    const json_t *value = json_object_get(reply, key);
+    json_int_t index = json_is_integer(value) ? json_integer_value(value) : -1;
+    int fd;
+
+    if (index < 0 || index >= CONNECTION_FDS_MAX)
+        return -1;
+    fd = fds[index];
+    fds[index] = -1;
+    return fd;
+}
+
+void connection_close_fds(int fds[CONNECTION_FDS_MAX])
+{
+    for (int i = 0; i < CONNECTION_FDS_MAX; i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+        fds[i] = -1;
+    }
 }

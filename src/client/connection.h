@@ -7,15 +7,29 @@
 
 #include "base/err.h"
 
+#define CONNECTION_FDS_MAX 2 /* beside one reply */
+
 /* A connected socket. -ENOENT where nobody listens (the network does not run), or -errno with reason. */
 int connection_open(const char *network, int *ret_fd, struct err *err);
 
 /*
  * Calls @method (with its interface's name) and waits for the reply. @parameters is taken over, and may
- * be NULL. *ret_fd (NULL: none is expected) gets a descriptor or -1. -ECONNRESET where the network
- * ended before it replied; the reply's own error as -errno with its reason.
+ * be NULL. @send_fd (-1: none) goes beside the request and stays the caller's. @ret_fds (NULL: none are
+ * expected) gets the reply's descriptors, close-on-exec, and -1 for those it has not; on error all are
+ * -1. -ECONNRESET where the network ended before it replied; the reply's own error as -errno with its
+ * reason.
  */
-int connection_call(int fd, const char *method, json_t *parameters, json_t **ret_reply, int *ret_fd,
-                    struct err *err);
+int connection_call(int fd, const char *method, json_t *parameters, int send_fd, json_t **ret_reply,
+                    int ret_fds[CONNECTION_FDS_MAX], struct err *err);
+
+/* The descriptor whose index @reply has under @key, out of @fds and now the caller's; -1: none. */
+int connection_take_fd(const json_t *reply, const char *key, int fds[CONNECTION_FDS_MAX]);
+/* Closes what nobody took. */
+void connection_close_fds(int fds[CONNECTION_FDS_MAX]);
+
+/*
+ * json_dumps() for free(3), whatever allocator the program has given to jansson; NULL without memory.
+ */
+char *connection_text(const json_t *value, size_t flags);
 
 #endif

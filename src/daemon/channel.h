@@ -15,6 +15,8 @@
 #include "base/err.h"
 #include "plane/plane.h"
 
+#define CHANNEL_FDS_MAX 2 /* with one message, but for READY */
+
 enum message_type {
     /* child -> parent, once */
     MESSAGE_READY, /* from the router with the plane's handles, those that are not -1, in order */
@@ -23,9 +25,12 @@ enum message_type {
     MESSAGE_ADD_PORT,
     MESSAGE_REMOVE_PORT,
     MESSAGE_LIST_PORTS,
+    MESSAGE_OPEN_SOCKET, /* a transparent one of .family and .socket_type */
+    MESSAGE_NAMESPACES,
+    MESSAGE_SET_IPV6, /* .has_ipv6: the host has a way out; no answer */
     /* router -> engine */
-    MESSAGE_DONE,      /* answer to the request of the same id; to ADD_PORT with a descriptor */
-    MESSAGE_PORT,      /* answer to LIST_PORTS: one for each, then DONE */
+    MESSAGE_DONE,      /* answer to the request of the same id, with its descriptors */
+    MESSAGE_PORT,      /* answer to LIST_PORTS: one for each with .stats, then DONE */
     MESSAGE_GONE,      /* a port's last descriptor was closed; no interface: some were, list them */
     MESSAGE_PROCESSES, /* which processes serve the network, whenever it changes */
 };
@@ -36,7 +41,10 @@ struct message {
     int32_t result;   /* 0 or -errno */
     uint32_t handles; /* READY: bit i is set where handle i was sent */
     int32_t router_pid, service_pid;
+    int32_t family, socket_type;
+    bool has_ipv6;
     struct plane_port port;
+    struct plane_port_stats stats;
     struct err err;
 };
 

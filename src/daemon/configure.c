@@ -18,24 +18,46 @@
 #include "base/paths.h"
 #include "plane/plane.h"
 
-#define SUBNET_FIRST 0xc0a84000 /* 192.168.64.0, where vmnet begins too */
-#define SUBNET_LAST 0xc0a8ff00  /* 192.168.255.0 */
+#define SUBNET_FIRST 0xc0a84000      /* 192.168.64.0, where vmnet begins too */
+#define SUBNET_FIRST_HOST 0xc0a88000 /* 192.168.128.0, the same for host mode */
+#define SUBNET_LAST 0xc0a8ff00       /* 192.168.255.0 */
 #define SUBNET_STEP 0x100
 #define SUBNET_PREFIX_LEN 24
 
 static const uint64_t prefix_key[2] = {0x6f70656e766d6e65, 0x7420756c61207072};
 static const uint64_t bridge_key[2] = {0x6f70656e766d6e65, 0x7420627269646765};
 
-static bool is_used(uint32_t subnet, const struct plane_route *routes, int routes_len)
+/* The first of @routes that has addresses in common with a subnet, or NULL. */
+static const struct plane_route *find_overlap(uint32_t subnet, unsigned prefix_len,
+                                              const struct plane_route *routes, int routes_len)
 {
     for (int i = 0; i < routes_len; i++) {
-        unsigned shorter =
-            routes[i].prefix_len < SUBNET_PREFIX_LEN ? routes[i].prefix_len : SUBNET_PREFIX_LEN;
+        unsigned shorter = routes[i].prefix_len < prefix_len ? routes[i].prefix_len : prefix_len;
 
         if (((subnet ^ routes[i].address) & ip_mask_u32(shorter)) == 0)
-            return true;
+            return &routes[i];
     }
-    return false;
+    return NULL;
+}
+
+static bool is_used(uint32_t subnet, const struct plane_route *routes, int routes_len)
+{
+    return find_overlap(subnet, SUBNET_PREFIX_LEN, routes, routes_len) != NULL;
+}
+
+/* The network keeps its subnet: guests have addresses in it, and what they reach of it is their own. */
+static void warn_of_overlap(const struct net_config *config, const struct plane_route *route,
+                            struct err *warning)
+{
+    struct ip_addr subnet = ip_from_u32(net_config_subnet(config));
+    struct ip_addr address = ip_from_u32(route->address);
+    char subnet_text[IP_TEXT_MAX], route_text[IP_TEXT_MAX];
+
+    err_set(warning, 0,
+            "its subnet %s/%u has addresses in common with the host's route to %s/%u; guests "
+            "cannot reach what is behind that route",
+            ip_format(&subnet, subnet_text), config->prefix_len, ip_format(&address, route_text),
+            route->prefix_len);
 }
 
 /* "network.json" of a network, in its runtime directory while it runs and in its state directory. */
@@ -103,44 +125,38 @@ static void add_neighbours(const char *directory, struct plane_route *routes, in
         closedir(opened);
 }
 
-static uint32_t first_free_subnet(const struct plane_route *routes, int routes_len)
+static uint32_t first_free_subnet(uint32_t first, const struct plane_route *routes, int routes_len)
 {
-    for (uint32_t subnet = SUBNET_FIRST; subnet <= SUBNET_LAST; subnet += SUBNET_STEP)
+    uint32_t subnet = first;
+
+    do {
         if (!is_used(subnet, routes, routes_len))
             return subnet;
+        subnet = subnet == SUBNET_LAST ? SUBNET_FIRST : subnet + SUBNET_STEP;
+    } while (subnet != first);
     return 0;
 }
 
 static int choose_subnet(struct net_config *config, struct plane_route *routes, int routes_len,
-                         struct err *warning, struct err *err)
+                         struct err *err)
 {
+    uint32_t first = config->mode == NET_MODE_HOST ? SUBNET_FIRST_HOST : SUBNET_FIRST, subnet = 0;
     int running_len = routes_len, known_len;
     struct plane_route own;
-    char text[IP_TEXT_MAX];
-    uint32_t subnet = 0;
 
     /* Only one that could have been chosen here: the file may be damaged, or of other addresses. */
     if (read_subnet(config->state_dir, &own) == 0 && own.prefix_len == SUBNET_PREFIX_LEN &&
         own.address >= SUBNET_FIRST && own.address <= SUBNET_LAST && own.address % SUBNET_STEP == 0)
         subnet = own.address;
-    if (subnet && is_used(subnet, routes, routes_len)) {
-        struct ip_addr addr = ip_from_u32(subnet);
-
-        /* It stays: guests have addresses in it, and what they reach of it is their own network. */
-        err_set(warning, 0,
-                "its subnet %s/%d is also in a route of the host now; guests cannot reach what is "
-                "behind that route",
-                ip_format(&addr, text), SUBNET_PREFIX_LEN);
-    }
     /* A VM may be on several networks: no two have the same subnet. Where those that were ever used
      * leave none, those that run must do. */
     add_neighbours(config->run_dir, routes, &running_len);
     known_len = running_len;
     add_neighbours(config->state_dir, routes, &known_len);
     if (!subnet)
-        subnet = first_free_subnet(routes, known_len);
+        subnet = first_free_subnet(first, routes, known_len);
     if (!subnet)
-        subnet = first_free_subnet(routes, running_len);
+        subnet = first_free_subnet(first, routes, running_len);
     if (!subnet)
         return err_set(
             err, -EADDRNOTAVAIL,
@@ -185,7 +201,8 @@ static size_t identity(const struct net_config *config, char text[256])
     return (size_t)len;
 }
 
-static void choose_prefix6(struct net_config *config, const char *id, size_t id_len)
+static void choose_prefix6(struct net_config *config, const struct ip_addr *asked, const char *id,
+                           size_t id_len)
 {
     uint64_t hash = hash_bytes(prefix_key, id, id_len);
     int fd = socket(AF_INET6, SOCK_DGRAM, 0);
@@ -197,25 +214,123 @@ static void choose_prefix6(struct net_config *config, const char *id, size_t id_
     config->prefix6.bytes[0] = 0xfd;
     for (int i = 1; i < 8; i++, hash >>= 8)
         config->prefix6.bytes[i] = (uint8_t)hash;
+    if (asked->family)
+        config->prefix6 = *asked;
     config->gateway6 = config->prefix6;
     config->gateway6.bytes[15] = 1;
+}
+
+/* A value of the file and one that was asked for. */
+static int refuse_difference(const struct net_file *file, const char *option, const char *asked,
+                             const char *filed, struct err *err)
+{
+    return err_set(err, -EINVAL,
+                   "%s=%s was asked for, but %s says %s; leave the option out, write it there, or "
+                   "give this network another name (network=)",
+                   option, asked, file->path, filed);
+}
+
+static int merge_address(struct ip_addr *addr, const struct ip_addr *filed, const char *option,
+                         const struct net_file *file, struct err *err)
+{
+    char asked_text[IP_TEXT_MAX], filed_text[IP_TEXT_MAX];
+
+    if (addr->family && !ip_equal(addr, filed))
+        return refuse_difference(file, option, ip_format(addr, asked_text),
+                                 filed->family ? ip_format(filed, filed_text) : "nothing of it",
+                                 err);
+    *addr = *filed;
+    return 0;
+}
+
+int configure_merge(struct net_spec *spec, const struct net_file *file, struct err *err)
+{
+    const struct net_spec *filed = file ? &file->spec : NULL;
+    char asked_mtu[16], filed_mtu[16];
+    int result = 0;
+
+    if (!filed)
+        return net_spec_check_private(spec, err);
+    if (spec->mode_given && spec->mode != filed->mode)
+        return refuse_difference(file, "mode", net_mode_name(spec->mode),
+                                 net_mode_name(filed->mode), err);
+    snprintf(asked_mtu, sizeof(asked_mtu), "%u", spec->mtu);
+    snprintf(filed_mtu, sizeof(filed_mtu), "%u", filed->mtu);
+    if (spec->mtu && spec->mtu != filed->mtu)
+        return refuse_difference(file, "mtu", asked_mtu, filed->mtu ? filed_mtu : "nothing of it",
+                                 err);
+    result = merge_address(&spec->start_address, &filed->start_address, "start-address", file, err);
+    if (result == 0)
+        result = merge_address(&spec->end_address, &filed->end_address, "end-address", file, err);
+    if (result == 0)
+        result = merge_address(&spec->subnet_mask, &filed->subnet_mask, "subnet-mask", file, err);
+    if (result == 0)
+        result =
+            merge_address(&spec->nat66_prefix, &filed->nat66_prefix, "nat66-prefix", file, err);
+    spec->mode = filed->mode;
+    spec->mtu = filed->mtu;
+    return result < 0 ? result : net_spec_check_private(spec, err);
+}
+
+/* An address outside of the pool could not be reached. */
+static int check_reservations(const struct net_config *config, struct err *err)
+{
+    const struct net_file *file = config->file;
+
+    for (unsigned i = 0; file && i < file->reservations_len; i++) {
+        const struct net_reservation *reservation = &file->reservations[i];
+        struct ip_addr first = ip_from_u32(config->gateway + 1),
+                       last = ip_from_u32(config->pool_end);
+        uint32_t value = ntohl(reservation->address.v4.s_addr);
+        char text[IP_TEXT_MAX], first_text[IP_TEXT_MAX], last_text[IP_TEXT_MAX];
+
+        if (reservation->address.family && (value <= config->gateway || value > config->pool_end))
+            return err_set(err, -EINVAL,
+                           "%s:%u: address %s of '%s' is not in the pool, %s to %s; write another, "
+                           "or start-address, end-address and subnet-mask that include it",
+                           file->path, reservation->line, ip_format(&reservation->address, text),
+                           reservation->name, ip_format(&first, first_text),
+                           ip_format(&last, last_text));
+    }
+    return 0;
+}
+
+int configure_look_at_routes(const struct net_config *config, bool *ret_has_ipv6,
+                             struct err *ret_warning)
+{
+    struct plane_route *routes = calloc(PLANE_ROUTES_MAX, sizeof(*routes));
+    const struct plane_route *overlap;
+    int result = routes ? plane_host_routes(routes, PLANE_ROUTES_MAX, ret_has_ipv6) : -ENOMEM;
+
+    ret_warning->text[0] = '\0';
+    if (result > 0) {
+        overlap = find_overlap(net_config_subnet(config), config->prefix_len, routes, result);
+        if (overlap)
+            warn_of_overlap(config, overlap, ret_warning);
+    }
+    free(routes);
+    return result < 0 ? result : 0;
 }
 
 int configure(const struct net_spec *spec, struct net_config *config, struct err *warning,
               struct err *err)
 {
+    const struct plane_route *overlap;
     struct plane_route *routes = calloc(PLANE_ROUTES_MAX, sizeof(*routes));
     struct err state_err;
     char id[256];
     size_t id_len;
     uint64_t hash;
-    int result, lock_fd;
+    int result, routes_len, lock_fd;
 
     if (!routes)
         return err_set(err, -ENOMEM, "out of memory");
     snprintf(config->name, sizeof(config->name), "%s", spec->name);
     config->mode = spec->mode;
-    config->mtu = NET_MTU_DEFAULT;
+    config->mtu = spec->mtu ? spec->mtu : NET_MTU_DEFAULT;
+    config->no_dhcp = spec->net_uuid[0] != '\0';
+    config->lease_time_s = config->file && config->file->lease_time_s ? config->file->lease_time_s
+                                                                      : NET_LEASE_TIME_DEFAULT_S;
     snprintf(config->domain, sizeof(config->domain), "%s." NET_DOMAIN_ALL, config->name);
     warning->text[0] = '\0';
     if (path_state(config->name, config->state_dir, &state_err) < 0) {
@@ -227,13 +342,16 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     hash = hash_bytes(bridge_key, id, id_len);
     config->mac = (struct mac_addr){{0x52, 0x55, (uint8_t)(hash >> 24), (uint8_t)(hash >> 16),
                                      (uint8_t)(hash >> 8), (uint8_t)hash}};
-    choose_prefix6(config, id, id_len);
+    choose_prefix6(config, &spec->nat66_prefix, id, id_len);
     lock_fd = lock_choice(config);
     result = plane_host_routes(routes, PLANE_ROUTES_MAX, &config->host_has_ipv6);
+    if (config->mode == NET_MODE_HOST)
+        config->host_has_ipv6 = false;
     if (result < 0) {
         log_warn("cannot read the host's routes: %s", strerror(-result));
         result = 0;
     }
+    routes_len = result;
     if (spec->start_address.family) {
         uint32_t mask = ntohl(spec->subnet_mask.v4.s_addr);
 
@@ -242,8 +360,15 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
         config->prefix_len = (unsigned)__builtin_popcount(mask);
         result = 0;
     } else {
-        result = choose_subnet(config, routes, result, warning, err);
+        result = choose_subnet(config, routes, routes_len, err);
     }
+    overlap = result == 0
+                  ? find_overlap(net_config_subnet(config), config->prefix_len, routes, routes_len)
+                  : NULL;
+    if (overlap)
+        warn_of_overlap(config, overlap, warning);
+    if (result == 0)
+        result = check_reservations(config, err);
     if (result == 0) {
         write_subnet(config, config->run_dir, false);
         write_subnet(config, config->state_dir, true);

@@ -5,6 +5,12 @@
 #include "base/netconfig.h"
 
 /*
+ * Puts what the network's file says (@file, NULL: there is none) under what was asked for, and checks the
+ * sum. -EINVAL where they differ, with both; -EOPNOTSUPP for what this plane cannot do.
+ */
+int configure_merge(struct net_spec *spec, const struct net_file *file, struct err *err);
+
+/*
  * Makes all choices that @spec (complete) leaves open. A subnet is the one that this network had before,
  * else the first /24 that neither a route of the host nor another network of this user has, and is
  * remembered. The IPv6 prefix follows from
@@ -14,5 +20,12 @@
  */
 int configure(const struct net_spec *spec, struct net_config *config, struct err *warning,
               struct err *err);
+
+/*
+ * How the host's routes are now: whether one leads out for IPv6, and in @ret_warning what the user should
+ * know of one that covers the network's own subnet, or "". 0 or -errno.
+ */
+int configure_look_at_routes(const struct net_config *config, bool *ret_has_ipv6,
+                             struct err *ret_warning);
 
 #endif

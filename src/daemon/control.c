@@ -2,6 +2,7 @@
 #include "daemon/control.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,9 +23,12 @@ struct control_client {
     bool waiting;      /* a reply is due */
     bool ended;        /* nothing more is taken from it or sent to it; the loop removes it */
     size_t in_len;
+    int in_fd; /* came with the request under way; -1: none */
+    pid_t pid; /* of who connected */
     char *out; /* what the socket has not taken yet */
     size_t out_start, out_end;
-    int out_fd; /* goes with the first byte of out; -1: none */
+    int out_fds[CONTROL_REPLY_FDS]; /* go with the first byte of out */
+    unsigned out_fds_len;
     char in[CONTROL_REQUEST_BYTES];
 };
 
@@ -40,6 +44,19 @@ struct control {
     void *context;
 };
 
+static void client_close_fds(struct control_client *client)
+{
+    while (client->out_fds_len)
+        close(client->out_fds[--client->out_fds_len]);
+}
+
+static void client_drop_in_fd(struct control_client *client)
+{
+    if (client->in_fd >= 0)
+        close(client->in_fd);
+    client->in_fd = -1;
+}
+
 static void client_free(struct control_client *client)
 {
     struct control *control = client->control;
@@ -49,8 +66,8 @@ static void client_free(struct control_client *client)
         control->on_gone(control->context, client);
     loop_remove(control->loop, &client->source);
     close(fd);
-    if (client->out_fd >= 0)
-        close(client->out_fd);
+    client_close_fds(client);
+    client_drop_in_fd(client);
     list_remove(&client->list);
     control->clients_len--;
     free(client->out);
@@ -82,16 +99,14 @@ static void client_flush(struct control_client *client)
 {
     while (client->out) {
         ssize_t sent = descriptor_send(client->source.fd, client->out + client->out_start,
-                                       client->out_end - client->out_start, &client->out_fd,
-                                       client->out_fd >= 0 ? 1 : 0, MSG_NOSIGNAL | MSG_DONTWAIT);
+                                       client->out_end - client->out_start, client->out_fds,
+                                       client->out_fds_len, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (sent < 0 && sent != -EAGAIN)
             client_end(client);
         if (sent < 0)
             return;
-        if (client->out_fd >= 0)
-            close(client->out_fd);
-        client->out_fd = -1;
+        client_close_fds(client);
         client->out_start += (size_t)sent;
         if (client->out_start == client->out_end) {
             free(client->out);
@@ -101,13 +116,15 @@ static void client_flush(struct control_client *client)
 }
 
 /* Takes over @reply. */
-static void client_send(struct control_client *client, json_t *reply, int fd)
+static void client_send(struct control_client *client, json_t *reply, const int *fds,
+                        unsigned fds_len)
 {
     char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
     size_t len_bytes = text ? strlen(text) + 1 : 0;
 
     json_decref(reply);
     client->waiting = false;
+    client_drop_in_fd(client);
     client->since_ms = loop_now_ms(client->control->loop);
     if (!text || len_bytes > CONTROL_REPLY_BYTES || client->out) {
         free(text);
@@ -117,15 +134,37 @@ static void client_send(struct control_client *client, json_t *reply, int fd)
     client->out = text;
     client->out_start = 0;
     client->out_end = len_bytes;
-    client->out_fd = fd >= 0 ? dup(fd) : -1;
+    for (unsigned i = 0; i < fds_len && i < CONTROL_REPLY_FDS; i++) {
+        int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+
+        if (copy < 0) {
+            client_end(client); /* without its descriptor the reply would be a lie */
+            return;
+        }
+        client->out_fds[client->out_fds_len++] = copy;
+    }
     client_flush(client);
     client_watch(client);
 }
 
-void control_reply(struct control_client *client, json_t *parameters, int fd)
+void control_reply(struct control_client *client, json_t *parameters, const int *fds,
+                   unsigned fds_len)
 {
     client_send(client, json_pack("{s:o}", "parameters", parameters ? parameters : json_object()),
-                fd);
+                fds, fds_len);
+}
+
+int control_take_fd(struct control_client *client)
+{
+    int fd = client->in_fd;
+
+    client->in_fd = -1;
+    return fd;
+}
+
+pid_t control_pid(const struct control_client *client)
+{
+    return client->pid;
 }
 
 void control_error(struct control_client *client, const char *error, json_t *parameters)
@@ -133,7 +172,7 @@ void control_error(struct control_client *client, const char *error, json_t *par
     client_send(client,
                 json_pack("{s:s, s:o}", "error", error, "parameters",
                           parameters ? parameters : json_object()),
-                -1);
+                NULL, 0);
 }
 
 static void client_take(struct control_client *client, const char *text)
@@ -178,6 +217,7 @@ static void client_take_all(struct control_client *client)
 static void on_client(struct loop_source *source, unsigned events)
 {
     struct control_client *client = CONTAINER_OF(source, struct control_client, source);
+    unsigned fds_len;
     ssize_t len;
 
     if (client->ended || (events & LOOP_HANGUP)) {
@@ -187,10 +227,16 @@ static void on_client(struct loop_source *source, unsigned events)
     if (events & LOOP_OUT)
         client_flush(client);
     if ((events & LOOP_IN) && !client->waiting && !client->out) {
-        len = recv(source->fd, client->in + client->in_len, sizeof(client->in) - client->in_len,
-                   MSG_DONTWAIT);
-        if (len < 0 && (errno == EAGAIN || errno == EINTR))
+        int fd = -1;
+
+        len = descriptor_receive(source->fd, client->in + client->in_len,
+                                 sizeof(client->in) - client->in_len, &fd, 1, &fds_len);
+        if (len == -EAGAIN)
             return;
+        if (fds_len) {
+            client_drop_in_fd(client);
+            client->in_fd = fd;
+        }
         if (len <= 0) {
             client_free(client);
             return;
@@ -209,35 +255,39 @@ static void on_client(struct loop_source *source, unsigned events)
     client_watch(client);
 }
 
-static bool is_allowed(int fd)
+static bool is_allowed(int fd, pid_t *ret_pid)
 {
     uid_t uid;
 
-    return peer_uid(fd, &uid) == 0 && (uid == 0 || uid == geteuid());
+    return peer_identity(fd, &uid, ret_pid) == 0 && (uid == 0 || uid == geteuid());
 }
 
 static void on_listener(struct loop_source *source, unsigned events)
 {
     struct control *control = CONTAINER_OF(source, struct control, source);
     struct control_client *client;
+    pid_t pid = 0;
     int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd < 0) {
         /* Out of descriptors: the connection stays in the queue and would wake us at once. */
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
             control->paused = true;
-        if (control->paused)
             loop_change(control->loop, &control->source, 0);
+            if (!control->timer.due_ms)
+                loop_timer_set(control->loop, &control->timer, TIMER_PERIOD_MS);
+        }
         return;
     }
-    client = is_allowed(fd) ? malloc(sizeof(*client)) : NULL;
+    client = is_allowed(fd, &pid) ? malloc(sizeof(*client)) : NULL;
     if (!client) {
         close(fd);
         return;
     }
     memset(client, 0, offsetof(struct control_client, in));
     client->control = control;
-    client->out_fd = -1;
+    client->in_fd = -1;
+    client->pid = pid;
     client->since_ms = loop_now_ms(control->loop);
     client->source = (struct loop_source){.on_event = on_client, .fd = -1};
     list_init(&client->list);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The control socket: Varlink (https://varlink.org/Wire-Protocol): JSON objects, each followed by a NUL,
- * over a unix socket; interface io.openvmnet. A reply may carry a descriptor beside it (SCM_RIGHTS).
+ * over a unix socket; interface io.openvmnet. A request may carry one descriptor beside it (SCM_RIGHTS), a reply
+ * CONTROL_REPLY_FDS.
  *
  * A client is not trusted with anything but what the methods offer: it must be this user or root; it has
  * CONTROL_REQUEST_MS to complete a request that it began, CONTROL_IDLE_MS between two, and can make us
@@ -11,14 +12,16 @@
 #define OPENVMNET_DAEMON_CONTROL_H
 
 #include <jansson.h>
+#include <sys/types.h>
 
 #include "base/loop.h"
 
 #define CONTROL_CLIENTS_MAX 128
 #define CONTROL_REQUEST_BYTES (64 * 1024)
-#define CONTROL_REPLY_BYTES (2 * 1024 * 1024)
+#define CONTROL_REPLY_BYTES (8 * 1024 * 1024) /* a status with all ports and forwards that can be */
 #define CONTROL_REQUEST_MS 5000
 #define CONTROL_IDLE_MS 60000
+#define CONTROL_REPLY_FDS 2
 
 struct control;
 struct control_client;
@@ -38,9 +41,15 @@ int control_new(struct loop *loop, int listen_fd, control_method_fn *on_method,
 void control_free(struct control *control);
 unsigned control_clients(const struct control *control);
 
-/* Takes over @parameters (NULL: none). @fd is sent along unless -1, and stays the caller's. */
-void control_reply(struct control_client *client, json_t *parameters, int fd);
+/* Takes over @parameters (NULL: none). @fds are sent along and stay the caller's. */
+void control_reply(struct control_client *client, json_t *parameters, const int *fds,
+                   unsigned fds_len);
 /* Takes over @parameters (NULL: none). */
 void control_error(struct control_client *client, const char *error, json_t *parameters);
+
+/* The descriptor that came with the request under way, from now on the caller's, or -1. */
+int control_take_fd(struct control_client *client);
+/* The process that connected, as it was then; 0 where the system does not tell. */
+pid_t control_pid(const struct control_client *client);
 
 #endif

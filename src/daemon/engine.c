@@ -2,6 +2,7 @@
 #include "daemon/engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "daemon/channel.h"
+#include "daemon/configure.h"
 #include "daemon/methods.h"
 #include "daemon/signals.h"
 
@@ -20,6 +22,8 @@
 #define FIRST_PORT_MS 5000
 /* A router that does not answer for so long is being started anew. */
 #define ROUTER_TIMEOUT_MS 5000
+/* After the first of several changes to the host's routes. */
+#define ROUTES_SETTLE_MS 100
 
 static bool engine_is_lasting(const struct engine *engine)
 {
@@ -32,10 +36,12 @@ static bool engine_is_lasting(const struct engine *engine)
 int engine_make_lasting(struct engine *engine)
 {
     char path[NET_PATH_MAX + 16];
+    int result;
 
     snprintf(path, sizeof(path), "%s/" ENGINE_LASTING_FILE, engine->args->config->run_dir);
-    engine->lasting = true;
-    return path_write_file(path, "", 0, 0600, false);
+    result = path_write_file(path, "", 0, 0600, false);
+    engine->lasting = engine->lasting || result == 0;
+    return result;
 }
 
 void engine_stop(struct engine *engine)
@@ -46,19 +52,41 @@ void engine_stop(struct engine *engine)
 
 void engine_port_removed(struct engine *engine)
 {
-    if (!engine->lasting && engine->network.ports_len == 0)
+    if (!engine->lasting && engine->network.ports_len == 0 && !listener_is_busy(engine->listener))
         engine_stop(engine);
+}
+
+void engine_connection_ended(struct engine *engine)
+{
+    if (!engine->first_port_timer.due_ms)
+        engine_port_removed(engine);
 }
 
 static void on_first_port_timer(struct loop_timer *timer)
 {
-    engine_port_removed(CONTAINER_OF(timer, struct engine, first_port_timer));
+    struct engine *engine = CONTAINER_OF(timer, struct engine, first_port_timer);
+
+    /* Until the router has said which ports there are, none known means nothing. */
+    if (engine->restored)
+        engine_port_removed(engine);
+    else
+        loop_timer_set(engine->loop, timer, FIRST_PORT_MS);
 }
 
-static void engine_drop_port(struct engine *engine, struct network_port *port)
+void engine_drop_port(struct engine *engine, struct network_port *port)
 {
-    worker_forget_guest(engine->worker, ip_from_u32(port->port.ipv4));
+    forwards_port_gone(engine->forwards, port);
+    if (port->attached)
+        worker_forget_guest(engine->worker, ip_from_u32(port->port.ipv4));
+    if (port->socket[0])
+        unlink(port->socket);
     network_remove(&engine->network, port);
+}
+
+struct network_state engine_state(const struct engine *engine)
+{
+    return (struct network_state){
+        .lasting = engine->lasting, .has_ipv6 = engine->has_ipv6, .warning = engine->warning.text};
 }
 
 /* Asks the router which ports there are; those that are not named are gone. */
@@ -71,12 +99,42 @@ static void engine_list_ports(struct engine *engine)
         CONTAINER_OF(node, struct network_port, list)->seen = false;
     engine->list_id = message.id;
     channel_send(engine->args->router_fd, &message, NULL, 0);
+    /* Where it was not sent, or the router dies over it, the timer asks again. */
+    loop_timer_set(engine->loop, &engine->list_timer, ROUTER_TIMEOUT_MS);
 }
 
-static void engine_listed(struct engine *engine)
+static void on_list_timer(struct loop_timer *timer)
+{
+    engine_list_ports(CONTAINER_OF(timer, struct engine, list_timer));
+}
+
+/*
+ * Clients are served from here on: before, the ports and forwards that an engine before this one had are not
+ * known, and what is free would be guessed.
+ */
+static int engine_serve(struct engine *engine)
+{
+    int result;
+
+    forwards_restore(engine->forwards);
+    engine->restored = true;
+    result = control_new(engine->loop, engine->args->control_fd, methods_call, methods_client_gone,
+                         engine, &engine->control);
+    if (result == 0)
+        result = listener_new(engine, engine->args->stream_fd, &engine->listener);
+    return result;
+}
+
+static void engine_listed(struct engine *engine, const struct message *answer)
 {
     struct list *ports = &engine->network.ports;
     bool removed = false;
+
+    if (answer->result < 0) {
+        log_warn("the router cannot list the ports: %s", strerror(-answer->result));
+        return; /* the timer asks again */
+    }
+    loop_timer_clear(engine->loop, &engine->list_timer);
 
     for (struct list *node = ports->next, *next; node != ports; node = next) {
         struct network_port *port = CONTAINER_OF(node, struct network_port, list);
@@ -87,36 +145,58 @@ static void engine_listed(struct engine *engine)
             removed = true;
         }
     }
+    if (!engine->restored && engine_serve(engine) < 0) {
+        log_error("cannot serve the network's sockets");
+        loop_stop(engine->loop); /* the parent starts a new engine */
+    }
     if (removed)
         engine_port_removed(engine);
 }
 
-struct engine_request *engine_request(struct engine *engine, const struct message *message,
-                                      struct control_client *client, struct network_port *port)
+int engine_request(struct engine *engine, struct message *message, int fd,
+                   struct control_client *client, engine_answer_fn *on_answer, void *context)
 {
     struct engine_request *request = NULL;
-    struct message copy = *message;
 
     for (int i = 0; i < ENGINE_REQUESTS_MAX && !request; i++)
         if (!engine->requests[i].used)
             request = &engine->requests[i];
     if (!request)
-        return NULL;
-    copy.id = ++engine->next_id;
+        return -EAGAIN;
+    message->id = ++engine->next_id;
     *request = (struct engine_request){
         .used = true,
-        .id = copy.id,
+        .id = message->id,
         .client = client,
-        .port = port,
+        .on_answer = on_answer,
+        .context = context,
         .due_ms = loop_now_ms(engine->loop) + ROUTER_TIMEOUT_MS,
     };
-    if (channel_send(engine->args->router_fd, &copy, NULL, 0) < 0) {
+    if (channel_send(engine->args->router_fd, message, &fd, fd >= 0 ? 1 : 0) < 0) {
         request->used = false;
-        return NULL;
+        return -EAGAIN;
     }
     if (!engine->request_timer.due_ms)
         loop_timer_set(engine->loop, &engine->request_timer, ROUTER_TIMEOUT_MS);
-    return request;
+    return 0;
+}
+
+void engine_remove_orphan(struct engine *engine, const struct message *answer)
+{
+    struct message message = {.type = MESSAGE_REMOVE_PORT, .port = answer->port};
+
+    if (answer->result == 0 && answer->port.kind == PORT_VETH && answer->port.interface[0])
+        channel_send(engine->args->router_fd, &message, NULL, 0);
+}
+
+/* The callee may make new requests: the place is free by then. */
+static void engine_answer(struct engine *engine, struct engine_request *place,
+                          const struct message *answer, const int *fds, unsigned fds_len)
+{
+    struct engine_request request = *place;
+
+    place->used = false;
+    request.on_answer(engine, &request, answer, fds, fds_len);
 }
 
 static void on_request_timer(struct loop_timer *timer)
@@ -126,7 +206,7 @@ static void on_request_timer(struct loop_timer *timer)
 
     for (int i = 0; i < ENGINE_REQUESTS_MAX; i++) {
         struct engine_request *request = &engine->requests[i];
-        struct err err;
+        struct message answer = {.type = MESSAGE_DONE, .result = -ETIMEDOUT};
 
         if (!request->used)
             continue;
@@ -134,19 +214,19 @@ static void on_request_timer(struct loop_timer *timer)
             left = true;
             continue;
         }
-        err_set(&err, 0, "the network's router did not answer within %d s; try again",
+        err_set(&answer.err, 0, "the network's router did not answer within %d s; try again",
                 ROUTER_TIMEOUT_MS / 1000);
-        request->used = false;
-        methods_answer(engine, request, -ETIMEDOUT, NULL, -1, &err);
+        engine_answer(engine, request, &answer, NULL, 0);
     }
     if (left)
         loop_timer_set(engine->loop, timer, ROUTER_TIMEOUT_MS / 5);
 }
 
-static void engine_answered(struct engine *engine, const struct message *answer, int fd)
+static void engine_answered(struct engine *engine, const struct message *answer, const int *fds,
+                            unsigned fds_len)
 {
     if (answer->id == engine->list_id) {
-        engine_listed(engine);
+        engine_listed(engine, answer);
         return;
     }
     for (int i = 0; i < ENGINE_REQUESTS_MAX; i++) {
@@ -154,11 +234,12 @@ static void engine_answered(struct engine *engine, const struct message *answer,
 
         if (!request->used || request->id != answer->id)
             continue;
-        request->used = false;
-        methods_answer(engine, request, answer->result, &answer->port, fd, &answer->err);
+        engine_answer(engine, request, answer, fds, fds_len);
         return;
     }
     /* Of an engine before us, or too late: closing the descriptor removes the port again. */
+    if (!fds_len)
+        engine_remove_orphan(engine, answer);
 }
 
 static void engine_gone(struct engine *engine, const char *interface)
@@ -176,47 +257,100 @@ static void engine_gone(struct engine *engine, const char *interface)
     engine_port_removed(engine);
 }
 
+/* The router tells the guests. It forgets what it was told when it is started anew. */
+static void engine_tell_ipv6(struct engine *engine)
+{
+    struct message message = {.type = MESSAGE_SET_IPV6, .has_ipv6 = engine->has_ipv6};
+
+    if (channel_send(engine->args->router_fd, &message, NULL, 0) < 0)
+        loop_timer_set(engine->loop, &engine->routes_timer, ROUTES_SETTLE_MS);
+}
+
 /* A new router: what the old one was asked is lost, and ports may have gone meanwhile. */
 static void engine_router_changed(struct engine *engine)
 {
-    struct err err;
+    struct message answer = {.type = MESSAGE_DONE, .result = -EAGAIN};
 
-    err_set(&err, 0, "the network's router was started anew; try again");
-    for (int i = 0; i < ENGINE_REQUESTS_MAX; i++) {
-        if (!engine->requests[i].used)
-            continue;
-        engine->requests[i].used = false;
-        methods_answer(engine, &engine->requests[i], -EAGAIN, NULL, -1, &err);
-    }
+    err_set(&answer.err, 0, "the network's router was started anew; try again");
+    for (int i = 0; i < ENGINE_REQUESTS_MAX; i++)
+        if (engine->requests[i].used)
+            engine_answer(engine, &engine->requests[i], &answer, NULL, 0);
+    engine_tell_ipv6(engine);
     engine_list_ports(engine);
+}
+
+/* One port of a list, whoever asked for it. */
+static void engine_reported(struct engine *engine, const struct message *message)
+{
+    struct network_port *port;
+
+    port = network_find(&engine->network, message->port.interface);
+    /* We know of each that a client was given: a router has died between making this one and saying so. */
+    if (message->id == engine->list_id && !port && engine->restored)
+        engine_remove_orphan(engine, message);
+    else if (message->id == engine->list_id)
+        network_adopt(&engine->network, &message->port);
+    port = network_find(&engine->network, message->port.interface);
+    if (port)
+        port->stats = message->stats;
 }
 
 static void on_router(struct loop_source *source, unsigned events)
 {
     struct engine *engine = CONTAINER_OF(source, struct engine, router_source);
     struct message message;
+    int fds[CHANNEL_FDS_MAX];
     unsigned fds_len = 0;
-    int fd = -1;
 
-    if (channel_receive(source->fd, &message, &fd, 1, &fds_len) < 0)
+    if (channel_receive(source->fd, &message, fds, CHANNEL_FDS_MAX, &fds_len) < 0)
         return;
-    if (!fds_len)
-        fd = -1;
     if (message.router_pid != engine->router_pid && engine->router_pid)
         engine_router_changed(engine);
+    else if (message.router_pid != engine->router_pid && message.id != engine->list_id)
+        engine_list_ports(engine); /* the router that was asked may be gone */
     engine->router_pid = message.router_pid;
     engine->service_pid = message.service_pid;
     switch (message.type) {
-    case MESSAGE_DONE: engine_answered(engine, &message, fd); break;
-    case MESSAGE_PORT:
-        if (message.id == engine->list_id)
-            network_adopt(&engine->network, &message.port);
-        break;
+    case MESSAGE_DONE: engine_answered(engine, &message, fds, fds_len); break;
+    case MESSAGE_PORT: engine_reported(engine, &message); break;
     case MESSAGE_GONE: engine_gone(engine, message.port.interface); break;
     default: break;
     }
-    if (fd >= 0)
-        close(fd);
+    while (fds_len)
+        close(fds[--fds_len]);
+}
+
+/*
+ * What of the host's routes concerns a running network: whether there is a way out for IPv6, and whether one
+ * leads now to where this network's own addresses are.
+ */
+static void engine_look_at_routes(struct engine *engine)
+{
+    const struct net_config *config = engine->args->config;
+    struct err warning;
+    bool has_ipv6;
+
+    if (configure_look_at_routes(config, &has_ipv6, &warning) < 0)
+        return;
+    if (strcmp(warning.text, engine->warning.text) != 0 && warning.text[0])
+        log_warn("network '%s': %s", config->name, warning.text);
+    engine->warning = warning;
+    engine->has_ipv6 = has_ipv6 && config->mode != NET_MODE_HOST;
+    engine_tell_ipv6(engine);
+}
+
+static void on_routes_timer(struct loop_timer *timer)
+{
+    engine_look_at_routes(CONTAINER_OF(timer, struct engine, routes_timer));
+}
+
+/* Changes come in bursts. */
+static void on_routes(void *context)
+{
+    struct engine *engine = context;
+
+    if (!engine->routes_timer.due_ms)
+        loop_timer_set(engine->loop, &engine->routes_timer, ROUTES_SETTLE_MS);
 }
 
 static void on_signal(void *context, int signal)
@@ -278,9 +412,13 @@ static int engine_start(struct engine *engine, struct err *err)
         .listen6_fd = handles[PLANE_LISTEN_TCP6],
         .raw4_fd = args->raw4_fd,
         .raw6_fd = args->raw6_fd,
+        .sockets_fd = args->sockets_fd,
     };
     int result = loop_new(&engine->loop);
 
+    /* The router may wait for us to read what it sends: we never wait for it. */
+    if (result == 0 && fcntl(args->router_fd, F_SETFL, O_NONBLOCK) < 0)
+        result = -errno;
     if (result == 0)
         result = signals_watch(engine->loop, on_signal, engine);
     if (result == 0)
@@ -291,8 +429,7 @@ static int engine_start(struct engine *engine, struct err *err)
         result = dns_new(engine->loop, handles[PLANE_DNS_UDP], handles[PLANE_DNS_TCP],
                          "/etc/resolv.conf", &engine->counters, &engine->dns);
     if (result == 0)
-        result = control_new(engine->loop, args->control_fd, methods_call, methods_client_gone,
-                             engine, &engine->control);
+        result = plane_watch_routes(engine->loop, on_routes, engine, &engine->watch);
     if (result < 0)
         return err_set(err, result, "cannot start the engine: %s", strerror(-result));
     network_init(&engine->network, args->config);
@@ -300,8 +437,15 @@ static int engine_start(struct engine *engine, struct err *err)
     worker.host = engine->host;
     engine_confine(engine);
     result = worker_start(&worker, &engine->worker, err);
+    if (result == 0)
+        result = pump_new(&engine->pump_counters, &engine->pump, err);
     if (result < 0)
         return result;
+    engine->forwards = forwards_new(&engine->network, engine->worker, worker.limits.forwards);
+    engine->connects = connects_new(engine);
+    if (!engine->forwards || !engine->connects)
+        return err_set(err, -ENOMEM, "out of memory");
+    engine_look_at_routes(engine);
     engine_list_ports(engine);
     engine->first_port_timer.on_timer = on_first_port_timer;
     loop_timer_set(engine->loop, &engine->first_port_timer, FIRST_PORT_MS);
@@ -330,6 +474,8 @@ int engine_main(const struct engine_args *args)
     engine->next_id = (uint32_t)getpid() << 16;
     engine->router_source = (struct loop_source){.on_event = on_router, .fd = -1};
     engine->request_timer.on_timer = on_request_timer;
+    engine->list_timer.on_timer = on_list_timer;
+    engine->routes_timer.on_timer = on_routes_timer;
     result = engine_start(engine, &ready.err);
     if (result < 0) {
         ready.type = MESSAGE_FAILED;
@@ -340,6 +486,11 @@ int engine_main(const struct engine_args *args)
     result = loop_run(engine->loop);
     ended = engine->ended;
     control_free(engine->control);
+    listener_free(engine->listener);
+    connects_free(engine->connects);
+    forwards_free(engine->forwards);
+    plane_watch_free(engine->watch);
+    pump_free(engine->pump);
     worker_stop(engine->worker);
     dns_free(engine->dns);
     host_free(engine->host);

@@ -31,11 +31,12 @@ struct options {
 };
 
 static const char usage[] =
-    "usage: vmnetd NET [--mode MODE] [--start-address A --end-address A --subnet-mask M] "
-    "[--lasting]\n"
+    "usage: vmnetd NET [--mode MODE] [--start-address A --end-address A --subnet-mask M]\n"
+    "              [--nat66-prefix P] [--net-uuid U] [--mtu N] [--lasting]\n"
     "\n"
     "Runs the network NET until its last port is gone, or with --lasting until it is told to stop\n"
-    "(vmnet down NET). vmnet starts it by itself: see vmnet(1).\n";
+    "(vmnet down NET). What NET.conf says counts too: see openvmnet.conf(5). vmnet starts it by\n"
+    "itself: see vmnet(1).\n";
 
 static int parse_options(int argc, char **argv, struct options *options, struct err *err)
 {
@@ -44,6 +45,9 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
         {"start-address", required_argument, NULL, 'o'},
         {"end-address", required_argument, NULL, 'o'},
         {"subnet-mask", required_argument, NULL, 'o'},
+        {"nat66-prefix", required_argument, NULL, 'o'},
+        {"net-uuid", required_argument, NULL, 'o'},
+        {"mtu", required_argument, NULL, 'o'},
         {"lasting", no_argument, NULL, 'l'},
         {"background", no_argument, NULL, 'b'},
         {"help", no_argument, NULL, 'h'},
@@ -68,9 +72,32 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
         fputs(usage, stderr);
         exit(2);
     }
-    if (result == 0)
+    /* A network with an identity has the name that is made of it; others are given theirs. */
+    if (result == 0 && !options->spec.net_uuid[0])
         result = net_spec_set(&options->spec, "network", argv[optind], err);
-    return result < 0 ? result : net_spec_complete(&options->spec, err);
+    if (result == 0)
+        result = net_spec_complete(&options->spec, err);
+    if (result == 0 && strcmp(options->spec.name, argv[optind]) != 0)
+        result = err_set(err, -EINVAL, "a network with net-uuid %s is called '%s', not '%s'",
+                         options->spec.net_uuid, options->spec.name, argv[optind]);
+    return result;
+}
+
+/* The network's file, if it has one, and what it says put under the options. */
+static int read_file(struct net_spec *spec, struct net_file *file, const struct net_file **ret_file,
+                     struct err *err)
+{
+    char path[NET_PATH_MAX];
+    int result = net_file_find(spec->name, path, err);
+
+    if (result == 0) {
+        result = net_file_read(path, spec->name, file, err);
+        *ret_file = file;
+    } else if (result == -ENOENT) {
+        result = 0;
+        *ret_file = NULL;
+    }
+    return result < 0 ? result : configure_merge(spec, *ret_file, err);
 }
 
 /* From a program that has things to do: not its child, not on its terminal, none of its descriptors. */
@@ -141,17 +168,18 @@ static int lock_run_dir(struct net_config *config, int *ret_fd, struct err *err)
     return result;
 }
 
-static int open_control(const struct net_config *config, int *ret_fd, struct err *err)
+static int open_socket(const struct net_config *config, const char *name, int *ret_fd,
+                       struct err *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char path[NET_PATH_MAX];
-    int result = path_control(config->name, path, err), fd;
+    int result = path_socket(config->name, name, path, err), fd;
     mode_t old;
 
     if (result < 0)
         return result;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    memcpy(address.sun_path, path, strlen(path) + 1); /* path_control() has checked that it fits */
+    memcpy(address.sun_path, path, strlen(path) + 1); /* path_socket() has checked that it fits */
     old = umask(0177);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
         listen(fd, CONTROL_BACKLOG) < 0) {
@@ -208,7 +236,8 @@ static int run_network(const struct options *options, struct net_config *config,
 {
     struct err warning = {""};
     struct parent *parent;
-    int listen_fd = -1, result, code;
+    struct parent_sockets sockets = {-1, -1};
+    int result, code;
 
     if (options->background)
         open_log(config);
@@ -216,15 +245,21 @@ static int run_network(const struct options *options, struct net_config *config,
     if (result == 0)
         result = plane_check(err);
     if (result == 0)
-        result = open_control(config, &listen_fd, err);
+        result = open_socket(config, PATH_CONTROL, &sockets.control_fd, err);
+    if (result == 0)
+        result = open_socket(config, PATH_STREAM, &sockets.stream_fd, err);
     if (result == 0 && options->lasting)
         result = make_lasting(config);
+    if (result < 0 && !err->text[0])
+        err_set(err, result, "%s: %s", config->run_dir, strerror(-result));
     if (result == 0)
-        result = parent_start(config, listen_fd, options->background ? READY_FD : -1, &parent, err);
+        result = parent_start(config, &sockets, options->background ? READY_FD : -1, &parent, err);
     tell_ready(options, result, &warning, err);
     code = result == 0 ? parent_run(parent) : 1;
-    if (listen_fd >= 0)
-        close(listen_fd);
+    if (sockets.control_fd >= 0)
+        close(sockets.control_fd);
+    if (sockets.stream_fd >= 0)
+        close(sockets.stream_fd);
     return code;
 }
 
@@ -232,6 +267,7 @@ int main(int argc, char **argv)
 {
     static struct options options;
     static struct net_config config;
+    static struct net_file file;
     char runtime[NET_PATH_MAX];
     struct err err = {""};
     int lock_fd = -1, result, code;
@@ -242,6 +278,11 @@ int main(int argc, char **argv)
     if (result < 0) {
         log_error("%s", err.text);
         return 2;
+    }
+    result = read_file(&options.spec, &file, &config.file, &err);
+    if (result < 0) {
+        tell_ready(&options, result, NULL, &err);
+        return 1;
     }
     snprintf(config.name, sizeof(config.name), "%s", options.spec.name);
     if (options.background)

@@ -6,22 +6,42 @@
 #include "daemon/channel.h"
 #include "daemon/control.h"
 #include "daemon/engine.h"
+#include "daemon/forwards.h"
 #include "daemon/network.h"
+#include "pump/pump.h"
 #include "uplink/dns.h"
 #include "uplink/uplink.h"
 
-/* Requests to the router at one time: each control client has at most one. */
-#define ENGINE_REQUESTS_MAX CONTROL_CLIENTS_MAX
+#define METHODS_INTERFACE "io.openvmnet"
+
+/* Requests to the router at one time: one of each control client, and those of the stream socket. */
+#define ENGINE_REQUESTS_MAX (CONTROL_CLIENTS_MAX + 64)
+/* Connections to guests under way for clients (Connect). */
+#define CONNECTS_MAX 64
 /* In run_dir: the network stays without ports. */
 #define ENGINE_LASTING_FILE "lasting"
+
+struct engine;
+struct engine_request;
+
+/*
+ * The router's answer, or one made up where it did not come: answer->result and err. @fds are borrowed.
+ * request->client is NULL where the client went away meanwhile.
+ */
+typedef void engine_answer_fn(struct engine *engine, const struct engine_request *request,
+                              const struct message *answer, const int *fds, unsigned fds_len);
 
 struct engine_request {
     bool used;
     uint32_t id;
-    struct control_client *client; /* NULL: it went away meanwhile */
-    struct network_port *port;     /* being attached, or NULL */
+    struct control_client *client; /* or NULL */
+    engine_answer_fn *on_answer;
+    void *context;
     uint64_t due_ms;
 };
+
+struct connects;
+struct listener;
 
 struct engine {
     const struct engine_args *args;
@@ -30,31 +50,75 @@ struct engine {
     struct dns *dns;
     struct control *control;
     struct worker *worker;
+    struct pump *pump;
+    struct forwards *forwards;
+    struct connects *connects;
+    struct listener *listener;
+    struct plane_watch *watch;
     struct network network;
     struct uplink_counters counters;
+    struct pump_counters pump_counters;
     struct loop_source router_source;
-    struct loop_timer first_port_timer, request_timer;
+    struct loop_timer first_port_timer, request_timer, list_timer, routes_timer;
     struct engine_request requests[ENGINE_REQUESTS_MAX];
-    uint32_t next_id, list_id;
+    struct err warning; /* what the user should know of this network now, or "" */
+    uint32_t next_id, list_id, next_socket;
     int router_pid, service_pid;
-    bool lasting, ended;
+    bool lasting, ended, has_ipv6, restored;
 };
 
-/* Sends @message to the router with an id of its own; methods_answer() gets the answer. NULL on failure. */
-struct engine_request *engine_request(struct engine *engine, const struct message *message,
-                                      struct control_client *client, struct network_port *port);
-/* The router's answer; @port and @fd (borrowed) where it has them. */
-void methods_answer(struct engine *engine, struct engine_request *request, int result,
-                    const struct plane_port *port, int fd, const struct err *err);
+/*
+ * Sends @message, with @fd unless -1, to the router with an id of its own; @on_answer gets the answer.
+ * 0, or -EAGAIN: then nothing was sent. @client may be NULL.
+ */
+int engine_request(struct engine *engine, struct message *message, int fd,
+                   struct control_client *client, engine_answer_fn *on_answer, void *context);
 
+/* What network_describe() wants to know. */
+struct network_state engine_state(const struct engine *engine);
 /* The network stays when its last port goes. 0 or -errno. */
 int engine_make_lasting(struct engine *engine);
 /* Ends the network. */
 void engine_stop(struct engine *engine);
 /* A port was removed: ends the network where it was the last and the network is not lasting. */
 void engine_port_removed(struct engine *engine);
+/* The same for a connection that was no port yet; who started the network has time for its first port. */
+void engine_connection_ended(struct engine *engine);
+/* Has a port removed that nobody waits for and that no descriptor of ours keeps, if @answer is of such a one. */
+void engine_remove_orphan(struct engine *engine, const struct message *answer);
+/* Takes a port out of everything that knows it. */
+void engine_drop_port(struct engine *engine, struct network_port *port);
 
 control_method_fn methods_call;
 control_gone_fn methods_client_gone;
+
+/* Answers with the error Failed. @code is -errno. */
+void methods_fail(struct control_client *client, int code, const char *reason);
+/* Answers that a parameter is missing or of a wrong type. */
+void methods_fail_parameter(struct control_client *client, const char *name);
+/* An optional string, "" where it is missing. False where it is something else. */
+bool methods_read_string(const json_t *parameters, const char *name, const char **ret_value);
+bool methods_read_bool(const json_t *parameters, const char *name, bool *ret_value);
+
+/* interface.c: the interface in Varlink's own language; what `varlinkctl introspect` shows. */
+extern const char interface_text[];
+
+/* attach.c */
+void attach_call(struct engine *engine, struct control_client *client, json_t *parameters);
+
+/* connect.c */
+struct connects *connects_new(struct engine *engine);
+void connects_free(struct connects *connects);
+void connect_call(struct engine *engine, struct control_client *client, json_t *parameters);
+void connects_client_gone(struct connects *connects, struct control_client *client);
+
+/*
+ * listener.c: the network's stream socket. Each connection becomes a port, whose MAC is that of its first
+ * frame. @fd is borrowed. 0 or -errno.
+ */
+int listener_new(struct engine *engine, int fd, struct listener **ret_listener);
+void listener_free(struct listener *listener);
+/* True where a client is connected that is no port yet. NULL: none is. */
+bool listener_is_busy(const struct listener *listener);
 
 #endif

@@ -138,12 +138,103 @@ static struct network_port *find_by_mac(struct network *network, const struct ma
     return NULL;
 }
 
+/* Also one that is being attached. */
+static struct network_port *find_by_ipv4(struct network *network, uint32_t ipv4)
+{
+    for (struct list *node = network->ports.next; node != &network->ports; node = node->next) {
+        struct network_port *port = CONTAINER_OF(node, struct network_port, list);
+
+        if (port->port.ipv4 == ipv4)
+            return port;
+    }
+    return NULL;
+}
+
 static bool is_attached(struct network *network, uint32_t ipv4)
 {
-    for (struct list *node = network->ports.next; node != &network->ports; node = node->next)
-        if (CONTAINER_OF(node, struct network_port, list)->port.ipv4 == ipv4)
-            return true;
-    return false;
+    return find_by_ipv4(network, ipv4) != NULL;
+}
+
+struct network_port *network_find_ipv4(struct network *network, uint32_t ipv4)
+{
+    struct network_port *port = find_by_ipv4(network, ipv4);
+
+    return port && port->attached ? port : NULL;
+}
+
+struct network_port *network_find_name(struct network *network, const char *name)
+{
+    char label[NET_HOSTNAME_MAX + 1];
+    size_t len = strcspn(name, ".");
+    struct network_port *port;
+
+    if (len >= sizeof(label) ||
+        (name[len] && strcasecmp(name + len + 1, network->config->domain) != 0))
+        return NULL;
+    memcpy(label, name, len);
+    label[len] = '\0';
+    port = find_by_name(network, label);
+    return port && port->attached ? port : NULL;
+}
+
+/* ---- reservations */
+
+static bool is_reserved_mac(const struct net_reservation *reservation, const struct mac_addr *mac)
+{
+    return reservation->mac_given && memcmp(&reservation->mac, mac, sizeof(*mac)) == 0;
+}
+
+/* The reservation that a request means, or NULL. */
+static const struct net_reservation *find_reservation(const struct network *network,
+                                                      const struct network_request *request)
+{
+    const struct net_file *file = network->config->file;
+
+    for (unsigned i = 0; file && i < file->reservations_len; i++) {
+        const struct net_reservation *reservation = &file->reservations[i];
+
+        if ((request->mac && is_reserved_mac(reservation, request->mac)) ||
+            (request->interface_id[0] &&
+             strcasecmp(reservation->interface_id, request->interface_id) == 0) ||
+            (!request->mac && !request->interface_id[0] && request->name[0] &&
+             strcasecmp(reservation->name, request->name) == 0))
+            return reservation;
+    }
+    return NULL;
+}
+
+static const struct net_reservation *find_reserved_address(const struct network *network,
+                                                           uint32_t ipv4)
+{
+    const struct net_file *file = network->config->file;
+
+    for (unsigned i = 0; file && i < file->reservations_len; i++)
+        if (file->reservations[i].address.family &&
+            ntohl(file->reservations[i].address.v4.s_addr) == ipv4)
+            return &file->reservations[i];
+    return NULL;
+}
+
+/* Refuses a name that is kept for another machine. */
+static int check_reserved_name(const struct network *network,
+                               const struct net_reservation *reservation, const char *name,
+                               struct err *err)
+{
+    const struct net_file *file = network->config->file;
+    char mac[MAC_TEXT_MAX];
+
+    for (unsigned i = 0; file && i < file->reservations_len; i++) {
+        const struct net_reservation *other = &file->reservations[i];
+
+        if (other != reservation && strcasecmp(other->name, name) == 0)
+            return err_set(err, -EEXIST,
+                           "the name '%s' is reserved for %s%s by %s line %u; give this port "
+                           "another name (hostname=)",
+                           name, other->mac_given ? "MAC " : "interface-id ",
+                           other->mac_given ? mac_format(&other->mac, mac) : other->interface_id,
+                           file->path, other->line);
+    }
+    return 0;
 }
 
 static int choose_name(struct network *network, const char *asked, struct plane_port *port,
@@ -265,7 +356,8 @@ static struct network_lease *new_lease(struct network *network)
 
     if (network->leases_len < NETWORK_LEASES_MAX) {
         for (uint32_t ipv4 = config->gateway + 1; ipv4 <= config->pool_end; ipv4++) {
-            if (is_leased(network, ipv4) || is_attached(network, ipv4))
+            if (is_leased(network, ipv4) || is_attached(network, ipv4) ||
+                find_reserved_address(network, ipv4))
                 continue;
             network->leases[network->leases_len].ipv4 = ipv4;
             return &network->leases[network->leases_len++];
@@ -273,17 +365,40 @@ static struct network_lease *new_lease(struct network *network)
     }
     for (unsigned i = 0; i < network->leases_len; i++)
         if (!is_attached(network, network->leases[i].ipv4) &&
+            !find_reserved_address(network, network->leases[i].ipv4) &&
             (!oldest || network->leases[i].used < oldest->used))
             oldest = &network->leases[i];
     return oldest;
 }
 
-static int choose_address(struct network *network, struct plane_port *port, struct err *err)
+static int take_reserved_address(struct network *network, const struct net_reservation *reservation,
+                                 struct plane_port *port, struct err *err)
+{
+    uint32_t ipv4 = ntohl(reservation->address.v4.s_addr);
+    const struct network_port *owner = find_by_ipv4(network, ipv4);
+    char text[IP_TEXT_MAX];
+
+    if (owner)
+        return err_set(err, -EEXIST,
+                       "address %s, which is reserved for '%s', is in use by '%s' on network "
+                       "'%s'; end that one first",
+                       ip_format(&reservation->address, text), reservation->name, owner->port.name,
+                       network->config->name);
+    port->ipv4 = ipv4;
+    return 0;
+}
+
+static int choose_address(struct network *network, const struct net_reservation *reservation,
+                          struct plane_port *port, struct err *err)
 {
     const struct net_config *config = network->config;
     char first[IP_TEXT_MAX], last[IP_TEXT_MAX];
     struct network_lease *lease = find_lease(network, &port->mac);
 
+    if (reservation && reservation->address.family)
+        return take_reserved_address(network, reservation, port, err);
+    if (lease && find_reserved_address(network, lease->ipv4))
+        lease = NULL;
     if (!lease || is_attached(network, lease->ipv4))
         lease = new_lease(network);
     if (!lease) {
@@ -318,15 +433,28 @@ static struct network_port *append_port(struct network *network, const struct pl
 int network_allot(struct network *network, const struct network_request *request,
                   struct network_port **ret_port, struct err *err)
 {
-    struct plane_port port = {0};
-    int result = choose_name(network, request->name, &port, err);
+    const struct net_reservation *reservation = find_reservation(network, request);
+    struct plane_port port = {
+        .kind = (uint8_t)request->kind,
+        .isolated = request->isolated,
+        .anti_spoof = !request->anti_spoof_off,
+        .owner_pid = request->owner_pid,
+    };
+    const char *name = !request->name[0] && reservation ? reservation->name : request->name;
+    const char *id = !request->interface_id[0] && reservation ? reservation->interface_id
+                                                              : request->interface_id;
+    const struct mac_addr *mac =
+        !request->mac && reservation && reservation->mac_given ? &reservation->mac : request->mac;
+    int result = choose_name(network, name, &port, err);
 
     if (result == 0)
-        result = choose_id(network, request->interface_id, &port, err);
+        result = check_reserved_name(network, reservation, port.name, err);
     if (result == 0)
-        result = choose_mac(network, request->mac, &port, err);
+        result = choose_id(network, id, &port, err);
     if (result == 0)
-        result = choose_address(network, &port, err);
+        result = choose_mac(network, mac, &port, err);
+    if (result == 0)
+        result = choose_address(network, reservation, &port, err);
     if (result < 0)
         return result;
     *ret_port = append_port(network, &port);
@@ -351,60 +479,4 @@ void network_remove(struct network *network, struct network_port *port)
     list_remove(&port->list);
     network->ports_len--;
     free(port);
-}
-
-static char *format_prefixed(uint32_t ipv4, unsigned prefix_len, char buf[IP_TEXT_MAX + 4])
-{
-    struct ip_addr addr = ip_from_u32(ipv4);
-    char text[IP_TEXT_MAX];
-
-    snprintf(buf, IP_TEXT_MAX + 4, "%s/%u", ip_format(&addr, text), prefix_len);
-    return buf;
-}
-
-static json_t *ipv6_prefix(const struct net_config *config)
-{
-    char text[IP_TEXT_MAX];
-
-    return config->prefix6.family ? json_sprintf("%s/64", ip_format(&config->prefix6, text))
-                                  : json_null();
-}
-
-static json_t *address_or_null(const struct ip_addr *addr)
-{
-    char text[IP_TEXT_MAX];
-
-    return addr->family ? json_string(ip_format(addr, text)) : json_null();
-}
-
-json_t *network_describe(const struct network *network, bool lasting)
-{
-    const struct net_config *config = network->config;
-    struct ip_addr gateway = ip_from_u32(config->gateway), end = ip_from_u32(config->pool_end);
-    struct ip_addr start = ip_from_u32(config->gateway + 1);
-    char subnet[IP_TEXT_MAX + 4];
-
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:b, s:i}", "name",
-                     config->name, "mode", net_mode_name(config->mode), "plane", "private",
-                     "subnet",
-                     format_prefixed(net_config_subnet(config), config->prefix_len, subnet),
-                     "gateway", address_or_null(&gateway), "poolStart", address_or_null(&start),
-                     "poolEnd", address_or_null(&end), "ipv6Prefix", ipv6_prefix(config),
-                     "gateway6", address_or_null(&config->gateway6), "domain", config->domain,
-                     "mtu", (int)config->mtu, "lasting", lasting, "ports", (int)network->ports_len);
-}
-
-json_t *network_describe_port(const struct network *network, const struct network_port *port)
-{
-    const struct net_config *config = network->config;
-    struct ip_addr gateway = ip_from_u32(config->gateway);
-    char mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX + 4];
-
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:s, s:i}", "network", config->name,
-        "interface", port->port.interface, "mac", mac_format(&port->port.mac, mac), "ipv4",
-        format_prefixed(port->port.ipv4, config->prefix_len, ipv4), "ipv6Prefix",
-        ipv6_prefix(config), "gateway", address_or_null(&gateway), "gateway6",
-        address_or_null(&config->gateway6), "name", port->port.name, "domain", config->domain,
-        "interfaceId", port->port.interface_id, "mtu", (int)config->mtu);
 }

@@ -6,6 +6,9 @@
  * follows from the names of network and port; where no name is asked for, the port gets the first of
  * vm1, vm2, … that is free. So the same VM finds the same address each time.
  *
+ * A reservation of the network's file goes before: it is meant by its MAC or id, or by its name where
+ * neither was asked for.
+ *
  * Addresses once allotted are kept (leases.json in the state directory) until the pool is used up; then
  * the one that was unused the longest goes to the new MAC.
  */
@@ -26,8 +29,10 @@
 struct network_port {
     struct list list;
     struct plane_port port;
-    bool attached; /* false: the router has not made it yet */
-    bool seen;     /* during a listing */
+    bool attached;                 /* false: the router has not made it yet */
+    bool seen;                     /* during a listing */
+    struct plane_port_stats stats; /* as the router last reported them */
+    char socket[NET_PATH_MAX];     /* path of its socket, or "" */
 };
 
 struct network_lease {
@@ -46,10 +51,20 @@ struct network {
     bool told_unsaved;
 };
 
+/* What is not the network's own, for its description. */
+struct network_state {
+    bool lasting;
+    bool has_ipv6;       /* a way out, now */
+    const char *warning; /* or "" */
+};
+
 struct network_request {
     const char *name;           /* or "" */
     const char *interface_id;   /* or "" */
     const struct mac_addr *mac; /* or NULL */
+    enum port_kind kind;
+    bool isolated, anti_spoof_off;
+    int owner_pid; /* or 0 */
 };
 
 /* Reads what was remembered; what is unreadable is told and forgotten. */
@@ -57,7 +72,7 @@ void network_init(struct network *network, const struct net_config *config);
 void network_done(struct network *network);
 
 /*
- * Gives a new port its identity and adds it, not yet attached. -EINVAL; -EEXIST where name, id or MAC is
+ * Gives a new port its identity and adds it, not yet attached. -EINVAL; -EEXIST where name, id, MAC or address is
  * taken, with both owners named; -ENOSPC where the pool is used up; -ENOMEM.
  */
 int network_allot(struct network *network, const struct network_request *request,
@@ -66,11 +81,15 @@ int network_allot(struct network *network, const struct network_request *request
 void network_adopt(struct network *network, const struct plane_port *port);
 void network_remove(struct network *network, struct network_port *port);
 struct network_port *network_find(struct network *network, const char *interface);
+/* Attached ports by host name (with or without the network's domain) and by address; or NULL. */
+struct network_port *network_find_name(struct network *network, const char *name);
+struct network_port *network_find_ipv4(struct network *network, uint32_t ipv4);
 /* Writes the leases; says once where that fails. */
 void network_save(struct network *network);
 
 /* As in replies of the control socket: new references. */
-json_t *network_describe(const struct network *network, bool lasting);
-json_t *network_describe_port(const struct network *network, const struct network_port *port);
+json_t *network_describe(const struct network *network, const struct network_state *state);
+json_t *network_describe_port(const struct network *network, const struct network_port *port,
+                              bool has_ipv6);
 
 #endif

@@ -36,12 +36,13 @@ static const char *const role_names[] = {"router", "engine"};
 
 struct parent {
     const struct net_config *config;
-    int listen_fd, private_fd;
+    int control_fd, stream_fd, private_fd;
     int raw_fd[2];
     bool has_handles;
     struct plane_handles handles;
     int channel[ROLES][2]; /* [0] is ours, [1] the child's */
     int middle[2];         /* [0] is the engine's, [1] the router's */
+    int sockets[2];        /* the same */
     pid_t pid[ROLES];
     unsigned restarts;
     uint64_t window_start_ms;
@@ -58,6 +59,7 @@ static void close_foreign(int fd)
 static void close_foreign_channels(struct parent *parent, enum role role)
 {
     close_foreign(parent->middle[role == ROLE_ROUTER ? 0 : 1]);
+    close_foreign(parent->sockets[role == ROLE_ROUTER ? 0 : 1]);
     for (int other = 0; other < ROLES; other++)
         for (int end = 0; end < 2; end++)
             if (other != (int)role || end == 0)
@@ -76,11 +78,13 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
             .parent_pid = parent_pid,
             .parent_fd = parent->channel[ROLE_ROUTER][1],
             .engine_fd = parent->middle[1],
+            .sockets_fd = parent->sockets[1],
         };
 
         process_set_name("vmnetd:router");
         log_init("vmnetd router", false);
-        close_foreign(parent->listen_fd);
+        close_foreign(parent->control_fd);
+        close_foreign(parent->stream_fd);
         close_foreign(parent->raw_fd[0]);
         close_foreign(parent->raw_fd[1]);
         for (int i = PLANE_TUN; i < PLANE_HANDLES && parent->has_handles; i++)
@@ -93,7 +97,9 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
             .parent_pid = parent_pid,
             .parent_fd = parent->channel[ROLE_ENGINE][1],
             .router_fd = parent->middle[0],
-            .control_fd = parent->listen_fd,
+            .control_fd = parent->control_fd,
+            .stream_fd = parent->stream_fd,
+            .sockets_fd = parent->sockets[0],
             .raw4_fd = parent->raw_fd[0],
             .raw6_fd = parent->raw_fd[1],
         };
@@ -119,8 +125,11 @@ static int wait_ready(struct parent *parent, enum role role, struct err *err)
     while (poll(&poll_fd, 1, START_LOOK_MS) <= 0) {
         if (waitpid(parent->pid[role], NULL, WNOHANG) == parent->pid[role]) {
             parent->pid[role] = 0;
-            return err_set(err, -EIO, "the network's %s process ended as it started",
-                           role_names[role]);
+            err_set(err, -EIO, "the network's %s process ended as it started", role_names[role]);
+            /* Its last word may have come since. */
+            if (poll(&poll_fd, 1, 0) <= 0)
+                return -EIO;
+            break;
         }
         if (clock_now_ms() >= deadline_ms)
             return err_set(err, -ETIMEDOUT, "the network's %s process did not start within %d s",
@@ -132,7 +141,14 @@ static int wait_ready(struct parent *parent, enum role role, struct err *err)
                        strerror(-result));
     if (message.type != MESSAGE_READY) {
         err_set(err, message.result, "%s", message.err.text);
-        return message.result < 0 ? message.result : -EIO;
+        result = message.result < 0 ? message.result : -EIO;
+    } else if (!parent->pid[role]) {
+        result = -EIO;
+    }
+    if (result < 0) {
+        while (fds_len)
+            close(fds[--fds_len]);
+        return result;
     }
     if (role != ROLE_ROUTER || parent->has_handles)
         return 0;
@@ -142,11 +158,27 @@ static int wait_ready(struct parent *parent, enum role role, struct err *err)
     return 0;
 }
 
+/* What a child said that was given up is not the next one's word. */
+static void forget_words(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    int fds[PLANE_HANDLES];
+    struct message message;
+    unsigned fds_len = 0;
+
+    while (poll(&poll_fd, 1, 0) > 0 &&
+           channel_receive(fd, &message, fds, PLANE_HANDLES, &fds_len) == 0)
+        while (fds_len)
+            close(fds[--fds_len]);
+}
+
 static int start_child(struct parent *parent, enum role role, struct err *err)
 {
-    pid_t parent_pid = getpid(), pid = fork();
+    pid_t parent_pid = getpid(), pid;
     int result;
 
+    forget_words(parent->channel[role][0]);
+    pid = fork();
     if (pid < 0)
         return err_set(err, -errno, "cannot start the %s process: %s", role_names[role],
                        strerror(errno));
@@ -224,6 +256,8 @@ static void parent_free(struct parent *parent)
     for (int i = 0; i < 2; i++) {
         if (parent->middle[i] >= 0)
             close(parent->middle[i]);
+        if (parent->sockets[i] >= 0)
+            close(parent->sockets[i]);
         if (parent->raw_fd[i] >= 0)
             close(parent->raw_fd[i]);
     }
@@ -235,9 +269,10 @@ static void parent_free(struct parent *parent)
 
 static int parent_open(struct parent *parent)
 {
-    int *pairs[] = {parent->channel[ROLE_ROUTER], parent->channel[ROLE_ENGINE], parent->middle};
+    int *pairs[] = {parent->channel[ROLE_ROUTER], parent->channel[ROLE_ENGINE], parent->middle,
+                    parent->sockets};
 
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pairs[i]) < 0)
             return -errno;
     sigemptyset(&parent->signals);
@@ -255,8 +290,8 @@ static int parent_open(struct parent *parent)
     return 0;
 }
 
-int parent_start(const struct net_config *config, int listen_fd, int private_fd,
-                 struct parent **ret_parent, struct err *err)
+int parent_start(const struct net_config *config, const struct parent_sockets *sockets,
+                 int private_fd, struct parent **ret_parent, struct err *err)
 {
     struct parent *parent = calloc(1, sizeof(*parent));
     int result;
@@ -264,10 +299,12 @@ int parent_start(const struct net_config *config, int listen_fd, int private_fd,
     if (!parent)
         return err_set(err, -ENOMEM, "out of memory");
     parent->config = config;
-    parent->listen_fd = listen_fd;
+    parent->control_fd = sockets->control_fd;
+    parent->stream_fd = sockets->stream_fd;
     parent->private_fd = private_fd;
     memset(parent->channel, -1, sizeof(parent->channel));
     memset(parent->middle, -1, sizeof(parent->middle));
+    memset(parent->sockets, -1, sizeof(parent->sockets));
     memset(parent->raw_fd, -1, sizeof(parent->raw_fd));
     result = parent_open(parent);
     if (result < 0)

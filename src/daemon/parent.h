@@ -10,13 +10,19 @@
 
 struct parent;
 
+/* Listening unix sockets, which outlive the engine that serves them. */
+struct parent_sockets {
+    int control_fd;
+    int stream_fd; /* of VM monitors that speak the stream framing */
+};
+
 /*
- * Starts a network; -errno with the reason, and then nothing is left. @listen_fd is the control socket;
+ * Starts a network; -errno with the reason, and then nothing is left. @sockets are borrowed;
  * @private_fd (-1: none) is the caller's alone and is closed in the children.
  * From here on SIGCHLD, SIGTERM, SIGINT and SIGHUP are blocked in this process.
  */
-int parent_start(const struct net_config *config, int listen_fd, int private_fd,
-                 struct parent **ret_parent, struct err *err);
+int parent_start(const struct net_config *config, const struct parent_sockets *sockets,
+                 int private_fd, struct parent **ret_parent, struct err *err);
 /* Watches until the network ends or a signal says so; then ends all processes. The exit code. */
 int parent_run(struct parent *parent);
 

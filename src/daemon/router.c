@@ -4,29 +4,33 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/confine.h"
+#include "base/descriptor.h"
 #include "base/log.h"
 #include "base/table.h"
 #include "daemon/channel.h"
 #include "daemon/signals.h"
+#include "uplink/uplink.h"
 
 struct router {
     const struct router_args *args;
     struct loop *loop;
     struct plane *plane;
-    struct loop_source engine_source;
+    struct loop_source engine_source, sockets_source;
     uint32_t list_id;
 };
 
-static void router_send(struct router *router, struct message *message, const int *fd)
+static void router_send(struct router *router, struct message *message, const int *fds,
+                        unsigned fds_len)
 {
     int result;
 
     message->router_pid = getpid();
     message->service_pid = plane_service_pid(router->plane);
-    result = channel_send(router->args->engine_fd, message, fd, fd ? 1 : 0);
+    result = channel_send(router->args->engine_fd, message, fds, fds_len);
     /* Nothing is lost for good: the engine asks again, and lists the ports after it was away. */
     if (result < 0)
         log_warn("the engine did not take a message: %s", strerror(-result));
@@ -36,7 +40,7 @@ static void on_service(void *context)
 {
     struct message message = {.type = MESSAGE_PROCESSES};
 
-    router_send(context, &message, NULL);
+    router_send(context, &message, NULL, 0);
 }
 
 static void on_gone(void *context, const char *interface)
@@ -45,15 +49,17 @@ static void on_gone(void *context, const char *interface)
     struct message message = {.type = MESSAGE_GONE};
 
     strncpy(message.port.interface, interface, sizeof(message.port.interface) - 1);
-    router_send(router, &message, NULL);
+    router_send(router, &message, NULL, 0);
 }
 
-static void on_listed(void *context, const struct plane_port *port)
+static void on_listed(void *context, const struct plane_port *port,
+                      const struct plane_port_stats *stats)
 {
     struct router *router = context;
-    struct message message = {.type = MESSAGE_PORT, .id = router->list_id, .port = *port};
+    struct message message = {
+        .type = MESSAGE_PORT, .id = router->list_id, .port = *port, .stats = *stats};
 
-    router_send(router, &message, NULL);
+    router_send(router, &message, NULL, 0);
 }
 
 /* The engine's word alone puts nothing into a file or an interface's name. */
@@ -69,19 +75,23 @@ static int router_check_port(const struct router *router, const struct plane_por
         result = err_set(err, -EINVAL, "port '%s': its address is not in the pool", port->name);
     if (result == 0 && (port->mac.bytes[0] & 1))
         result = err_set(err, -EINVAL, "port '%s': its MAC is a group address", port->name);
+    if (result == 0 && port->kind >= PORT_KINDS)
+        result = err_set(err, -EINVAL, "port '%s': of no kind", port->name);
     return result;
 }
 
-static void router_answer(struct router *router, const struct message *request)
+static void router_answer(struct router *router, const struct message *request, int peer_fd)
 {
     struct message answer = {.type = MESSAGE_DONE, .id = request->id, .port = request->port};
-    int fd = -1;
+    int fds[CHANNEL_FDS_MAX] = {-1, -1}, sent[CHANNEL_FDS_MAX];
+    unsigned sent_len = 0;
 
     switch (request->type) {
     case MESSAGE_ADD_PORT:
         answer.result = router_check_port(router, &request->port, &answer.err);
         if (answer.result == 0)
-            answer.result = plane_add_port(router->plane, &answer.port, &fd, &answer.err);
+            answer.result =
+                plane_add_port(router->plane, &answer.port, peer_fd, &fds[0], &answer.err);
         break;
     case MESSAGE_REMOVE_PORT:
         answer.result = plane_remove_port(router->plane, request->port.interface, &answer.err);
@@ -90,11 +100,28 @@ static void router_answer(struct router *router, const struct message *request)
         router->list_id = request->id;
         answer.result = plane_list_ports(router->plane, on_listed, router);
         break;
+    case MESSAGE_OPEN_SOCKET:
+        fds[0] = plane_open_socket(router->plane, request->family, request->socket_type);
+        if (fds[0] < 0)
+            answer.result = err_set(&answer.err, fds[0], "cannot open a socket in the network: %s",
+                                    strerror(-fds[0]));
+        break;
+    case MESSAGE_NAMESPACES:
+        answer.result = plane_open_namespaces(router->plane, &fds[0], &fds[1]);
+        if (answer.result < 0)
+            err_set(&answer.err, answer.result, "cannot open the network's namespaces: %s",
+                    strerror(-answer.result));
+        answer.handles = fds[0] >= 0 ? 2 : 1;
+        break;
+    case MESSAGE_SET_IPV6: plane_set_ipv6(router->plane, request->has_ipv6); return;
     default: answer.result = err_set(&answer.err, -EBADMSG, "unknown request %u", request->type);
     }
-    router_send(router, &answer, fd >= 0 ? &fd : NULL);
-    if (fd >= 0)
-        close(fd);
+    for (int i = 0; i < CHANNEL_FDS_MAX; i++)
+        if (fds[i] >= 0)
+            sent[sent_len++] = fds[i];
+    router_send(router, &answer, sent, sent_len);
+    while (sent_len)
+        close(sent[--sent_len]);
 }
 
 static void on_engine(struct loop_source *source, unsigned events)
@@ -102,9 +129,36 @@ static void on_engine(struct loop_source *source, unsigned events)
     struct router *router = CONTAINER_OF(source, struct router, engine_source);
     struct message request;
     unsigned fds_len;
+    int fd = -1;
 
-    if (channel_receive(source->fd, &request, NULL, 0, &fds_len) == 0)
-        router_answer(router, &request);
+    if (channel_receive(source->fd, &request, &fd, 1, &fds_len) < 0)
+        return;
+    router_answer(router, &request, fds_len ? fd : -1);
+    if (fds_len)
+        close(fd);
+}
+
+/* The uplink wants sockets for connections to guests; what cannot be had now it asks for again. */
+static void on_sockets(struct loop_source *source, unsigned events)
+{
+    struct router *router = CONTAINER_OF(source, struct router, sockets_source);
+    int fds[UPLINK_SOCKETS_A_REQUEST];
+    struct uplink_socket_request request;
+    unsigned len = 0;
+
+    if (recv(source->fd, &request, sizeof(request), MSG_DONTWAIT) != sizeof(request) ||
+        (request.family != AF_INET && request.family != AF_INET6))
+        return;
+    while (len < request.count && len < UPLINK_SOCKETS_A_REQUEST) {
+        int fd = plane_open_socket(router->plane, request.family, SOCK_STREAM);
+
+        if (fd < 0)
+            break;
+        fds[len++] = fd;
+    }
+    descriptor_send(source->fd, "", 1, fds, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (len)
+        close(fds[--len]);
 }
 
 static void on_signal(void *context, int signal)
@@ -147,6 +201,9 @@ static int router_start(struct router *router, struct message *ready, int *fds, 
     router->engine_source = (struct loop_source){.on_event = on_engine, .fd = -1};
     if (result == 0)
         result = loop_add(router->loop, &router->engine_source, args->engine_fd, LOOP_IN);
+    router->sockets_source = (struct loop_source){.on_event = on_sockets, .fd = -1};
+    if (result == 0)
+        result = loop_add(router->loop, &router->sockets_source, args->sockets_fd, LOOP_IN);
     if (result < 0)
         return err_set(err, result, "cannot watch the engine: %s", strerror(-result));
     return plane_run(router->plane, router->loop, &events, err);

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/netconfig.h"
+#include "base/portspec.h"
 
 #define PLANE_PORTS_MAX 1024 /* a bridge has 1023 ports */
 #define PLANE_ROUTES_MAX 4096
@@ -44,6 +45,33 @@ struct plane_port {
     uint32_t ipv4; /* host order */
     char name[NET_HOSTNAME_MAX + 1];
     char interface_id[NET_UUID_LEN + 1];
+    int32_t
+        owner_pid; /* who attached it, which is the VM monitor where vmnet run did; 0: unknown */
+    uint8_t kind;  /* enum port_kind; stream and dgram ports are taps to a plane */
+    bool isolated, anti_spoof;
+};
+
+/* Why frames of a port are dropped before they enter the network. */
+/* clang-format off */
+#define PLANE_DROPS(X)                                                                             \
+    X(spoofed_mac)     /* a source MAC, of the frame or within ARP or ND, that is not the port's */    \
+    X(spoofed_ipv4)    /* a source address that is not the port's; ARP's sender too */             \
+    X(spoofed_ipv6)    /* a source outside of the network's prefix and fe80::/10, or the gateway's */  \
+    X(rogue_dhcp)      /* DHCP or DHCPv6 of a server */                                            \
+    X(rogue_ra)        /* router advertisements and redirects */                                   \
+    X(storm)           /* broadcast and multicast above the port's rate */                         \
+    X(isolated)        /* to another port, from or to an isolated one */
+/* clang-format on */
+#define PLANE_DROP_ENUM(name) PLANE_DROP_##name,
+enum plane_drop {
+    PLANE_DROPS(PLANE_DROP_ENUM) PLANE_DROPS_LEN
+};
+
+struct plane_port_stats {
+    uint64_t up_packets, up_bytes;     /* from the guest */
+    uint64_t down_packets, down_bytes; /* to the guest */
+    uint64_t down_dropped;             /* the guest did not take them */
+    uint64_t drops[PLANE_DROPS_LEN];
 };
 
 struct plane;
@@ -80,12 +108,28 @@ struct plane_events {
 int plane_run(struct plane *plane, struct loop *loop, const struct plane_events *events,
               struct err *err);
 
-/* Adds a port; fills in port->interface. *ret_fd is its packet descriptor, owned by the caller. */
-int plane_add_port(struct plane *plane, struct plane_port *port, int *ret_fd, struct err *err);
+/*
+ * Adds a port; fills in port->interface. *ret_fd is its packet descriptor, owned by the caller. A PORT_VETH
+ * has none (-1): its other end becomes "eth0" with the port's MAC, not up, in the network namespace
+ * @peer_fd (borrowed; -1 for other kinds), over which the caller must have CAP_NET_ADMIN.
+ */
+int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, int *ret_fd,
+                   struct err *err);
 int plane_remove_port(struct plane *plane, const char *interface, struct err *err);
-/* Calls @each for every port that there is. 0 or -errno. */
+/* Calls @each for every port that there is, with what was counted there. 0 or -errno. */
 int plane_list_ports(struct plane *plane,
-                     void (*each)(void *context, const struct plane_port *port), void *context);
+                     void (*each)(void *context, const struct plane_port *port,
+                                  const struct plane_port_stats *stats),
+                     void *context);
+/*
+ * A socket inside the network that may have any address as its own (IP_TRANSPARENT), not blocking. @type is
+ * SOCK_STREAM or SOCK_DGRAM. The descriptor, the caller's, or -errno.
+ */
+int plane_open_socket(struct plane *plane, int family, int type);
+/* The namespaces as descriptors, the caller's; *ret_user_fd is -1 where root made the network. 0 or -errno. */
+int plane_open_namespaces(struct plane *plane, int *ret_user_fd, int *ret_net_fd);
+/* The host has, or has no more, a way out for IPv6: guests are told by router advertisements. */
+void plane_set_ipv6(struct plane *plane, bool has_ipv6);
 /* To be called after each SIGCHLD: starts again what plane_run() had started and has ended. */
 void plane_reap(struct plane *plane);
 /* Process id of the DNS server, 0 while there is none. */
@@ -101,5 +145,11 @@ struct plane_route {
 };
 /* Fills at most @max routes; the default route only sets flags. Returns their number or -errno. */
 int plane_host_routes(struct plane_route *ret_routes, size_t max, bool *ret_ipv6_default);
+
+/* Calls @on_change from @loop after the routes of the caller's namespace have changed. 0 or -errno. */
+struct plane_watch;
+int plane_watch_routes(struct loop *loop, void (*on_change)(void *context), void *context,
+                       struct plane_watch **ret_watch);
+void plane_watch_free(struct plane_watch *watch);
 
 #endif

@@ -26,7 +26,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "uplink/relay.h"
 #include "uplink/worker.h"
 
 #define HOST 0
@@ -75,8 +74,6 @@ struct tcp {
     struct list connecting, offered, open;
     struct loop_source listener[2];
     struct loop_timer timer;
-    struct relay_group group;
-    bool told_full;
     bool paused; /* accepting, for want of descriptors */
 };
 
@@ -131,6 +128,7 @@ static void flow_free(struct tcp_flow *flow, bool reset)
         COUNT_DOWN(flow->tcp->worker->config.counters, tcp_open);
     list_remove(&flow->waiting);
     table_remove(&flow->tcp->flows, &flow->node);
+    worker_give_flow(flow->tcp->worker);
     free(flow->syn);
     free(flow);
 }
@@ -198,20 +196,6 @@ static void on_end(struct relay *relay, bool reset)
     flow_free(CONTAINER_OF(relay, struct tcp_flow, relay), reset);
 }
 
-/* Keeps descriptors for what exists when a table is full; says so once until there is room again. */
-static bool tcp_has_room(struct tcp *tcp)
-{
-    if (tcp->flows.len < tcp->worker->config.limits.tcp_flows) {
-        tcp->told_full = false;
-        return true;
-    }
-    COUNT(tcp->worker->config.counters, drop_table_full);
-    if (!tcp->told_full)
-        log_warn("%zu TCP connections are open, the limit; new ones are dropped", tcp->flows.len);
-    tcp->told_full = true;
-    return false;
-}
-
 static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const struct tcp_key *key)
 {
     struct worker *worker = tcp->worker;
@@ -227,7 +211,7 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
         worker_refuse(worker, packet, rule == RULE_ALLOW ? RULE_DENY : rule);
         return;
     }
-    if (!tcp_has_room(tcp))
+    if (!worker_take_flow(worker))
         return;
     flow = calloc(1, sizeof(*flow));
     fd = socket(key->dst.addr.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -245,6 +229,7 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
         if (flow)
             free(flow->syn);
         free(flow);
+        worker_give_flow(worker);
         return;
     }
     memcpy(flow->syn, in->vnet, VNET_BYTES);
@@ -255,7 +240,7 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
     list_init(&flow->waiting);
     table_insert(&tcp->flows, &flow->node, tcp_hash(tcp, key));
     flow_set_state(flow, TCP_CONNECTING);
-    relay_init(&flow->relay, &tcp->group);
+    relay_init(&flow->relay, &worker->relays);
     flow->relay.on_early_event = on_early_event;
     flow->relay.on_end = on_end;
     flow->relay.bytes[GUEST] = &worker->config.counters->tcp_bytes_up;
@@ -306,14 +291,23 @@ void tcp_take(struct tcp *tcp, const struct uplink_packet *in)
         tun_send(tcp->worker, rst, len_bytes, NULL);
 }
 
+void tcp_watch_guest(int fd)
+{
+    int one = 1, idle_s = KEEPALIVE_IDLE_S, interval_s = KEEPALIVE_INTERVAL_S;
+    int probes = KEEPALIVE_PROBES;
+
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
 /* A guest's handshake is complete: finds the flow that it belongs to. */
 static void tcp_accepted(struct tcp *tcp, int fd, const struct sockaddr_storage *peer)
 {
     struct uplink_counters *counters = tcp->worker->config.counters;
     struct sockaddr_storage local;
     socklen_t len = sizeof(local);
-    int one = 1, idle_s = KEEPALIVE_IDLE_S, interval_s = KEEPALIVE_INTERVAL_S;
-    int probes = KEEPALIVE_PROBES;
     struct tcp_flow *flow;
     struct tcp_key key;
 
@@ -324,10 +318,7 @@ static void tcp_accepted(struct tcp *tcp, int fd, const struct sockaddr_storage 
         relay_close_reset(fd);
         return;
     }
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    tcp_watch_guest(fd);
     if (relay_set_side(&flow->relay, GUEST, fd) < 0) {
         COUNT(counters, drop_no_descriptor);
         flow_free(flow, true);
@@ -414,7 +405,6 @@ int tcp_new(struct worker *worker, struct tcp **ret_tcp)
     tcp->listener[0] = (struct loop_source){.on_event = on_listener_0, .fd = -1};
     tcp->listener[1] = (struct loop_source){.on_event = on_listener_1, .fd = -1};
     tcp->timer.on_timer = on_timer;
-    relay_group_init(&tcp->group, worker->loop, worker->buffer);
     result = loop_add(worker->loop, &tcp->listener[0], worker->config.listen4_fd, LOOP_IN);
     if (result == 0 && worker->config.listen6_fd >= 0)
         result = loop_add(worker->loop, &tcp->listener[1], worker->config.listen6_fd, LOOP_IN);
@@ -438,7 +428,6 @@ void tcp_free(struct tcp *tcp)
     for (int i = 0; i < 3; i++)
         while (!list_is_empty(lists[i]))
             flow_free(CONTAINER_OF(lists[i]->next, struct tcp_flow, waiting), true);
-    relay_group_done(&tcp->group);
     loop_timer_clear(tcp->worker->loop, &tcp->timer);
     free(tcp);
 }

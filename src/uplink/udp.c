@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "uplink/forward.h"
 #include "uplink/worker.h"
 
 /* RFC 4787 REQ-5: not less than two minutes. */
@@ -97,6 +98,11 @@ static void mapping_deliver(struct udp_mapping *mapping, uint8_t *payload, size_
 
     if (len_bytes > DATAGRAM_MAX || endpoint_from_sockaddr(from, &src) < 0)
         return;
+    /* Filtering is endpoint-independent, but beyond the host there is nothing for a host network. */
+    if (worker->config.net->mode == NET_MODE_HOST && !host_view_owns(worker->host, &src.addr)) {
+        COUNT(worker->config.counters, drop_denied);
+        return;
+    }
     src.addr = rules_inbound(worker, &src.addr);
     packet = wire_prepend_udp(payload, len_bytes, &src, &mapping->guest, REPLY_TTL,
                               worker->next_ip_id++);
@@ -279,12 +285,16 @@ void udp_take(struct udp *udp, const struct uplink_packet *in)
     struct ip_endpoint guest = {packet->src, packet->src_port};
     struct ip_endpoint dst = {packet->dst, packet->dst_port}, outside;
     struct uplink_counters *counters = udp->worker->config.counters;
-    enum rule rule = rules_outbound(udp->worker, &dst, &outside);
-    uint64_t hash = udp_hash(udp, &guest);
     struct udp_mapping *mapping;
     enum wire_unreachable why;
+    uint64_t hash;
+    enum rule rule;
     int error = 0;
 
+    if (forward_udp_take(udp->worker->forward_udp, in))
+        return;
+    rule = rules_outbound(udp->worker, &dst, &outside);
+    hash = udp_hash(udp, &guest);
     if (rule != RULE_ALLOW || dst.port == 0) {
         worker_refuse(udp->worker, packet, rule == RULE_ALLOW ? RULE_DENY : rule);
         return;

@@ -27,12 +27,22 @@
 #define UPLINK_ECHO_MAPPINGS_MAX 1024
 #define UPLINK_DNS_QUERIES_MAX 256
 #define UPLINK_DNS_CONNECTIONS_MAX 64
+#define UPLINK_FORWARDS_MAX 16384
+/* Clients of UDP forwards. They share their forward's descriptor. */
+#define UPLINK_FORWARD_UDP_FLOWS_MAX 8192
 
+/*
+ * Forwards and TCP flows share their descriptors: a forward takes the place of half a flow, so where there
+ * are few forwards there is room for flows. Connections of forwards are TCP flows.
+ */
 struct uplink_limits {
-    unsigned tcp_flows, udp_mappings, echo_mappings;
+    unsigned tcp_flows, udp_mappings, echo_mappings, forwards;
 };
 
-/* Divides @descriptors (the process's limit) among the tables, in the proportion of their maxima. */
+/*
+ * Divides @descriptors (the process's limit) among the tables, in the proportion of their maxima. Forwards may
+ * be two thirds of what TCP flows have.
+ */
 struct uplink_limits uplink_limits(unsigned long descriptors);
 
 /* clang-format off */
@@ -67,7 +77,13 @@ struct uplink_limits uplink_limits(unsigned long descriptors);
     X(drop_protocol)        /* neither TCP, UDP nor an echo request */                             \
     X(drop_table_full)      /* a limit on flows was reached */                                     \
     X(drop_no_descriptor)   /* the host had no descriptor or memory left */                        \
-    X(drop_echo_forbidden)  /* echo requests, where the host lets us send none */
+    X(drop_echo_forbidden)  /* echo requests, where the host lets us send none */                 \
+    X(drop_rule)            /* destinations that the network's deny and allow rules exclude */     \
+    X(forward_opened)       /* connections from outside handed to a guest */                       \
+    X(forward_open)                                                                                \
+    X(forward_failed)       /* the guest refused them, did not answer, or is not there */          \
+    X(forward_udp_down)     /* datagrams from outside to a guest */                                \
+    X(forward_udp_up)
 /* clang-format on */
 
 #define UPLINK_COUNTER_FIELD(name) atomic_uint_fast64_t name;
@@ -119,6 +135,20 @@ struct worker_config {
     struct uplink_limits limits;
     int tun_fd, listen4_fd, listen6_fd; /* listen6_fd may be -1 */
     int raw4_fd, raw6_fd;               /* raw ICMP sockets, or -1 */
+    /*
+     * A sequenced-packet socket to the router, which gives sockets inside the network: the worker sends a
+     * struct uplink_socket_request and gets one byte with at most UPLINK_SOCKETS_A_REQUEST descriptors: none
+     * where they could not be made. An answer may be lost (then the worker asks again) or come late. -1: there
+     * is none, and no TCP forward works.
+     */
+    int sockets_fd;
+};
+
+#define UPLINK_SOCKETS_A_REQUEST 16
+struct uplink_socket_request {
+    int32_t family; /* AF_INET, AF_INET6 */
+    int32_t type;   /* SOCK_STREAM */
+    uint32_t count;
 };
 
 struct worker;
@@ -127,6 +157,22 @@ struct worker;
 int worker_start(const struct worker_config *config, struct worker **ret_worker, struct err *err);
 /* Ends all flows of a guest whose port is gone, by its IPv4 address. Any thread. */
 void worker_forget_guest(struct worker *worker, struct ip_addr guest);
+/*
+ * Forwards: what arrives at the host socket @fd (a listening TCP or a bound UDP socket, not blocking; taken
+ * over) goes to @guest, which sees the client's own address and port where it can answer there: where the
+ * families are the same, the network has a way out, and the client is not the host itself; else it sees the
+ * gateway's (rules_client()). @guest of family 0, or not of the network: nobody is there now, and connections
+ * are reset. @id is the caller's choice, each one unused. Any thread; each is carried out in its order. -EAGAIN
+ * where the worker's pipe of commands is full, after some hundreds at once: then nothing was taken over, and
+ * the caller tries again a moment later. How many forwards there may be (limits.forwards) is the caller's to
+ * mind.
+ */
+int worker_add_forward(struct worker *worker, uint32_t id, bool udp, int fd,
+                       const struct ip_endpoint *guest);
+/* Later connections go there; those that exist stay. */
+int worker_retarget_forward(struct worker *worker, uint32_t id, const struct ip_endpoint *guest);
+/* Closes the host socket; connections that exist stay. */
+int worker_remove_forward(struct worker *worker, uint32_t id);
 /* Ends the thread and all flows; waits for it. */
 void worker_stop(struct worker *worker);
 

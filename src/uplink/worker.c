@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,27 +18,30 @@
 
 #include "base/hash.h"
 #include "base/log.h"
-#include "uplink/relay.h"
+#include "uplink/forward.h"
 
-/* Packets read before other events get their turn. */
+/* Packets and commands read before other events get their turn. */
 #define PACKETS_A_TURN 64
+#define COMMANDS_A_TURN 64
 #define PACKET_BUFFER_BYTES (VNET_BYTES + WIRE_PACKET_MAX + 40)
 
 struct uplink_limits uplink_limits(unsigned long descriptors)
 {
-    /* The process's own, those of DNS, and the pipes of two relay groups (TCP and DNS). */
-    const unsigned long reserve =
-        256 + UPLINK_DNS_QUERIES_MAX + 2 * UPLINK_DNS_CONNECTIONS_MAX + 2 * 2 * RELAY_PIPES_MAX;
+    /* The process's own, those of DNS, the pipes of two relay groups (TCP and DNS), forwards' stock. */
+    const unsigned long reserve = 256 + UPLINK_DNS_QUERIES_MAX + 2 * UPLINK_DNS_CONNECTIONS_MAX +
+                                  2 * 2 * RELAY_PIPES_MAX + 2 * SOCKET_POOL_MAX;
     const unsigned long wanted =
         2 * UPLINK_TCP_FLOWS_MAX + UPLINK_UDP_MAPPINGS_MAX + UPLINK_ECHO_MAPPINGS_MAX;
-    unsigned long have = descriptors > 2 * reserve ? descriptors - reserve : reserve;
+    unsigned long have = descriptors > 2 * reserve ? descriptors - reserve : reserve, forwards;
 
     if (have > wanted)
         have = wanted;
+    forwards = 2 * have * UPLINK_TCP_FLOWS_MAX / wanted * 2 / 3;
     return (struct uplink_limits){
         .tcp_flows = (unsigned)(have * UPLINK_TCP_FLOWS_MAX / wanted),
         .udp_mappings = (unsigned)(have * UPLINK_UDP_MAPPINGS_MAX / wanted),
         .echo_mappings = (unsigned)(have * UPLINK_ECHO_MAPPINGS_MAX / wanted),
+        .forwards = (unsigned)(forwards < UPLINK_FORWARDS_MAX ? forwards : UPLINK_FORWARDS_MAX),
     };
 }
 
@@ -83,6 +87,27 @@ void tun_send(struct worker *worker, const uint8_t *packet, size_t len_bytes,
     tun_write(worker, vnet, packet, len_bytes);
 }
 
+bool worker_take_flow(struct worker *worker)
+{
+    unsigned used = worker->tcp_flows + forwarder_count(worker->forwarder) / 2;
+
+    if (used < worker->config.limits.tcp_flows) {
+        worker->tcp_flows++;
+        worker->told_full = false;
+        return true;
+    }
+    COUNT(worker->config.counters, drop_table_full);
+    if (!worker->told_full)
+        log_warn("%u TCP connections are open, the limit; new ones are dropped", worker->tcp_flows);
+    worker->told_full = true;
+    return false;
+}
+
+void worker_give_flow(struct worker *worker)
+{
+    worker->tcp_flows--;
+}
+
 void worker_send_error(struct worker *worker, const struct ip_addr *from,
                        const struct wire_packet *cause, enum wire_unreachable why,
                        uint32_t mtu_bytes)
@@ -99,8 +124,11 @@ void worker_refuse(struct worker *worker, const struct wire_packet *cause, enum 
 {
     if (rule == RULE_DENY)
         COUNT(worker->config.counters, drop_denied);
+    else if (rule == RULE_EXCLUDED)
+        COUNT(worker->config.counters, drop_rule);
     worker_send_error(worker, NULL, cause,
-                      rule == RULE_DENY ? WIRE_UNREACHABLE_PROHIBITED : WIRE_UNREACHABLE_HOST, 0);
+                      rule == RULE_NO_HOST ? WIRE_UNREACHABLE_HOST : WIRE_UNREACHABLE_PROHIBITED,
+                      0);
 }
 
 bool worker_error_means(int error, enum wire_unreachable *ret_why)
@@ -130,9 +158,10 @@ static void worker_dispatch(struct worker *worker, const struct uplink_packet *i
     }
 }
 
-/* A guest's address: nothing is sent, or answered, in the name of any other. */
-static bool is_of_network(const struct net_config *net, const struct ip_addr *addr)
+bool worker_is_guest(const struct worker *worker, const struct ip_addr *addr)
 {
+    const struct net_config *net = worker->config.net;
+
     if (addr->family == AF_INET)
         return (ntohl(addr->v4.s_addr) & ip_mask_u32(net->prefix_len)) == net_config_subnet(net);
     return memcmp(addr->bytes, net->prefix6.bytes, 8) == 0;
@@ -153,7 +182,7 @@ static void worker_take(struct worker *worker, const struct wire_vnet_hdr *vnet,
         COUNT(counters, drop_malformed);
         return;
     }
-    if (!is_of_network(worker->config.net, &in.packet.src)) {
+    if (!worker_is_guest(worker, &in.packet.src)) {
         COUNT(counters, drop_source);
         return;
     }
@@ -194,19 +223,63 @@ static void on_tun(struct loop_source *source, unsigned events)
     }
 }
 
+enum uplink_command_type {
+    COMMAND_FORGET_GUEST,
+    COMMAND_ADD_FORWARD,
+    COMMAND_RETARGET_FORWARD,
+    COMMAND_REMOVE_FORWARD,
+};
+
+/* Written to the worker's pipe: whole or not at all, for it is shorter than PIPE_BUF (pipe(7)). */
+struct uplink_command {
+    enum uplink_command_type type;
+    uint32_t id;
+    int fd;
+    bool udp;
+    struct ip_endpoint guest;
+};
+_Static_assert(sizeof(struct uplink_command) <= PIPE_BUF, "a command is written at once");
+
+static int worker_command(struct worker *worker, const struct uplink_command *command)
+{
+    ssize_t len;
+
+    do {
+        len = write(worker->command_fd[1], command, sizeof(*command));
+    } while (len < 0 && errno == EINTR);
+    return len < 0 ? -errno : 0;
+}
+
+static void worker_obey(struct worker *worker, const struct uplink_command *command)
+{
+    switch (command->type) {
+    case COMMAND_FORGET_GUEST:
+        tcp_forget_guest(worker->tcp, &command->guest.addr);
+        udp_forget_guest(worker->udp, &command->guest.addr);
+        echo_forget_guest(worker->echo, &command->guest.addr);
+        forwarder_forget_guest(worker->forwarder, &command->guest.addr);
+        forward_udp_forget_guest(worker->forward_udp, &command->guest.addr);
+        break;
+    case COMMAND_ADD_FORWARD:
+        forwarder_add(worker->forwarder, command->id, command->udp, command->fd, &command->guest);
+        break;
+    case COMMAND_RETARGET_FORWARD:
+        forwarder_retarget(worker->forwarder, command->id, &command->guest);
+        break;
+    case COMMAND_REMOVE_FORWARD: forwarder_remove(worker->forwarder, command->id); break;
+    }
+}
+
 static void on_command(struct loop_source *source, unsigned events)
 {
     struct worker *worker = CONTAINER_OF(source, struct worker, command_source);
-    struct ip_addr guest;
-    ssize_t len = read(source->fd, &guest, sizeof(guest));
+    struct uplink_command commands[COMMANDS_A_TURN];
+    ssize_t len = read(source->fd, commands, sizeof(commands));
 
-    if (len == 0) {
+    if (len == 0)
         loop_stop(worker->loop);
-    } else if (len == sizeof(guest)) {
-        tcp_forget_guest(worker->tcp, &guest);
-        udp_forget_guest(worker->udp, &guest);
-        echo_forget_guest(worker->echo, &guest);
-    }
+    for (ssize_t i = 0; i < len / (ssize_t)sizeof(commands[0]); i++)
+        worker_obey(worker, &commands[i]);
 }
 
 static void *worker_main(void *context)
@@ -223,9 +296,13 @@ static void *worker_main(void *context)
 
 static void worker_free(struct worker *worker)
 {
+    forwarder_free(worker->forwarder);
+    forward_udp_free(worker->forward_udp);
     tcp_free(worker->tcp);
     udp_free(worker->udp);
     echo_free(worker->echo);
+    if (worker->relays.loop)
+        relay_group_done(&worker->relays);
     host_view_free(worker->host);
     reassembly_free(worker->reassembly);
     for (int i = 0; i < 2; i++)
@@ -259,6 +336,12 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     if (result == 0 && pipe2(worker->command_fd, O_CLOEXEC | O_NONBLOCK) < 0)
         result = -errno;
     if (result == 0)
+        relay_group_init(&worker->relays, worker->loop, worker->buffer);
+    if (result == 0)
+        result = forward_udp_new(worker, &worker->forward_udp);
+    if (result == 0)
+        result = forwarder_new(worker, &worker->forwarder);
+    if (result == 0)
         result = tcp_new(worker, &worker->tcp);
     if (result == 0)
         result = udp_new(worker, &worker->udp);
@@ -285,8 +368,29 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
 
 void worker_forget_guest(struct worker *worker, struct ip_addr guest)
 {
-    /* A pipe write of this size is whole or nothing; where the pipe is full the flows just time out. */
-    (void)!write(worker->command_fd[1], &guest, sizeof(guest));
+    /* Where the pipe is full the flows just time out. */
+    worker_command(worker,
+                   &(struct uplink_command){.type = COMMAND_FORGET_GUEST, .guest = {guest}});
+}
+
+int worker_add_forward(struct worker *worker, uint32_t id, bool udp, int fd,
+                       const struct ip_endpoint *guest)
+{
+    return worker_command(
+        worker, &(struct uplink_command){
+                    .type = COMMAND_ADD_FORWARD, .id = id, .udp = udp, .fd = fd, .guest = *guest});
+}
+
+int worker_retarget_forward(struct worker *worker, uint32_t id, const struct ip_endpoint *guest)
+{
+    return worker_command(worker, &(struct uplink_command){
+                                      .type = COMMAND_RETARGET_FORWARD, .id = id, .guest = *guest});
+}
+
+int worker_remove_forward(struct worker *worker, uint32_t id)
+{
+    return worker_command(worker,
+                          &(struct uplink_command){.type = COMMAND_REMOVE_FORWARD, .id = id});
 }
 
 void worker_stop(struct worker *worker)

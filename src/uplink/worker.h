@@ -7,6 +7,7 @@
 
 #include "base/loop.h"
 #include "base/table.h"
+#include "uplink/relay.h"
 #include "uplink/uplink.h"
 #include "wire/packet.h"
 #include "wire/reassembly.h"
@@ -17,6 +18,15 @@
 struct tcp;
 struct udp;
 struct echo;
+struct forwarder;
+struct forward_udp;
+
+/* What the network's own rules say of a destination, so that a thousand of them are not read for each packet. */
+#define RULE_VERDICTS 1024
+struct rule_verdict {
+    struct ip_endpoint dst; /* family 0: none yet */
+    bool allow;
+};
 
 struct worker {
     struct worker_config config;
@@ -24,14 +34,20 @@ struct worker {
     pthread_t thread;
     struct loop_source tun_source;
     struct loop_source command_source;
-    int command_fd[2]; /* others write addresses of guests to [1]; closing it ends the thread */
+    int command_fd[2]; /* others write commands to [1]; closing it ends the thread */
     struct host_view *host;
     struct reassembly *reassembly;
     struct tcp *tcp;
     struct udp *udp;
     struct echo *echo;
+    struct forwarder *forwarder;
+    struct forward_udp *forward_udp;
+    struct relay_group relays; /* of all TCP flows */
+    unsigned tcp_flows;        /* guests' and forwards', which share limits.tcp_flows */
+    bool told_full;
     uint64_t hash_key[2];
     uint16_t next_ip_id;
+    struct rule_verdict verdicts[RULE_VERDICTS];
     uint8_t
         *buffer; /* WORKER_BUFFER_BYTES for moving bytes; its content lasts no longer than a call */
 };
@@ -47,6 +63,16 @@ struct uplink_packet {
 uint64_t worker_hash(const struct worker *worker, const void *key, size_t len_bytes);
 
 /*
+ * Makes room for one more TCP flow, so that descriptors are left for what exists; false where the limit is
+ * reached, which is counted, and said once until there is room again.
+ */
+bool worker_take_flow(struct worker *worker);
+void worker_give_flow(struct worker *worker);
+
+/* A guest's address: nothing is sent, or answered, in the name of any other. */
+bool worker_is_guest(const struct worker *worker, const struct ip_addr *addr);
+
+/*
  * Sends a packet to a guest. @vnet NULL: the checksums are complete. IPv6 packets over the network's MTU
  * are cut into fragments here; IPv4 packets are cut by the kernel.
  */
@@ -54,19 +80,30 @@ void tun_send(struct worker *worker, const uint8_t *packet, size_t len_bytes,
               const struct wire_vnet_hdr *vnet);
 
 /*
- * What becomes of a packet from a guest to @dst: with the gateway's address it means the host. Loopback,
- * link-local and the like, and the host's addresses by their own name, are denied; the answer is tested
- * after the translation. RULE_NO_HOST: the host has no address of that family to be reached by.
+ * What becomes of a packet from a guest to @dst (port 0: a protocol without ports): with the gateway's address
+ * it means the host. Loopback, link-local and the like, and the host's addresses by their own name, are denied;
+ * the answer is tested after the translation. In host mode all but the gateway is denied. What is left is up
+ * to the rules in the network's file: RULE_EXCLUDED. RULE_NO_HOST: the host has no address of that family to
+ * be reached by.
  */
 enum rule {
     RULE_ALLOW,
     RULE_DENY,
+    RULE_EXCLUDED,
     RULE_NO_HOST
 };
 enum rule rules_outbound(struct worker *worker, const struct ip_endpoint *dst,
                          struct ip_endpoint *ret_dst);
 /* The reverse: an address outside as guests see it. One of the host's own is the gateway. */
 struct ip_addr rules_inbound(struct worker *worker, const struct ip_addr *src);
+/*
+ * How a guest of @family sees @client of a forward. True: by its own address (an IPv4 one is not IPv4-mapped
+ * any more). False: by the gateway's, for the guest could not answer to its own: it is the host, of the other
+ * family, an address that means somebody else there (link-local, of the network), or the guests have no way out
+ * of their network. The port is the client's in any case.
+ */
+bool rules_client(struct worker *worker, const struct ip_endpoint *client, int family,
+                  struct ip_endpoint *ret_seen);
 /* The gateway's address of a family, in whose name ICMP errors are sent. */
 struct ip_addr rules_gateway(const struct worker *worker, int family);
 
@@ -84,6 +121,8 @@ int tcp_new(struct worker *worker, struct tcp **ret_tcp);
 void tcp_free(struct tcp *tcp);
 void tcp_take(struct tcp *tcp, const struct uplink_packet *in);
 void tcp_forget_guest(struct tcp *tcp, const struct ip_addr *guest);
+/* So that a guest which is gone without a word is noticed. */
+void tcp_watch_guest(int fd);
 
 int udp_new(struct worker *worker, struct udp **ret_udp);
 void udp_free(struct udp *udp);

@@ -184,11 +184,14 @@ class Port:
 class Guest:
     """A virtual machine. A context: its end kills it where it is not off yet.
 
-    @arguments are those of QEMU that this guest needs beside the common ones; its network.
+    @arguments are those of QEMU that this guest needs beside the common ones; its network. @options are
+    those of `vmnet run`.
     @files, {path: bytes}, are added to its root file system.
     """
 
-    def __init__(self, host, *arguments, prefix=None, accel=None, memory="256", files=None):
+    def __init__(
+        self, host, *arguments, prefix=None, accel=None, memory="256", files=None, options=()
+    ):
         self.lines = []
         self.pending = b""
         self.stderr_path = pathlib.Path(tempfile.mkstemp(dir=host.directory)[1])
@@ -197,7 +200,7 @@ class Guest:
             initrd = host.directory / f"{self.stderr_path.name}.img"
             append_files(host.image.initrd, files, initrd)
         if prefix is None:
-            prefix = [host.vmnet, "run"]
+            prefix = [host.vmnet, "run", *options]
         accel = accel or choose_accel(host.image)
         command = [
             *prefix,

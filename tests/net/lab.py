@@ -425,8 +425,10 @@ class Guest(Namespace):
         self.lease = {}
         self._gateway_macs = {}
         try:
+            kind = port.facts.get("kind", "tap")
+            program = [network.lab.tapguest] if kind == "tap" else [network.lab.pumpclient, kind]
             self.pump = self.start(
-                [network.lab.tapguest, port.fd, "eth0", port.mac],
+                [*program, port.fd, "eth0", port.mac],
                 pass_fds=[port.fd],
                 stdout=subprocess.PIPE,
             )
@@ -460,13 +462,14 @@ class Guest(Namespace):
     def up(self):
         self.ip_batch("link set lo up\nlink set eth0 up\n")
 
-    def dhcp(self, tries=5, check=True):
-        """Asks for a lease and takes it. Returns what came as {name: text}; {} where none did."""
+    def dhcp(self, tries=5, check=True, options=("mtu", "domain")):
+        """Asks for a lease with these options and takes it. Returns what came as {name: text}; {} where none did."""
         file = self.lab.directory / f"lease-{self.port.interface}-{self.holder.pid}"
         file.unlink(missing_ok=True)
         self.run(
             ["busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-s", self.lab.udhcpc_script]
-            + ["-t", tries, "-T", 1, "-O", "mtu", "-O", "domain"],
+            + ["-t", tries, "-T", 1]
+            + [word for option in options for word in ("-O", option)],
             env=dict(self.lab.environment, LEASE_FILE=str(file)),
             check=check,
             timeout_s=5 * tries,
@@ -562,7 +565,8 @@ class Lab:
         self.vmnet_path = BUILD / "vmnet"
         self.vmnetd_path = BUILD / "vmnetd"
         self.tapguest = BUILD / "tests" / "net" / "tapguest"
-        for path in (self.vmnet_path, self.vmnetd_path, self.tapguest):
+        self.pumpclient = BUILD / "tests" / "net" / "pumpclient"
+        for path in (self.vmnet_path, self.vmnetd_path, self.tapguest, self.pumpclient):
             if not path.exists():
                 raise LabError(f"{path} is missing: run `make build`")
         if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
@@ -662,8 +666,9 @@ class Lab:
 
     def network(self, name, *options):
         """Starts a lasting network by `vmnet up`. Its end: down()."""
-        self.vmnet("up", name, *options)
-        return Network(self, name)
+        # One with an identity has a name of its own.
+        names = [] if "--net-uuid" in options else [name]
+        return Network(self, self.vmnet("up", *names, *options).stdout.strip())
 
     def start_vm(self, *arguments, **options):
         """`vmnet run qemu-system-x86_64 ARGUMENT...` with a program that stands for QEMU: it holds

@@ -91,14 +91,13 @@ def test_no_router_where_the_host_has_no_ipv6(lab, new_network, new_guest):
     route = lab.host.ip("-6 route show default").strip()
     lab.host.ip(f"-6 route del {route}")
     try:
-        network = new_network()
+        guest = new_guest(new_network())
+        assert guest.ipv6
+        assert router_advertisement(guest)["lifetime_s"] == 0
+        assert guest.ip("-6 route show default") == ""
+        assert guest.ping(guest.gateway6) == 1
     finally:
         lab.host.ip(f"-6 route add {route}")
-    guest = new_guest(network)
-    assert guest.ipv6
-    assert router_advertisement(guest)["lifetime_s"] == 0
-    assert guest.ip("-6 route show default") == ""
-    assert guest.ping(guest.gateway6) == 1
 
 
 def router_advertisement(guest):

@@ -116,7 +116,7 @@ def test_mutated_packets_of_a_device(guest, lab, network, version):
     kind = b"\x08\x00" if version == 4 else b"\x86\xdd"
     packets = seeds(guest, version)
     before = network.counters()["packets_in"]
-    with network.attach(name="monitor") as port:
+    with network.attach(name="monitor", antiSpoof=False) as port:
         frame = destination + bytes.fromhex(port.mac.replace(":", "")) + kind
         for _ in range(4000):
             data = frame + mutated(generator.choice(packets), version, generator)

@@ -190,12 +190,26 @@ static void test_sockaddr(void **state)
     assert_int_equal(endpoint_from_sockaddr(&storage, &(struct ip_endpoint){0}), -EAFNOSUPPORT);
 }
 
+/* RFC 4291 appendix A: the bit that says "of this network only" is turned over. */
+static void test_ip_from_mac(void **state)
+{
+    struct ip_addr prefix, addr;
+    struct mac_addr mac;
+    char text[IP_TEXT_MAX];
+
+    (void)state;
+    assert_int_equal(ip_parse("fd12:3456:789a:1::", &prefix), 0);
+    assert_int_equal(mac_parse("52:56:16:9d:4f:da", &mac), 0);
+    addr = ip_from_mac(&prefix, &mac);
+    assert_string_equal(ip_format(&addr, text), "fd12:3456:789a:1:5056:16ff:fe9d:4fda");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ip_text),   cmocka_unit_test(test_ip_values),
         cmocka_unit_test(test_forbidden), cmocka_unit_test(test_mac),
-        cmocka_unit_test(test_sockaddr),
+        cmocka_unit_test(test_sockaddr),  cmocka_unit_test(test_ip_from_mac),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,14 +35,36 @@ static int read_spec(const char *words, struct net_spec *ret_spec, struct err *e
 #define START "start-address=192.168.70.1 "
 #define END "end-address=192.168.70.20 "
 #define MASK "subnet-mask=255.255.255.0 "
+#define UUID "8a2c5f10-0d3b-4c7e-9a51-6f1e2d3c4b5a"
 
 static void test_accepted(void **state)
 {
     static const struct {
         const char *words, *name;
+        enum net_mode mode;
     } all[] = {
         {"", "shared"},
         {"mode=shared", "shared"},
+        {"mode=host", "host", NET_MODE_HOST},
+        {"mode=bridged", "bridged", NET_MODE_BRIDGED},
+        {"mode=bridge", "bridged", NET_MODE_BRIDGED},
+        {"mode=host mode=shared", "shared"},
+        {"mode=host network=lab", "lab", NET_MODE_HOST},
+        {"mode=host " START END MASK, "host-192.168.70.1-192.168.70.20-24", NET_MODE_HOST},
+        /* The order does not matter. */
+        {"ifname=eth0 mode=bridged", "bridged-eth0", NET_MODE_BRIDGED},
+        {"mode=bridged ifname=br-lan_1.234567", "bridged-br-lan_1.234567", NET_MODE_BRIDGED},
+        {"mode=bridged ifname=eth0 network=office", "office", NET_MODE_BRIDGED},
+        {"net-uuid=" UUID " mode=host", "host-" UUID, NET_MODE_HOST},
+        {"mode=host net_uuid=8A2C5F10-0D3B-4C7E-9A51-6F1E2D3C4B5A", "host-" UUID, NET_MODE_HOST},
+        {"mode=host net-uuid=" UUID " network=host-" UUID, "host-" UUID, NET_MODE_HOST},
+        /* What does not make another network. */
+        {"nat66-prefix=fd12:3456:789a:1::", "shared"},
+        {"nat66-prefix=fd12:3456:789a:1::/64", "shared"},
+        {"nat66_prefix=FD00::/64 mode=shared", "shared"},
+        {"mtu=1280", "shared"},
+        {"mtu=65520 mode=host", "host", NET_MODE_HOST},
+        {"mtu=9000 nat66-prefix=fd00:1:: " START END MASK, "shared-192.168.70.1-192.168.70.20-24"},
         {"network=lab", "lab"},
         {"network=lab " START END MASK, "lab"},
         {START END MASK, "shared-192.168.70.1-192.168.70.20-24"},
@@ -75,8 +97,11 @@ static void test_accepted(void **state)
             fail_msg("'%s': %s", all[i].words, err.text);
         assert_string_equal(spec.name, all[i].name);
         assert_int_equal(net_name_check(spec.name, &err), 0);
-        assert_int_equal(spec.mode, NET_MODE_SHARED);
-        assert_string_equal(net_mode_name(spec.mode), "shared");
+        assert_int_equal(spec.mode, all[i].mode);
+        assert_int_equal(spec.mode_given, strstr(all[i].words, "mode=") != NULL);
+        /* Once more on a complete one, as vmnetd does with what vmnet has completed. */
+        assert_int_equal(net_spec_complete(&spec, &err), 0);
+        assert_string_equal(spec.name, all[i].name);
     }
 }
 
@@ -84,6 +109,7 @@ static void test_values(void **state)
 {
     struct ip_addr start = ip_from_u32(0xc0a84601), end = ip_from_u32(0xc0a84614);
     struct ip_addr mask = ip_from_u32(0xffffff00);
+    char text[IP_TEXT_MAX];
     struct net_spec spec;
     struct err err;
 
@@ -92,6 +118,77 @@ static void test_values(void **state)
     assert_true(ip_equal(&spec.start_address, &start));
     assert_true(ip_equal(&spec.end_address, &end));
     assert_true(ip_equal(&spec.subnet_mask, &mask));
+    assert_int_equal(spec.mtu, 0);
+    assert_int_equal(spec.nat66_prefix.family, 0);
+    assert_false(spec.mode_given);
+
+    assert_int_equal(read_spec("mtu=9000 nat66-prefix=fd12:3456:789a:1::/64", &spec, &err), 0);
+    assert_int_equal(spec.mtu, 9000);
+    assert_string_equal(ip_format(&spec.nat66_prefix, text), "fd12:3456:789a:1::");
+    assert_int_equal(read_spec("mode=bridged ifname=eth0", &spec, &err), 0);
+    assert_string_equal(spec.ifname, "eth0");
+    assert_int_equal(read_spec("mode=host net-uuid=" UUID, &spec, &err), 0);
+    assert_string_equal(spec.net_uuid, UUID);
+}
+
+static void test_mode_names(void **state)
+{
+    (void)state;
+    assert_string_equal(net_mode_name(NET_MODE_SHARED), "shared");
+    assert_string_equal(net_mode_name(NET_MODE_HOST), "host");
+    assert_string_equal(net_mode_name(NET_MODE_BRIDGED), "bridged");
+    assert_string_equal(net_mode_name((enum net_mode)99), "unknown");
+}
+
+static void test_option_names(void **state)
+{
+    static const char *const all[][2] = {
+        {"mode", "mode"},
+        {"start-address", "start-address"},
+        {"start_address", "start-address"},
+        {"dhcp_end-address", "end-address"},
+        {"dhcp-subnet_mask", "subnet-mask"},
+        {"network", "network"},
+        {"nat66_prefix", "nat66-prefix"},
+        {"net-uuid", "net-uuid"},
+        {"ifname", "ifname"},
+        {"mtu", "mtu"},
+        {"dhcp-mtu", NULL},
+        {"dhcp-ifname", NULL},
+        {"dhcp", NULL},
+        {"", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        const char *name = net_spec_option_name(all[i][0]);
+
+        if (all[i][1])
+            assert_string_equal(name, all[i][1]);
+        else
+            assert_null(name);
+    }
+}
+
+/* Bridged passes net_spec_complete(); what is missing for it is said here. */
+static void test_private(void **state)
+{
+    struct net_spec spec;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(read_spec("", &spec, &err), 0);
+    assert_int_equal(net_spec_check_private(&spec, &err), 0);
+    assert_int_equal(read_spec("mode=host net-uuid=" UUID, &spec, &err), 0);
+    assert_int_equal(net_spec_check_private(&spec, &err), 0);
+    assert_int_equal(read_spec("mode=bridged ifname=eth0", &spec, &err), 0);
+    assert_int_equal(net_spec_check_private(&spec, NULL), -EOPNOTSUPP);
+    assert_int_equal(net_spec_check_private(&spec, &err), -EOPNOTSUPP);
+    assert_non_null(strstr(err.text, "mode=bridged (network 'bridged-eth0') joins an interface"));
+    assert_non_null(strstr(err.text, "needs the system plane, which an administrator sets up"));
+    assert_non_null(strstr(err.text, "openvmnet@bridged-eth0, run as root"));
+    assert_non_null(strstr(err.text, "this version does not have yet"));
+    assert_non_null(strstr(err.text, "write mode=shared"));
 }
 
 /* Each message names the option and the value, says why, and what to write instead. */
@@ -102,13 +199,16 @@ static void test_refused(void **state)
         int error;
         const char *texts[4];
     } all[] = {
-        {"mode=host", -EINVAL, {"mode=host", "shared only", "not there yet", "write mode=shared"}},
-        {"mode=bridged", -EINVAL, {"mode=bridged", "not there yet"}},
-        {"mode=bridge", -EINVAL, {"mode=bridge", "not there yet"}},
-        {"mode=x", -EINVAL, {"unknown mode 'x': shared"}},
-        {"mode=", -EINVAL, {"unknown mode '': shared"}},
+        {"mode=x",
+         -EINVAL,
+         {"unknown mode 'x': write mode=shared (", "mode=host (", "mode=bridged ("}},
+        {"mode=", -EINVAL, {"unknown mode '': write"}},
         {"mode=Shared", -EINVAL, {"unknown mode 'Shared'"}},
-        {"colour=red", -ENOENT, {"'colour'", "mode, start-address, end-address, subnet-mask and"}},
+        {"colour=red",
+         -ENOENT,
+         {"'colour'", "mode, start-address, end-address, subnet-mask, network,",
+          "network, nat66-prefix, net-uuid, ifname and mtu"}},
+        {"isolated=on", -ENOENT, {"unknown option 'isolated'"}},
         {"dhcp-mode=shared", -ENOENT, {"'dhcp-mode'"}},
         {"dhcp-=1", -ENOENT, {"'dhcp-'"}},
         {"start=1", -ENOENT, {"'start'"}},
@@ -179,6 +279,80 @@ static void test_refused(void **state)
         {"start-address=192.168.70.254 " END MASK,
          -EINVAL,
          {"start-address=192.168.70.254 is the last address", "write a lower one"}},
+
+        {"nat66-prefix=",
+         -EINVAL,
+         {"nat66-prefix= is not an IPv6 prefix", "fd12:3456:789a:1::/64"}},
+        {"nat66-prefix=fd12", -EINVAL, {"nat66-prefix=fd12 is not an IPv6 prefix"}},
+        {"nat66-prefix=/64", -EINVAL, {"is not an IPv6 prefix"}},
+        {"nat66-prefix=10.0.0.0", -EINVAL, {"nat66-prefix=10.0.0.0 is an IPv4 address"}},
+        {"nat66-prefix=10.0.0.0/8", -EINVAL, {"is an IPv4 address"}},
+        {"nat66-prefix=fd12::/48", -EINVAL, {"nat66-prefix=fd12::/48 is not a /64"}},
+        {"nat66-prefix=fd12::/", -EINVAL, {"is not a /64"}},
+        {"nat66-prefix=fd12::/64x", -EINVAL, {"is not a /64"}},
+        {"nat66-prefix=fd12::/064", -EINVAL, {"is not a /64"}},
+        {"nat66-prefix=fc00::", -EINVAL, {"nat66-prefix=fc00:: is not in fd00::/8", "RFC 4193"}},
+        {"nat66-prefix=2001:db8::", -EINVAL, {"is not in fd00::/8"}},
+        {"nat66-prefix=fe80::/64", -EINVAL, {"is not in fd00::/8"}},
+        {"nat66-prefix=fd12::1", -EINVAL, {"nat66-prefix=fd12::1 has one bits after the first 64"}},
+        {"nat66-prefix=fd12:0:0:0:8000::/64", -EINVAL, {"has one bits after"}},
+        {"nat66-prefix=fd12:3456:789a:bcde:fd12:3456:789a:bcde:fd12:3456:789a:bcde",
+         -EINVAL,
+         {"is not an IPv6 prefix"}},
+        {"mode=host nat66-prefix=fd12::",
+         -EINVAL,
+         {"nat66-prefix=fd12:: is set in mode=host", "only mode=shared has", "leave nat66-prefix"}},
+        {"nat66-prefix=fd12:: mode=bridged", -EINVAL, {"nat66-prefix=fd12:: is set in mode=bridg"}},
+
+        {"net-uuid=", -EINVAL, {"net-uuid= is not a UUID", "8-4-4-4-12", "uuidgen"}},
+        {"net-uuid=lab", -EINVAL, {"net-uuid=lab is not a UUID"}},
+        {"mode=host net-uuid=" UUID "0", -EINVAL, {"is not a UUID"}},
+        {"net-uuid=" UUID, -EINVAL, {"net-uuid=" UUID " is set in mode=shared", "write mode=host"}},
+        {"net-uuid=" UUID " mode=shared", -EINVAL, {"is set in mode=shared"}},
+        {"mode=bridged net-uuid=" UUID, -EINVAL, {"is set in mode=bridged", "leave net-uuid out"}},
+        {"mode=host net-uuid=" UUID " " START END MASK,
+         -EINVAL,
+         {"net-uuid=" UUID " is set together with start-address", "has no DHCP",
+          "leave net-uuid out, or start-address, end-address and subnet-mask"}},
+        {"mode=host " END "net-uuid=" UUID, -EINVAL, {"is set together with end-address"}},
+        {"mode=host " MASK "net-uuid=" UUID, -EINVAL, {"is set together with subnet-mask"}},
+        {"mode=host network=lab net-uuid=" UUID,
+         -EINVAL,
+         {"net-uuid=" UUID " is set together with the network name 'lab'", "its name is host-" UUID,
+          "leave one of them out"}},
+        {"mode=host network=host net-uuid=" UUID, -EINVAL, {"the network name 'host'"}},
+
+        {"mode=bridged ifname=", -EINVAL, {"ifname= is empty", "ifname=eth0", "default route"}},
+        {"mode=bridged ifname=x234567890123456",
+         -EINVAL,
+         {"ifname=x234567890123456 has 16 characters", "at most 15"}},
+        {"ifname=../x mode=bridged", -EINVAL, {"ifname=../x is not the name of an interface"}},
+        {"ifname=eth/0", -EINVAL, {"ifname=eth/0 is not", "such as ifname=eth0"}},
+        {"ifname=-eth0", -EINVAL, {"ifname=-eth0 is not"}},
+        {"ifname=_eth0", -EINVAL, {"ifname=_eth0 is not"}},
+        {"ifname=eth0:1", -EINVAL, {"ifname=eth0:1 is not"}},
+        {"ifname=\xc3\xa4", -EINVAL, {"is not the name of an interface"}},
+        {"ifname=eth0", -EINVAL, {"ifname=eth0 is set in mode=shared", "write mode=bridged"}},
+        {"ifname=eth0 mode=shared", -EINVAL, {"ifname=eth0 is set in mode=shared"}},
+        {"mode=host ifname=eth0", -EINVAL, {"ifname=eth0 is set in mode=host", "leave ifname out"}},
+
+        {"mtu=", -EINVAL, {"mtu= is not a number of bytes from 1280 to 65520", "mtu=9000"}},
+        {"mtu=1279", -EINVAL, {"mtu=1279 is not"}},
+        {"mtu=65521", -EINVAL, {"mtu=65521 is not"}},
+        {"mtu=0", -EINVAL, {"mtu=0 is not"}},
+        {"mtu=-1500", -EINVAL, {"mtu=-1500 is not"}},
+        {"mtu=1500b", -EINVAL, {"mtu=1500b is not"}},
+        {"mtu=0x5dc", -EINVAL, {"mtu=0x5dc is not"}},
+        {"mtu=4294968796", -EINVAL, {"mtu=4294968796 is not"}},
+        {"mtu=18446744073709553116", -EINVAL, {"mtu=18446744073709553116 is not"}},
+
+        {"mode=bridged " START END MASK,
+         -EINVAL,
+         {"start-address is set in mode=bridged", "DHCP configuration is only for shared and host",
+          "leave start-address, end-address"}},
+        {END "mode=bridged", -EINVAL, {"end-address is set in mode=bridged: DHCP configuration"}},
+        {"mode=bridge " MASK, -EINVAL, {"subnet-mask is set in mode=bridged"}},
+        {"mode=host " START MASK, -EINVAL, {"should be provided together", "end-address is miss"}},
     };
 
     (void)state;
@@ -186,7 +360,8 @@ static void test_refused(void **state)
         struct net_spec spec;
         struct err err;
 
-        assert_int_equal(read_spec(all[i].words, &spec, &err), all[i].error);
+        if (read_spec(all[i].words, &spec, &err) != all[i].error)
+            fail_msg("'%s': \"%s\"", all[i].words, err.text);
         for (int j = 0; j < 4 && all[i].texts[j]; j++)
             if (!strstr(err.text, all[i].texts[j]))
                 fail_msg("'%s': \"%s\" has no \"%s\"", all[i].words, err.text, all[i].texts[j]);
@@ -206,6 +381,10 @@ static void test_failure_changes_nothing(void **state)
     assert_int_equal(net_spec_set(&spec, "start-address", "nowhere", NULL), -EINVAL);
     assert_int_equal(net_spec_set(&spec, "mode", "nowhere", NULL), -EINVAL);
     assert_int_equal(net_spec_set(&spec, "network", "no where", NULL), -EINVAL);
+    assert_int_equal(net_spec_set(&spec, "nat66-prefix", "nowhere", NULL), -EINVAL);
+    assert_int_equal(net_spec_set(&spec, "net-uuid", "nowhere", NULL), -EINVAL);
+    assert_int_equal(net_spec_set(&spec, "ifname", "no where", NULL), -EINVAL);
+    assert_int_equal(net_spec_set(&spec, "mtu", "nowhere", NULL), -EINVAL);
     assert_int_equal(net_spec_set(&spec, "nowhere", "", NULL), -ENOENT);
     assert_memory_equal(&spec, &before, sizeof(spec));
 }
@@ -223,9 +402,9 @@ static void test_shown_values(void **state)
     memset(value, 'x', sizeof(value) - 1);
     value[sizeof(value) - 1] = '\0';
     assert_int_equal(net_spec_set(&spec, "mode", value, &err), -EINVAL);
-    assert_non_null(strstr(err.text, "xxx...': shared"));
+    assert_non_null(strstr(err.text, "xxx...': write mode=shared"));
     assert_int_equal(net_spec_set(&spec, value, "1", &err), -ENOENT);
-    assert_non_null(strstr(err.text, "subnet-mask and network"));
+    assert_non_null(strstr(err.text, "ifname and mtu"));
 }
 
 static void test_names(void **state)
@@ -296,13 +475,57 @@ static void test_uuid(void **state)
     assert_non_null(strstr(err.text, "8-4-4-4-12"));
 }
 
+/* One good spec of each mode; each option of it left out, emptied, or cut: what passes is whole. */
+static void test_broken(void **state)
+{
+    static const char *const good[] = {
+        "mode=shared " START END MASK "nat66-prefix=fd12:3456:789a:1::/64 mtu=9000 network=lab",
+        "mode=host net-uuid=" UUID " mtu=1500",
+        "mode=bridged ifname=eth0 mtu=1500 network=office",
+    };
+    unsigned counts[2] = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        size_t len_bytes = strlen(good[i]);
+
+        for (size_t from = 0; from < len_bytes; from++) {
+            for (size_t to = from + 1; to <= len_bytes; to++) {
+                char text[512];
+                struct net_spec spec;
+                struct err err;
+                int result;
+
+                snprintf(text, sizeof(text), "%.*s%s", (int)from, good[i], good[i] + to);
+                result = read_spec(text, &spec, &err);
+                counts[result == 0]++;
+                assert_true(result == 0 || result == -EINVAL || result == -ENOENT);
+                assert_int_equal(result == 0, err.text[0] == '\0');
+                if (result < 0)
+                    continue;
+                assert_int_equal(net_name_check(spec.name, &err), 0);
+                assert_int_equal(!spec.start_address.family, !spec.end_address.family);
+                assert_int_equal(!spec.start_address.family, !spec.subnet_mask.family);
+                assert_true(spec.mode == NET_MODE_SHARED || !spec.nat66_prefix.family);
+                assert_true(spec.mode == NET_MODE_HOST || !spec.net_uuid[0]);
+                assert_true(spec.mode == NET_MODE_BRIDGED || !spec.ifname[0]);
+                assert_true(spec.mode != NET_MODE_BRIDGED || !spec.start_address.family);
+                assert_true(!spec.mtu || (spec.mtu >= NET_MTU_MIN && spec.mtu <= NET_MTU_MAX));
+            }
+        }
+    }
+    assert_true(counts[0] > 1000 && counts[1] > 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepted),     cmocka_unit_test(test_values),
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_failure_changes_nothing),
         cmocka_unit_test(test_shown_values), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_uuid),
+        cmocka_unit_test(test_uuid),         cmocka_unit_test(test_mode_names),
+        cmocka_unit_test(test_option_names), cmocka_unit_test(test_private),
+        cmocka_unit_test(test_broken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -346,6 +346,124 @@ static void test_state_that_cannot_be_written(void **state)
     strcpy(config.state_dir, directory);
 }
 
+/* One machine by its MAC, one by its id, one with a name and no address. */
+static struct net_file file = {
+    .path = "/etc/openvmnet/lab.conf",
+    .reservations =
+        {
+            {.name = "web", .mac_given = true, .mac = {{0x52, 0x54, 0, 0, 0, 1}}, .line = 3},
+            {.name = "db", .interface_id = ID_ONE, .line = 7},
+            {.name = "cache", .mac_given = true, .mac = {{0x52, 0x54, 0, 0, 0, 9}}, .line = 11},
+        },
+    .reservations_len = 3,
+};
+
+static int setup_reserved(void **state)
+{
+    int result = setup(state);
+
+    file.reservations[0].address = ip_from_u32(GATEWAY + 3);
+    file.reservations[1].address = ip_from_u32(GATEWAY + 1);
+    config.file = &file;
+    return result;
+}
+
+static void test_reserved(void **state)
+{
+    struct plane_port web = allot("", "", &mac_one)->port, db = allot("", ID_ONE, NULL)->port;
+
+    (void)state;
+    assert_string_equal(web.name, "web");
+    assert_int_equal(web.ipv4, GATEWAY + 3);
+    assert_string_equal(db.name, "db");
+    assert_int_equal(db.ipv4, GATEWAY + 1);
+    /* Another name for a machine that is known by its MAC; its address is its own. */
+    restart();
+    web = allot("other", "", &mac_one)->port;
+    assert_string_equal(web.name, "other");
+    assert_int_equal(web.ipv4, GATEWAY + 3);
+}
+
+static void test_reserved_by_name(void **state)
+{
+    struct plane_port web = allot_name("WEB")->port, db = allot_name("db")->port;
+
+    (void)state;
+    assert_memory_equal(&web.mac, &mac_one, sizeof(mac_one));
+    assert_int_equal(web.ipv4, GATEWAY + 3);
+    assert_string_equal(db.interface_id, ID_ONE);
+    assert_int_equal(db.ipv4, GATEWAY + 1);
+}
+
+static void test_reserved_is_kept_free(void **state)
+{
+    (void)state;
+    /* Three addresses, of which two are kept for machines that are not here. */
+    assert_int_equal(allot_name("one")->port.ipv4, GATEWAY + 2);
+    refuse("two", "", NULL, -ENOSPC, "is used up");
+}
+
+/* An address that had been given away before it was reserved goes to who it is reserved for. */
+static void test_reserved_after_a_lease(void **state)
+{
+    struct network_port *one;
+
+    (void)state;
+    config.file = NULL;
+    one = allot_name("one");
+    assert_int_equal(one->port.ipv4, GATEWAY + 1);
+    config.file = &file;
+    refuse("", ID_ONE, NULL, -EEXIST,
+           "address 192.168.90.2, which is reserved for 'db', is in use by 'one'");
+    network_remove(&network, one);
+    assert_int_equal(allot_name("one")->port.ipv4, GATEWAY + 2);
+    assert_int_equal(allot("", ID_ONE, NULL)->port.ipv4, GATEWAY + 1);
+}
+
+static void test_reserved_names_of_others(void **state)
+{
+    (void)state;
+    refuse(
+        "web", "", &mac_two, -EEXIST,
+        "the name 'web' is reserved for MAC 52:54:00:00:00:01 by /etc/openvmnet/lab.conf line 3");
+    refuse("db", ID_TWO, NULL, -EEXIST, "is reserved for interface-id " ID_ONE);
+}
+
+static void test_kinds_and_rights(void **state)
+{
+    struct network_request request = {.name = "",
+                                      .interface_id = "",
+                                      .kind = PORT_STREAM,
+                                      .isolated = true,
+                                      .anti_spoof_off = true,
+                                      .owner_pid = 77};
+    struct network_port *port;
+
+    (void)state;
+    assert_int_equal(network_allot(&network, &request, &port, NULL), 0);
+    assert_int_equal(port->port.kind, PORT_STREAM);
+    assert_true(port->port.isolated);
+    assert_false(port->port.anti_spoof);
+    assert_int_equal(port->port.owner_pid, 77);
+    assert_true(allot_name("x")->port.anti_spoof);
+}
+
+static void test_names_that_are_looked_for(void **state)
+{
+    struct network_port *port = allot_name("one");
+
+    (void)state;
+    assert_null(network_find_name(&network, "one")); /* not attached yet */
+    port->attached = true;
+    assert_ptr_equal(network_find_name(&network, "ONE"), port);
+    assert_ptr_equal(network_find_name(&network, "one.lab.vmnet.internal"), port);
+    assert_null(network_find_name(&network, "one.other.vmnet.internal"));
+    assert_null(network_find_name(&network, "on"));
+    assert_null(network_find_name(&network, ""));
+    assert_ptr_equal(network_find_ipv4(&network, GATEWAY + 1), port);
+    assert_null(network_find_ipv4(&network, GATEWAY + 2));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +480,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_odd_leases, setup, teardown),
         cmocka_unit_test_setup_teardown(test_contradictory_leases, setup, teardown),
         cmocka_unit_test_setup_teardown(test_state_that_cannot_be_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reserved, setup_reserved, teardown),
+        cmocka_unit_test_setup_teardown(test_reserved_by_name, setup_reserved, teardown),
+        cmocka_unit_test_setup_teardown(test_reserved_is_kept_free, setup_reserved, teardown),
+        cmocka_unit_test_setup_teardown(test_reserved_after_a_lease, setup_reserved, teardown),
+        cmocka_unit_test_setup_teardown(test_reserved_names_of_others, setup_reserved, teardown),
+        cmocka_unit_test_setup_teardown(test_kinds_and_rights, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_names_that_are_looked_for, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,15 +32,22 @@ struct rewrite_case {
     const char *out;
     /* What each port is asked for, "network name mac", ';' between them; NULL: not looked at. */
     const char *requests;
-    const char *network; /* --network and --name of vmnet run */
+    const char *network; /* --network, --name and --way of vmnet run */
     const char *name;
+    enum port_kind kind;
     bool vhost;
+    const char *nics[4]; /* --nic and --forward */
+    const char *forwards[4];
 };
 
 struct error_case {
     const char *title;
     const char *in;
     const char *text; /* part of the message */
+    const char *nics[4];
+    const char *forwards[2];
+    enum port_kind kind;
+    int code; /* 0: -EINVAL */
 };
 
 /* Cuts @line at each '|'; the elements lie within it. */
@@ -72,7 +79,7 @@ static void check_requests(const struct rewrite_case *test, const struct qemu_ar
     size_t len = 0;
 
     for (size_t i = 0; i < args->count; i++) {
-        const struct client_port_request *request = &args->nics[i].request;
+        const struct port_spec *request = &args->nics[i].request;
 
         len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s %s %s", i ? ";" : "",
                                 args->nics[i].spec.name, *request->name ? request->name : "-",
@@ -82,12 +89,33 @@ static void check_requests(const struct rewrite_case *test, const struct qemu_ar
         fail_msg("%s: requests '%s', not '%s'", test->title, text, test->requests);
 }
 
-static void check_rewrite(const struct rewrite_case *test)
+/* A port as the network would answer. */
+static void fill_port(const struct qemu_nic *nic, unsigned index, struct client_port *port)
 {
     static const char *const macs[] = {MAC0, MAC1, "52:56:00:00:00:03"};
-    struct qemu_args_defaults defaults = {.network = test->network, .name = test->name};
-    struct qemu_args_port ports[3];
-    char line[TEXT_MAX], text[TEXT_MAX], given[3][MAC_TEXT_MAX];
+
+    *port = (struct client_port){.fd = 10 + (int)index, .mtu = 1500};
+    snprintf(port->network, sizeof(port->network), "%s", nic->spec.name);
+    snprintf(port->interface, sizeof(port->interface), "tap%u", index);
+    snprintf(port->ipv4, sizeof(port->ipv4), "192.168.64.%u/24", index + 2);
+    snprintf(port->gateway, sizeof(port->gateway), "192.168.64.1");
+    snprintf(port->mac, sizeof(port->mac), "%s", macs[index]);
+    if (nic->request.mac_given)
+        mac_format(&nic->request.mac, port->mac);
+    if (nic->way.path)
+        snprintf(port->socket, sizeof(port->socket), "/run/p%u", index);
+}
+
+static void check_rewrite(const struct rewrite_case *test)
+{
+    struct qemu_args_defaults defaults = {.network = test->network,
+                                          .name = test->name,
+                                          .kind = test->kind,
+                                          .nics = test->nics,
+                                          .forwards = test->forwards};
+    struct client_port ports[3];
+    struct qemu_args_port given[3];
+    char line[TEXT_MAX], text[TEXT_MAX];
     char *argv[ARGS_MAX], **result;
     struct qemu_args args;
     struct err err = {0};
@@ -97,16 +125,13 @@ static void check_rewrite(const struct rewrite_case *test)
     if (qemu_args_parse(argv, &defaults, &args, &err) != 0)
         fail_msg("%s: %s", test->title, err.text);
     assert_in_range(args.count, 1, 3);
-    for (size_t i = 0; i < args.count; i++) {
-        const struct client_port_request *request = &args.nics[i].request;
-
-        ports[i] = (struct qemu_args_port){
-            .fd = 10 + (int)i,
-            .vhost_fd = test->vhost ? 20 + (int)i : -1,
-            .mac = request->mac_given ? mac_format(&request->mac, given[i]) : macs[i],
-        };
+    for (unsigned i = 0; i < args.count; i++) {
+        fill_port(&args.nics[i], i, &ports[i]);
+        given[i] =
+            (struct qemu_args_port){.port = &ports[i], .vhost_fd = test->vhost ? 20 + (int)i : -1};
     }
-    assert_int_equal(qemu_args_rewrite(&args, ports, &result), 0);
+    if (qemu_args_rewrite(&args, given, &result, &err) != 0)
+        fail_msg("%s: %s", test->title, err.text);
     join(result, text);
     if (strcmp(text, test->out) != 0)
         fail_msg("%s: '%s', not '%s'", test->title, text, test->out);
@@ -234,6 +259,88 @@ static const struct rewrite_case rewrite_cases[] = {
     {.title = "an option's name as another's value",
      .in = "qemu|-append|-nic " SHARED "|-nic|" SHARED,
      .out = "qemu|-append|-nic " SHARED "|-nic|tap,fd=10,mac=" MAC0},
+    {.title = "host",
+     .in = "qemu|-netdev|vmnet-host,id=n0|-nic|vmnet-macos,mode=host,network=lab",
+     .out = "qemu|-netdev|tap,id=n0,fd=10|-nic|tap,fd=11,mac=" MAC1,
+     .requests = "host - -;lab - -"},
+    {.title = "a UUID is a name: --network is not for it",
+     .in = "qemu|-nic|vmnet-host,net-uuid=" UUID "|-nic|" SHARED,
+     .network = "lab",
+     .out = "qemu|-nic|tap,fd=10,mac=" MAC0 "|-nic|tap,fd=11,mac=" MAC1,
+     .requests = "host-" UUID " - -;lab - -"},
+    {.title = "braces that mean nothing stay, doubled ones lose a pair",
+     .in = "qemu-system-arm|-append|{a} {} {fd {FD} {{x}} {{fd}} {fd-1}",
+     .out = "qemu-system-arm|-append|{a} {} {fd {FD} {{x}} {fd} {fd-1}|-nic|tap,fd=10,mac=" MAC0},
+
+    {.title = "stream netdev",
+     .kind = PORT_STREAM,
+     .in = "qemu|-netdev|" SHARED ",id=n0|-device|e1000,netdev=n0",
+     .out = "qemu|-netdev|stream,id=n0,server=off,addr.type=fd,addr.str=10|-device|"
+            "e1000,netdev=n0,mac=" MAC0},
+    {.title = "stream netdev, JSON",
+     .kind = PORT_STREAM,
+     .in = "qemu|-netdev|{\"type\":\"" SHARED "\",\"id\":\"n0\"}",
+     .out = "qemu|-netdev|{\"type\":\"stream\",\"id\":\"n0\",\"server\":false,"
+            "\"addr\":{\"type\":\"fd\",\"str\":\"10\"}}"},
+    {.title = "dgram netdev",
+     .kind = PORT_DGRAM,
+     .in = "qemu|--netdev|" SHARED ",id=n0",
+     .out = "qemu|--netdev|dgram,id=n0,local.type=fd,local.str=10"},
+    {.title = "dgram netdev, JSON",
+     .kind = PORT_DGRAM,
+     .in = "qemu|-netdev|{\"type\":\"" SHARED "\",\"id\":\"n0\"}",
+     .out = "qemu|-netdev|{\"type\":\"dgram\",\"id\":\"n0\",\"local\":{\"type\":\"fd\","
+            "\"str\":\"10\"}}"},
+    {.title = "-nic has no stream: two options, in its place",
+     .kind = PORT_STREAM,
+     .in = "qemu|--nic|" SHARED ",model=e1000|-m|1G|-nic|" SHARED ",id=x",
+     .out = "qemu|-netdev|stream,id=vmnet0,server=off,addr.type=fd,addr.str=10|-net|nic,"
+            "netdev=vmnet0,model=e1000,macaddr=" MAC0 "|-m|1G|-netdev|"
+            "stream,id=x,server=off,addr.type=fd,addr.str=11|-net|nic,netdev=x,macaddr=" MAC1},
+    {.title = "default NIC by dgram",
+     .kind = PORT_DGRAM,
+     .in = "qemu-system-x86_64",
+     .out = "qemu-system-x86_64|-netdev|dgram,id=vmnet0,local.type=fd,local.str=10|-net|nic,"
+            "netdev=vmnet0,model=virtio-net-pci,macaddr=" MAC0},
+    {.title = "a default NIC for each --nic",
+     .in = "qemu-system-arm|-name|vm",
+     .nics = {"mode=host,mac=52:54:00:01:02:03,hostname=db", "vmnet-shared,network=lab",
+              "{\"mode\":\"shared\"}"},
+     .network = "all",
+     .out = "qemu-system-arm|-name|vm|-nic|tap,fd=10,mac=52:54:00:01:02:03|-nic|tap,fd=11,mac=" MAC1
+            "|-nic|tap,fd=12,mac=52:56:00:00:00:03",
+     .requests = "all db 52:54:00:01:02:03;lab vm -;all vm -"},
+
+    {.title = "cloud-hypervisor",
+     .in = "cloud-hypervisor|--net|fd={fd},mac={mac}",
+     .out = "cloud-hypervisor|--net|fd=10,mac=" MAC0,
+     .name = "web",
+     .requests = "shared web -"},
+    {.title = "a datagram socket",
+     .in = "krunkit|--device|virtio-net,type=unixgram,path={socket},mac={mac}",
+     .out = "krunkit|--device|virtio-net,type=unixgram,path=/run/p0,mac=" MAC0,
+     .requests = "shared - -"},
+    {.title = "all placeholders, of two ports, in JSON",
+     .in = "vmm|{\"fd\":{fd},\"a\":[\"{tap}\",\"{mac}\",{\"ip\":\"{ip}\",\"mtu\":{mtu}}]}|{gateway}"
+           "|{socket2}{tap2}{mac2}{ip2}{gateway2}{mtu2}|{fd1}",
+     .out = "vmm|{\"fd\":10,\"a\":[\"tap0\",\"" MAC0 "\",{\"ip\":\"192.168.64.2\",\"mtu\":1500}]}|"
+            "192.168.64.1|/run/p1tap1" MAC1 "192.168.64.3192.168.64.11500|10",
+     .requests = "shared - -;shared - -"},
+    {.title = "--nic, --network and --name for placeholders",
+     .in = "vmm|{fd}|{fd2}|{fd3}|--name|ignored",
+     .nics = {"network=lab,mac=52:54:00:01:02:03", "mode=host"},
+     .network = "net",
+     .name = "web",
+     .out = "vmm|10|11|12|--name|ignored",
+     .requests = "lab web 52:54:00:01:02:03;net web -;net web-2 -"},
+    {.title = "--way for placeholders", .kind = PORT_STREAM, .in = "vmm|{fd}", .out = "vmm|10"},
+    {.title = "{socket} beside --way dgram",
+     .kind = PORT_DGRAM,
+     .in = "vmm|{fd}|{socket2}",
+     .out = "vmm|10|/run/p1"},
+    {.title = "a QEMU with placeholders gets no default NIC",
+     .in = "qemu-system-arm|-netdev|tap,id=a,fd={fd}|-device|e1000,netdev=a,mac={mac}",
+     .out = "qemu-system-arm|-netdev|tap,id=a,fd=10|-device|e1000,netdev=a,mac=" MAC0},
 };
 
 static void test_rewrite(void **state)
@@ -251,25 +358,144 @@ static const struct error_case error_cases[] = {
     {"the same id twice", "q|-netdev|" SHARED ",id=a|-nic|" SHARED ",id=a", "the id 'a' already"},
     {"unknown type", "q|-nic|vmnet-nat", "no network type 'vmnet-nat'; the types are: vmnet-macos"},
     {"unknown option", "q|-netdev|" SHARED ",id=a,foo=b",
-     "unknown option 'foo' in -netdev '" SHARED ",id=a,foo=b'; the options are: id, network,"},
-    {"unknown switch", "q|-netdev|vmnet-macos,id=a,foo", "the options are: id, mode, network"},
-    {"mode beside the type", "q|-netdev|" SHARED ",id=a,mode=shared", "unknown option 'mode'"},
-    {"the same for -nic", "q|-nic|" SHARED ",mode=shared", "unknown option 'mode' in -nic"},
-    {"mode host", "q|-netdev|vmnet-macos,id=a,mode=host", "-netdev 'vmnet-macos,id=a,mode=host': "},
-    {"mode bridged", "q|-nic|vmnet-macos,mode=bridged", "bridged"},
-    {"type host", "q|-netdev|vmnet-host,id=a", "-netdev 'vmnet-host,id=a': "},
-    {"type bridged", "q|-nic|vmnet-bridged", "-nic 'vmnet-bridged': "},
-    {"type bridged in JSON", "q|-netdev|{\"type\":\"vmnet-bridged\",\"id\":\"a\"}", "bridged"},
-    {"isolated", "q|-nic|" SHARED ",isolated=on",
-     "-nic 'vmnet-shared,isolated=on': option 'isolated' is not supported by this version"},
-    {"nat66-prefix", "q|-nic|" SHARED ",nat66-prefix=fd00::", "is not supported by this version"},
-    {"ifname", "q|-nic|" SHARED ",ifname=eth0", "is not supported by this version"},
-    {"net-uuid", "q|-nic|" SHARED ",net_uuid=" UUID, "'net_uuid' is not supported"},
-    {"forward", "q|-nic|" SHARED ",forward=tcp::22-:22", "is not supported by this version"},
-    {"mtu, a number", "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"mtu\":9000}",
-     "'mtu' is not"},
-    {"isolated, a boolean", "q|-netdev|{\"type\":\"" SHARED "\",\"isolated\":true}", "'isolated'"},
-    {"anti-spoof", "q|-nic|" SHARED ",anti-spoof", "is not supported by this version"},
+     "-netdev '" SHARED ",id=a,foo=b': unknown option 'foo'; the options of vmnet-shared are: id, "
+     "network, start-address, end-address, subnet-mask, nat66-prefix, mtu, isolated, hostname, "
+     "interface-id, anti-spoof, forward"},
+    {"unknown switch", "q|-netdev|vmnet-macos,id=a,foo",
+     "the options of vmnet-macos are: id, mode, network, start-address, end-address, subnet-mask, "
+     "nat66-prefix, net-uuid, ifname, mtu"},
+    {"MAC of a netdev", "q|-netdev|" SHARED ",id=a,mac=52:54:00:00:00:01",
+     "option 'mac' does not belong to a netdev: give it to the -device"},
+
+    /* Options that belong to another type. */
+    {"mode, shared", "q|-netdev|" SHARED ",id=a,mode=shared",
+     "option 'mode' does not belong to vmnet-shared: it is one of vmnet-macos"},
+    {"mode, host", "q|-nic|vmnet-host,mode=host", "not belong to vmnet-host: it is one of vmnet-m"},
+    {"mode, bridged", "q|-nic|vmnet-bridged,mode=shared", "not belong to vmnet-bridged"},
+    {"nat66-prefix, host", "q|-nic|vmnet-host,nat66-prefix=fd00::",
+     "-nic 'vmnet-host,nat66-prefix=fd00::': option 'nat66-prefix' does not belong to vmnet-host: "
+     "it is one of vmnet-shared"},
+    {"nat66-prefix, bridged", "q|-nic|vmnet-bridged,nat66_prefix=fd00::",
+     "option 'nat66_prefix' does not belong to vmnet-bridged: it is one of vmnet-shared"},
+    {"net-uuid, shared", "q|-nic|" SHARED ",net-uuid=" UUID,
+     "option 'net-uuid' does not belong to vmnet-shared: it is one of vmnet-host"},
+    {"net-uuid, bridged", "q|-nic|vmnet-bridged,net-uuid=" UUID, "it is one of vmnet-host"},
+    {"ifname, shared", "q|-nic|" SHARED ",ifname=eth0",
+     "option 'ifname' does not belong to vmnet-shared: it is one of vmnet-bridged"},
+    {"ifname, host", "q|-nic|vmnet-host,ifname=eth0", "it is one of vmnet-bridged"},
+    {"start-address, bridged", "q|-nic|vmnet-bridged,start-address=192.168.70.1",
+     "option 'start-address' does not belong to vmnet-bridged: it is one of vmnet-shared and "
+     "vmnet-host"},
+    {"dhcp_end_address, bridged", "q|-nic|vmnet-bridged,dhcp_end_address=192.168.70.1",
+     "option 'dhcp_end_address' does not belong to vmnet-bridged"},
+    {"subnet-mask, bridged", "q|-nic|vmnet-bridged,subnet-mask=255.255.255.0",
+     "option 'subnet-mask' does not belong to vmnet-bridged"},
+
+    /* The same with the origin's type, where the mode tells. */
+    {"nat66-prefix, mode host",
+     "q|-nic|vmnet-macos,mode=host,nat66-prefix=fd00::", "nat66-prefix=fd00:: is set in mode=host"},
+    {"nat66-prefix, mode bridged", "q|-nic|vmnet-macos,nat66-prefix=fd00::,mode=bridged",
+     "is set in mode=bridged"},
+    {"net-uuid, mode shared", "q|-nic|vmnet-macos,net-uuid=" UUID, "is set in mode=shared"},
+    {"net-uuid, mode bridged", "q|-nic|vmnet-macos,mode=bridge,net-uuid=" UUID, "in mode=bridged"},
+    {"ifname, mode shared", "q|-nic|vmnet-macos,ifname=en0", "ifname=en0 is set in mode=shared"},
+    {"ifname, mode host", "q|-nic|vmnet-macos,mode=host,ifname=en0", "is set in mode=host"},
+    {"DHCP, mode bridged", "q|-nic|vmnet-macos,mode=bridged,dhcp_start_address=192.168.70.1",
+     "start-address is set in mode=bridged"},
+    {"net-uuid with addresses",
+     "q|-nic|vmnet-host,net-uuid=" UUID ",start-address=192.168.70.1,end-address=192.168.70.9,"
+     "subnet-mask=255.255.255.0",
+     "is set together with start-address"},
+    {"net-uuid with a name", "q|-nic|vmnet-host,network=lab,net-uuid=" UUID,
+     "together with the network name 'lab'"},
+
+    /* Bridged needs what no user has. */
+    {"type bridged",
+     "q|-nic|vmnet-bridged",
+     "-nic 'vmnet-bridged': mode=bridged",
+     {0},
+     {0},
+     0,
+     -EOPNOTSUPP},
+    {"type bridged, ifname, JSON",
+     "q|-netdev|{\"type\":\"vmnet-bridged\",\"id\":\"a\",\"ifname\":\"eth0\",\"isolated\":true}",
+     "administrator",
+     {0},
+     {0},
+     0,
+     -EOPNOTSUPP},
+    {"mode bridged",
+     "q|-netdev|vmnet-macos,id=a,mode=bridged",
+     "-netdev 'vmnet-macos,id=a,mode=bridged': mode=bridged",
+     {0},
+     {0},
+     0,
+     -EOPNOTSUPP},
+    {"mode bridge of --nic",
+     "vmm|{fd}",
+     "--nic 'mode=bridge': mode=bridged",
+     {"mode=bridge"},
+     {0},
+     0,
+     -EOPNOTSUPP},
+
+    /* Values. */
+    {"mode", "q|-nic|vmnet-macos,mode=nat", "unknown mode 'nat'"},
+    {"net-uuid", "q|-nic|vmnet-host,net_uuid=1", "net-uuid=1 is not a UUID"},
+    {"nat66-prefix", "q|-nic|" SHARED ",nat66-prefix=2001:db8::", "not in fd00::/8"},
+    {"ifname", "q|-nic|vmnet-bridged,ifname=a/b", "ifname=a/b is not the name of an interface"},
+    {"mtu", "q|-nic|" SHARED ",mtu=1279", "mtu=1279 is not a number of bytes from 1280 to 65520"},
+    {"mtu, a number in JSON", "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"mtu\":65521}",
+     "mtu=65521"},
+    {"mtu, a boolean", "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"mtu\":true}",
+     "mtu=on is"},
+    {"isolated", "q|-nic|" SHARED ",isolated=maybe", "isolated=maybe is neither on nor off"},
+    {"isolated, a number", "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"isolated\":1}",
+     "isolated=1 is neither on nor off"},
+    {"anti-spoof", "q|-nic|" SHARED ",anti_spoof=", "anti-spoof= is neither on nor off"},
+    {"forward", "q|-nic|" SHARED ",forward=tcp::22", "-nic 'vmnet-shared,forward=tcp::22': "},
+    {"second forward", "q|-nic|" SHARED ",forward=tcp::22-:22,forward=sctp::1-:1", "sctp"},
+    {"forward in an array",
+     "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"forward\":[\"tcp::22-:22\",\"x\"]}",
+     "-netdev '{"},
+    {"a number in that array", "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"forward\":[[]]}",
+     "option 'forward' must be a string, an integer or a boolean, or an array of them"},
+    {"an array of what does not repeat", "q|-netdev|{\"type\":\"" SHARED "\",\"id\":[\"a\",\"b\"]}",
+     "option 'id' takes one value, not an array of them"},
+    {"an array of an option of ours",
+     "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"network\":[\"b\"]}",
+     "option 'network' takes one value"},
+
+    /* What vmnet run is given beside the command. */
+    {"--forward", "qemu-system-arm", "--forward 'tcp::x-:22': ", {0}, {"tcp::x-:22"}},
+    {"--nic beside an option",
+     "q|-nic|" SHARED,
+     "--nic 'mode=host': the command has a network of its own, '" SHARED "'",
+     {"mode=host"}},
+    {"--nic, unknown option",
+     "vmm|{fd}",
+     "--nic 'colour=red': unknown option 'colour'; the options of vmnet-macos are: mode, network",
+     {"colour=red"}},
+    {"--nic, an id", "vmm|{fd}", "unknown option 'id'", {"id=a"}},
+    {"--nic, a type", "vmm|{fd}", "no network type 'isolated'", {"isolated"}},
+    {"--nic, another type's option",
+     "vmm|{fd}",
+     "'ifname' does not belong to vmnet-host",
+     {"vmnet-host,ifname=a"}},
+    {"--nic, half of JSON", "vmm|{fd}", "--nic '{': not JSON", {"{"}},
+    {"one --nic too many",
+     "vmm|{fd}",
+     "--nic 'mode=host': number 2 of them, but the placeholders of the command are those of 1 "
+     "port;",
+     {"mode=shared", "mode=host"}},
+    {"--way stream and {socket}", "vmm|{socket}", "--way stream: {socket}", {0}, {0}, PORT_STREAM},
+
+    /* Placeholders; more in test_placeholders.c. */
+    {"beside an option", "q|-nic|" SHARED "|-append|{mac} {fd}",
+     "both '" SHARED "' and placeholders"},
+    {"no way to the port", "vmm|{mac}", "'{mac}' in the command, but nothing that connects it"},
+    {"only in the command's name", "{fd}", "'{fd}': no vmnet network in its arguments"},
+
     {"network's name", "q|-nic|" SHARED ",network=../x", "-nic 'vmnet-shared,network=../x': "},
     {"host name", "q|-nic|" SHARED ",hostname=a_b", "-nic 'vmnet-shared,hostname=a_b': "},
     {"interface id", "q|-nic|" SHARED ",interface-id=1", "-nic 'vmnet-shared,interface-id=1': "},
@@ -281,9 +507,9 @@ static const struct error_case error_cases[] = {
     {"half of JSON", "q|-netdev|{\"type\":\"" SHARED "\"", "not JSON at byte"},
     {"half of JSON, device", "q|-netdev|" SHARED ",id=a|-device|{\"netdev\":\"a\"",
      "-device '{\"netdev\":\"a\"': not JSON"},
-    {"MAC", "q|-nic|" SHARED ",mac=52:54:00:12:34", "'52:54:00:12:34' is not a MAC address"},
+    {"MAC", "q|-nic|" SHARED ",mac=52:54:00:12:34", "mac=52:54:00:12:34 is not a MAC address"},
     {"MAC of a device", "q|-netdev|" SHARED ",id=a|-device|e1000,netdev=a,mac=x",
-     "-device 'e1000,netdev=a,mac=x': 'x' is not a MAC address"},
+     "-device 'e1000,netdev=a,mac=x': mac=x is not a MAC address"},
     {"multicast MAC", "q|-nic|" SHARED ",mac=53:54:00:12:34:56", "multicast"},
     {"zero MAC", "q|-nic|" SHARED ",mac=00:00:00:00:00:00", "all zero"},
     {"no network at all", "prog|-m|1G", "'prog': no vmnet network in its arguments"},
@@ -296,7 +522,9 @@ static void test_errors(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(error_cases) / sizeof(error_cases[0]); i++) {
         const struct error_case *test = &error_cases[i];
-        struct qemu_args_defaults defaults = {0};
+        struct qemu_args_defaults defaults = {
+            .nics = test->nics, .forwards = test->forwards, .kind = test->kind};
+        int code = test->code ? test->code : -EINVAL, rc;
         char line[TEXT_MAX];
         char *argv[ARGS_MAX];
         struct qemu_args args;
@@ -304,12 +532,141 @@ static void test_errors(void **state)
 
         snprintf(line, sizeof(line), "%s", test->in);
         split(line, argv);
-        if (qemu_args_parse(argv, &defaults, &args, &err) != -EINVAL)
-            fail_msg("%s: was accepted", test->title);
+        rc = qemu_args_parse(argv, &defaults, &args, &err);
+        if (rc != code)
+            fail_msg("%s: %d, not %d: %s", test->title, rc, code, err.text);
         if (!strstr(err.text, test->text))
             fail_msg("%s: '%s' lacks '%s'", test->title, err.text, test->text);
         qemu_args_done(&args);
     }
+}
+
+/* Everything that a port can be asked to be, as one line. */
+static void dump(const struct qemu_nic *nic, char text[TEXT_MAX])
+{
+    const struct net_spec *spec = &nic->spec;
+    char start[IP_TEXT_MAX], end[IP_TEXT_MAX], mask[IP_TEXT_MAX], prefix[IP_TEXT_MAX];
+    char forward[FORWARD_TEXT_MAX];
+    int len = snprintf(text, TEXT_MAX, "%s %s%s %s-%s/%s %s uuid=%s if=%s mtu=%u %s %s %s %s",
+                       spec->name, net_mode_name(spec->mode), spec->mode_given ? "!" : "",
+                       ip_format(&spec->start_address, start), ip_format(&spec->end_address, end),
+                       ip_format(&spec->subnet_mask, mask), ip_format(&spec->nat66_prefix, prefix),
+                       spec->net_uuid, spec->ifname, spec->mtu, nic->request.name,
+                       nic->request.interface_id, nic->request.isolated ? "isolated" : "open",
+                       nic->request.anti_spoof_off ? "spoofs" : "checked");
+
+    for (unsigned i = 0; i < nic->request.forwards_len; i++)
+        len += snprintf(text + len, (size_t)(TEXT_MAX - len), " %s",
+                        forward_format(&nic->request.forwards[i], forward));
+}
+
+/*
+ * Every option by every way in: -netdev, -nic, -netdev in JSON and --nic. The type and the id are
+ * put in front of what is here.
+ */
+static void test_options(void **state)
+{
+    static const struct {
+        const char *type, *pairs, *json, *result;
+    } cases[] = {
+        {"vmnet-macos",
+         "mode=shared,dhcp_start_address=192.168.70.1,dhcp_end_address=192.168.70.9,"
+         "dhcp_subnet_mask=255.255.255.0,network=lab",
+         "\"mode\":\"shared\",\"dhcp_start_address\":\"192.168.70.1\","
+         "\"dhcp_end_address\":\"192.168.70.9\",\"dhcp_subnet_mask\":\"255.255.255.0\","
+         "\"network\":\"lab\"",
+         "lab shared! 192.168.70.1-192.168.70.9/255.255.255.0 none uuid= if= mtu=0   open checked"},
+        {"vmnet-macos", "hostname=web", "\"hostname\":\"web\"",
+         "shared shared none-none/none none uuid= if= mtu=0 web  open checked"},
+        {"vmnet-shared",
+         "start-address=192.168.70.1,end-address=192.168.70.9,subnet-mask=255.255.255.0,isolated,"
+         "nat66-prefix=fd12:3456:789a:1::,mtu=9000,anti-spoof=off",
+         "\"start-address\":\"192.168.70.1\",\"end-address\":\"192.168.70.9\","
+         "\"subnet-mask\":\"255.255.255.0\",\"isolated\":true,"
+         "\"nat66-prefix\":\"fd12:3456:789a:1::\",\"mtu\":9000,\"anti-spoof\":false",
+         "shared-192.168.70.1-192.168.70.9-24 shared! 192.168.70.1-192.168.70.9/255.255.255.0 "
+         "fd12:3456:789a:1:: uuid= if= mtu=9000   isolated spoofs"},
+        {"vmnet-shared", "isolated=yes,isolated=no,interface_id=" UUID,
+         "\"isolated\":false,\"interface_id\":\"" UUID "\"",
+         "shared shared! none-none/none none uuid= if= mtu=0  " UUID " open checked"},
+        {"vmnet-shared", "forward=tcp::2222-:22,network=lab,forward=udp:[::1]:53-ns:53",
+         "\"network\":\"lab\",\"forward\":[\"tcp::2222-:22\",\"udp:[::1]:53-ns:53\"]",
+         "lab shared! none-none/none none uuid= if= mtu=0   open checked "
+         "tcp:127.0.0.1:2222-:22 udp:[::1]:53-ns:53"},
+        {"vmnet-shared", "forward=tcp::2222-:22", "\"forward\":\"tcp::2222-:22\"",
+         "shared shared! none-none/none none uuid= if= mtu=0   open checked "
+         "tcp:127.0.0.1:2222-:22"},
+        {"vmnet-host", "net-uuid=" UUID ",isolated=on",
+         "\"net-uuid\":\"" UUID "\",\"isolated\":true",
+         "host-" UUID " host! none-none/none none uuid=" UUID " if= mtu=0   isolated checked"},
+        {"vmnet-host",
+         "start_address=10.1.0.1,end_address=10.1.0.9,subnet_mask=255.255.0.0,network=lab",
+         "\"start-address\":\"10.1.0.1\",\"end-address\":\"10.1.0.9\","
+         "\"subnet-mask\":\"255.255.0.0\",\"network\":\"lab\"",
+         "lab host! 10.1.0.1-10.1.0.9/255.255.0.0 none uuid= if= mtu=0   open checked"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < 4 * sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *type = cases[i / 4].type, *pairs = cases[i / 4].pairs;
+        char value[TEXT_MAX], text[TEXT_MAX];
+        const char *nics[] = {value, NULL};
+        struct qemu_args_defaults defaults = {.nics = i % 4 == 3 ? nics : NULL};
+        char *netdev[] = {"qemu", i % 4 == 1 ? "-nic" : "-netdev", value, NULL};
+        char *placeholder[] = {"vmm", "{fd}", NULL};
+        struct qemu_args args;
+        struct err err = {0};
+
+        if (i % 4 == 2)
+            snprintf(value, sizeof(value), "{\"type\":\"%s\",\"id\":\"n0\",%s}", type,
+                     cases[i / 4].json);
+        else
+            snprintf(value, sizeof(value), "%s%s,%s", type, i % 4 == 0 ? ",id=n0" : "", pairs);
+        if (qemu_args_parse(i % 4 == 3 ? placeholder : netdev, &defaults, &args, &err) != 0)
+            fail_msg("%s: %s", value, err.text);
+        assert_int_equal(args.count, 1);
+        dump(&args.nics[0], text);
+        if (strcmp(text, cases[i / 4].result) != 0)
+            fail_msg("%s: '%s', not '%s'", value, text, cases[i / 4].result);
+        assert_null(args.nics[0].properties);
+        qemu_args_done(&args);
+    }
+}
+
+/* To the first port only, behind those that it has. */
+static void test_forwards(void **state)
+{
+    static const char *const forwards[] = {"tcp::80-:80", "udp::53-:53", NULL};
+    struct qemu_args_defaults defaults = {.forwards = forwards};
+    char *argv[] = {"qemu", "-nic", SHARED ",forward=tcp::22-:22", "-nic", SHARED, NULL};
+    struct qemu_args args;
+    struct err err = {0};
+    char text[TEXT_MAX];
+
+    (void)state;
+    assert_int_equal(qemu_args_parse(argv, &defaults, &args, &err), 0);
+    dump(&args.nics[0], text);
+    assert_non_null(strstr(text, "127.0.0.1:22-:22 tcp:127.0.0.1:80-:80 udp:127.0.0.1:53-:53"));
+    assert_int_equal(args.nics[1].request.forwards_len, 0);
+    qemu_args_done(&args);
+}
+
+/* A network without DHCP knows no addresses: nothing is put in their place silently. */
+static void test_missing_value(void **state)
+{
+    struct qemu_args_defaults defaults = {0};
+    char *argv[] = {"vmm", "{fd}", "{ip}", NULL}, **result;
+    struct client_port port = {.fd = 3, .network = "lab", .mac = MAC0};
+    struct qemu_args_port given = {.port = &port, .vhost_fd = -1};
+    struct qemu_args args;
+    struct err err = {0};
+
+    (void)state;
+    assert_int_equal(qemu_args_parse(argv, &defaults, &args, &err), 0);
+    assert_int_equal(qemu_args_rewrite(&args, &given, &result, &err), -ENODATA);
+    assert_string_equal(err.text,
+                        "{ip} in the command: the port on network 'lab' has none; leave it out");
+    qemu_args_done(&args);
 }
 
 /* The three addresses in all spellings that QEMU and the origin have had. */
@@ -437,6 +794,15 @@ static void test_keyvalue(void **state)
     assert_string_equal(kv_get(&list, "d"), "off");
     kv_done(&list);
 
+    assert_int_equal(kv_parse("{\"a\":[\"x\",7,null],\"b\":\"y\"}", "type", &list, &err), 0);
+    assert_int_equal(list.count, 4);
+    assert_string_equal(list.pairs[0].value, "x");
+    assert_string_equal(list.pairs[1].value, "7");
+    assert_null(list.pairs[2].value);
+    assert_true(list.pairs[2].listed);
+    assert_false(list.pairs[3].listed);
+    kv_done(&list);
+
     assert_int_equal(kv_parse("{\"a\":1,\"a\":2}", "type", &list, &err), -EINVAL);
     kv_done(&list);
 
@@ -451,7 +817,8 @@ int main(void)
         cmocka_unit_test(test_keyvalue),   cmocka_unit_test(test_rewrite),
         cmocka_unit_test(test_errors),     cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_too_many),   cmocka_unit_test(test_hostname),
-        cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_long_names), cmocka_unit_test(test_options),
+        cmocka_unit_test(test_forwards),   cmocka_unit_test(test_missing_value),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

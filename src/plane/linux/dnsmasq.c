@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plane/linux/dnsmasq.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/confine.h"
 #include "base/log.h"
 #include "base/paths.h"
 
-#define LEASE_TIME "1h"
+#define RA_INTERVAL_S 60
+/* In the configuration, for dnsmasq_was_router6(). */
+#define MARK_ROUTER6 "# router6\n"
+
+extern char **environ;
 
 /*
  * The last one only counts where root made the network: dnsmasq started by uid 0 insists on calling
@@ -40,18 +47,154 @@ int dnsmasq_check(struct err *err)
 static int host_path(char ret_path[NET_PATH_MAX + 64], const struct net_config *config,
                      const char *directory, const char *name)
 {
-    return snprintf(ret_path, NET_PATH_MAX + 64, "%s/dnsmasq/%s/%s", config->run_dir, directory,
+    return snprintf(ret_path, NET_PATH_MAX + 64, "%s/dnsmasq/%s/%.32s", config->run_dir, directory,
                     name);
 }
 
-int dnsmasq_configure(const struct net_config *config, const char *bridge, struct err *err)
+/* Letters, digits and @more: what comes from a file of the user's must not begin a line of its own in ours. */
+static bool is_plain(const char *text, const char *more)
 {
-    char path[NET_PATH_MAX + 64], gateway[IP_TEXT_MAX], gateway6[IP_TEXT_MAX], subnet[IP_TEXT_MAX];
-    char mask[IP_TEXT_MAX], prefix6[IP_TEXT_MAX];
+    for (; *text; text++)
+        if (!((*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') ||
+              (*text >= '0' && *text <= '9') || strchr(more, *text)))
+            return false;
+    return true;
+}
+
+static void print_dns(FILE *file, const struct net_config *config)
+{
+    char gateway[IP_TEXT_MAX], subnet[IP_TEXT_MAX];
     struct ip_addr gateway4 = ip_from_u32(config->gateway);
     struct ip_addr subnet4 = ip_from_u32(net_config_subnet(config));
+
+    /* Names of ours are answered here or not at all; others are the engine's, or refused. */
+    fprintf(file, "no-resolv\nno-hosts\ndomain-needed\n");
+    if (config->mode != NET_MODE_HOST)
+        fprintf(file, "server=127.0.0.1#%d\n", DNSMASQ_UPSTREAM_PORT);
+    fprintf(file,
+            "domain=%2$s\nlocal=/" NET_DOMAIN_ALL "/\nexpand-hosts\n"
+            "hostsdir=%1$s/dnsmasq/names\n"
+            "rev-server=%4$s/%5$u\n"
+            "host-record=gateway.%2$s,%3$s\n",
+            config->run_dir, config->domain, ip_format(&gateway4, gateway),
+            ip_format(&subnet4, subnet), config->prefix_len);
+    if (config->prefix6.family)
+        fprintf(file, "rev-server=%s/64\nhost-record=gateway.%s,%s\n",
+                ip_format(&config->prefix6, subnet), config->domain,
+                ip_format(&config->gateway6, gateway));
+}
+
+static void print_records(FILE *file, const struct net_config *config)
+{
+    const struct net_file *given = config->file;
+    char address[IP_TEXT_MAX];
+
+    for (unsigned i = 0; given && i < given->records_len; i++) {
+        const struct net_record *record = &given->records[i];
+
+        if (!record->name[0] || !record->address.family || !is_plain(record->name, "-._")) {
+            log_warn("the record '%s' is left out: it is no name with an address", record->name);
+            continue;
+        }
+        ip_format(&record->address, address);
+        if (strchr(record->name, '.'))
+            fprintf(file, "host-record=%s,%s\n", record->name, address);
+        else
+            fprintf(file, "host-record=%1$s.%2$s,%1$s,%3$s\n", record->name, config->domain,
+                    address);
+    }
+}
+
+static void print_options(FILE *file, const struct net_config *config)
+{
+    const struct net_file *given = config->file;
+
+    for (unsigned i = 0; given && i < given->dhcp_options_len; i++) {
+        const struct net_dhcp_option *option = &given->dhcp_options[i];
+
+        /* A comma is right there: it separates the values of a list. */
+        if (!option->name[0] || !is_plain(option->name, "-") ||
+            !is_plain(option->value, " !$%&()*+,-./:;<=>?@[]^_{|}~")) {
+            log_warn("the DHCP option '%s' is left out: it has a character that dnsmasq would take "
+                     "for something else",
+                     option->name);
+            continue;
+        }
+        fprintf(file, "dhcp-option=%s%s,%s\n",
+                strspn(option->name, "0123456789") == strlen(option->name) ? "" : "option:",
+                option->name, option->value);
+    }
+}
+
+static void print_dhcp(FILE *file, const struct net_config *config, unsigned lease_time_s)
+{
+    char subnet[IP_TEXT_MAX], mask[IP_TEXT_MAX];
+    struct ip_addr subnet4 = ip_from_u32(net_config_subnet(config));
     struct ip_addr mask4 = ip_from_u32(ip_mask_u32(config->prefix_len));
-    char *text = NULL;
+
+    /* Only the addresses that were allotted to ports, each by MAC alone. */
+    fprintf(file,
+            "dhcp-leasefile=%1$s/dnsmasq/leases\n"
+            "dhcp-range=%2$s,static,%3$s,%4$u\n"
+            "dhcp-hostsdir=%1$s/dnsmasq/hosts\n"
+            "dhcp-authoritative\ndhcp-ignore-clid\ndhcp-rapid-commit\nno-ping\n"
+            "dhcp-option=option:mtu,%5$u\n",
+            config->run_dir, ip_format(&subnet4, subnet), ip_format(&mask4, mask), lease_time_s,
+            config->mtu);
+    /* An option without a value is not sent: there is no way out. */
+    if (config->mode == NET_MODE_HOST)
+        fprintf(file, "dhcp-option=option:router\n");
+    print_options(file, config);
+}
+
+static void print_advertisements(FILE *file, const struct net_config *config, const char *bridge,
+                                 bool router6, unsigned lease_time_s)
+{
+    char prefix6[IP_TEXT_MAX];
+
+    fprintf(file,
+            "enable-ra\ndhcp-range=%s,ra-names,64,%u\n"
+            /* A router lifetime of 0: an address, but no way out (RFC 4861 4.2). */
+            "ra-param=%s,mtu:%u,%d,%d\n",
+            ip_format(&config->prefix6, prefix6), lease_time_s, bridge, config->mtu, RA_INTERVAL_S,
+            router6 ? DNSMASQ_ROUTER6_LIFETIME_S : 0);
+}
+
+static void print_configuration(FILE *file, const struct net_config *config, const char *bridge,
+                                bool router6)
+{
+    unsigned lease_time_s = config->lease_time_s ? config->lease_time_s : NET_LEASE_TIME_DEFAULT_S;
+
+    fprintf(file,
+            "# Written by vmnetd; changes are lost.\n"
+            "%3$s"
+            "keep-in-foreground\n"
+            /* Not its own user, who could not reach its files; confine_files() keeps it to them. */
+            "user=root\ngroup=root\n"
+            "log-facility=-\n"
+            "quiet-dhcp\nquiet-dhcp6\nquiet-ra\n"
+            "pid-file=%1$s/dnsmasq/pid\n"
+            "interface=%2$s\nexcept-interface=lo\nbind-dynamic\n",
+            config->run_dir, bridge, router6 ? MARK_ROUTER6 : "");
+    print_dns(file, config);
+    print_records(file, config);
+    if (config->no_dhcp)
+        return;
+    print_dhcp(file, config, lease_time_s);
+    if (config->prefix6.family)
+        print_advertisements(file, config, bridge, router6 && config->mode != NET_MODE_HOST,
+                             lease_time_s);
+}
+
+static void configuration_path(const struct net_config *config, char path[NET_PATH_MAX + 64])
+{
+    snprintf(path, NET_PATH_MAX + 64, "%s/dnsmasq/conf", config->run_dir);
+}
+
+int dnsmasq_configure(const struct net_config *config, const char *bridge, bool router6,
+                      struct err *err)
+{
+    char path[NET_PATH_MAX + 64], *text = NULL;
     size_t len_bytes;
     FILE *file;
     int result;
@@ -66,49 +209,31 @@ int dnsmasq_configure(const struct net_config *config, const char *bridge, struc
     file = open_memstream(&text, &len_bytes);
     if (!file)
         return err_set(err, -ENOMEM, "out of memory");
-    ip_format(&gateway4, gateway);
-    ip_format(&config->gateway6, gateway6);
-    ip_format(&subnet4, subnet);
-    ip_format(&mask4, mask);
-    fprintf(file,
-            "# Written by vmnetd; changes are lost.\n"
-            "keep-in-foreground\n"
-            /* Not its own user, who could not reach its files; confine_files() keeps it to them. */
-            "user=root\ngroup=root\n"
-            "log-facility=-\n"
-            "quiet-dhcp\nquiet-dhcp6\nquiet-ra\n"
-            "pid-file=%1$s/dnsmasq/pid\n"
-            "dhcp-leasefile=%1$s/dnsmasq/leases\n"
-            "interface=%2$s\nexcept-interface=lo\nbind-dynamic\n"
-            /* DNS: names of ours are answered here or not at all; others are the engine's. */
-            "no-resolv\nno-hosts\nserver=127.0.0.1#%3$d\n"
-            "domain-needed\nrev-server=%6$s/%9$u\n"
-            "domain=%4$s\nlocal=/" NET_DOMAIN_ALL "/\nexpand-hosts\n"
-            "hostsdir=%1$s/dnsmasq/names\n"
-            "host-record=gateway.%4$s,%5$s\n"
-            /* DHCP: only the addresses that were allotted to ports, each by MAC alone. */
-            "dhcp-range=%6$s,static,%7$s," LEASE_TIME "\n"
-            "dhcp-hostsdir=%1$s/dnsmasq/hosts\n"
-            "dhcp-authoritative\ndhcp-ignore-clid\ndhcp-rapid-commit\nno-ping\n"
-            "dhcp-option=option:mtu,%8$u\n",
-            config->run_dir, bridge, DNSMASQ_UPSTREAM_PORT, config->domain, gateway, subnet, mask,
-            config->mtu, config->prefix_len);
-    if (config->prefix6.family)
-        fprintf(file,
-                "enable-ra\nrev-server=%3$s/64\nhost-record=gateway.%1$s,%2$s\n"
-                "dhcp-range=%3$s,ra-names,64," LEASE_TIME "\n"
-                /* A router lifetime of 0: an address, but no way out (RFC 4861 4.2). */
-                "ra-param=%4$s,mtu:%5$u,60,%6$d\n",
-                config->domain, gateway6, ip_format(&config->prefix6, prefix6), bridge, config->mtu,
-                config->host_has_ipv6 ? 1800 : 0);
+    print_configuration(file, config, bridge, router6);
     if (fclose(file) != 0) {
         free(text);
         return err_set(err, -ENOMEM, "out of memory");
     }
-    snprintf(path, sizeof(path), "%s/dnsmasq/conf", config->run_dir);
+    configuration_path(config, path);
     result = path_write_file(path, text, len_bytes, 0600, false);
     free(text);
     return result < 0 ? err_set(err, result, "%s: %s", path, strerror(-result)) : 0;
+}
+
+bool dnsmasq_was_router6(const struct net_config *config)
+{
+    char path[NET_PATH_MAX + 64], line[NET_PATH_MAX + 64];
+    bool router6 = false;
+    FILE *file;
+
+    configuration_path(config, path);
+    file = fopen(path, "re");
+    if (!file)
+        return config->host_has_ipv6;
+    while (!router6 && fgets(line, sizeof(line), file))
+        router6 = strcmp(line, MARK_ROUTER6) == 0;
+    fclose(file);
+    return router6;
 }
 
 /* The child's side: gives up what dnsmasq does not need, and becomes it. Never returns. */
@@ -173,15 +298,82 @@ int dnsmasq_start(const struct net_config *config, pid_t *ret_pid, struct err *e
     return 0;
 }
 
+/* "bad dhcp-option at line 23 of PATH" to what stands in that line; "" where it says no line. */
+static void find_line(const char *path, const char *reason, char *ret_line, size_t size)
+{
+    const char *at = strstr(reason, "at line ");
+    int number = at ? atoi(at + strlen("at line ")) : 0;
+    FILE *file = fopen(path, "re");
+
+    ret_line[0] = '\0';
+    while (file && number-- > 0)
+        if (!fgets(ret_line, (int)size, file))
+            ret_line[0] = '\0';
+    ret_line[strcspn(ret_line, "\n")] = '\0';
+    if (file)
+        fclose(file);
+}
+
+int dnsmasq_test(const struct net_config *config, struct err *err)
+{
+    char path[NET_PATH_MAX + 64], said_path[NET_PATH_MAX + 64], program[NET_PATH_MAX];
+    char option[NET_PATH_MAX + 80], reason[256] = "", line[NET_DHCP_VALUE_MAX + 96];
+    char *arguments[] = {program, (char *)"--test", option, NULL};
+    posix_spawn_file_actions_t actions;
+    int result, status = 0;
+    FILE *said;
+    pid_t pid;
+
+    if (path_find_program("dnsmasq", program) < 0)
+        return dnsmasq_check(err);
+    configuration_path(config, path);
+    snprintf(option, sizeof(option), "--conf-file=%s", path);
+    host_path(said_path, config, "hosts", "../said");
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, said_path,
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    result = -posix_spawn(&pid, program, &actions, NULL, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (result < 0)
+        return err_set(err, result, "cannot start dnsmasq: %s", strerror(-result));
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    said = fopen(said_path, "re");
+    if (said) {
+        /* An empty line comes first. */
+        while (reason[0] < ' ' && fgets(reason, sizeof(reason), said))
+            ;
+        fclose(said);
+        unlink(said_path);
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    reason[strcspn(reason, "\n")] = '\0';
+    find_line(path, reason, line, sizeof(line));
+    return err_set(
+        err, -EINVAL,
+        "%s: dnsmasq does not take '%s' (%s); 'dnsmasq --help dhcp' lists the names of options",
+        config->file ? config->file->path : config->name, line, reason);
+}
+
 int dnsmasq_add_host(const struct net_config *config, const struct plane_port *port,
                      struct err *err)
 {
     char path[NET_PATH_MAX + 64], line[256], mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
-    struct ip_addr addr = ip_from_u32(port->ipv4);
+    char ipv6[IP_TEXT_MAX];
+    struct ip_addr addr = ip_from_u32(port->ipv4), addr6;
     int len, result;
 
+    if (!port->ipv4)
+        return 0;
     host_path(path, config, "names", port->interface);
     len = snprintf(line, sizeof(line), "%s %s\n", ip_format(&addr, ipv4), port->name);
+    /* A program as a machine asks for no lease, from which dnsmasq would know the address that it has. */
+    if (port->kind == PORT_VETH && config->prefix6.family) {
+        addr6 = ip_from_mac(&config->prefix6, &port->mac);
+        len += snprintf(line + len, sizeof(line) - (size_t)len, "%s %s\n", ip_format(&addr6, ipv6),
+                        port->name);
+    }
     result = path_write_file(path, line, (size_t)len, 0600, false);
     if (result == 0) {
         host_path(path, config, "hosts", port->interface);
@@ -203,4 +395,28 @@ void dnsmasq_remove_host(const struct net_config *config, const char *interface,
     /* It notices new files by itself, but forgets what was in a removed one only when told. */
     if (pid > 0)
         kill(pid, SIGHUP);
+}
+
+static bool is_kept(const char *interface, const struct plane_port *ports, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (strcmp(ports[i].interface, interface) == 0)
+            return true;
+    return false;
+}
+
+void dnsmasq_keep_hosts(const struct net_config *config, const struct plane_port *ports, size_t len,
+                        pid_t pid)
+{
+    char path[NET_PATH_MAX + 64];
+    struct dirent *entry;
+    DIR *directory;
+
+    host_path(path, config, "hosts", "");
+    directory = opendir(path);
+    while (directory && (entry = readdir(directory)))
+        if (entry->d_name[0] != '.' && !is_kept(entry->d_name, ports, len))
+            dnsmasq_remove_host(config, entry->d_name, pid);
+    if (directory)
+        closedir(directory);
 }

@@ -6,12 +6,15 @@
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <net/if.h>
 #include <string.h>
 #include <time.h>
 
 /* Large enough for any request below and for one part of a dump (the kernel's default is 32 KiB). */
 #define MESSAGE_BYTES 32768
+/* Of a list that changes while it is read. */
+#define DUMP_TRIES 20
 
 int netlink_open(struct netlink *netlink)
 {
@@ -35,7 +38,10 @@ void netlink_close(struct netlink *netlink)
     netlink->socket = NULL;
 }
 
-/* Sends a request and handles all of its answer, up to the acknowledgement or the end of a dump. */
+/*
+ * Sends a request and handles all of its answer, up to the acknowledgement or the end of a dump. What is left
+ * of the answer to a request before it, which was given up, is passed over.
+ */
 static int netlink_talk(struct netlink *netlink, struct nlmsghdr *header, mnl_cb_t each,
                         void *context)
 {
@@ -51,6 +57,10 @@ static int netlink_talk(struct netlink *netlink, struct nlmsghdr *header, mnl_cb
 
         if (len < 0)
             return -errno;
+        if (((struct nlmsghdr *)(void *)buf)->nlmsg_seq != netlink->sequence) {
+            result = MNL_CB_OK;
+            continue;
+        }
         result = mnl_cb_run(buf, (size_t)len, netlink->sequence, port, each, context);
     } while (result > MNL_CB_STOP);
     return result < 0 ? -errno : 0;
@@ -82,6 +92,34 @@ int netlink_add_bridge(struct netlink *netlink, const char *name, const struct m
     mnl_attr_put_u32(header, IFLA_BR_STP_STATE, 0);
     /* Snooping without a querier would lose neighbour discovery after some minutes. */
     mnl_attr_put_u8(header, IFLA_BR_MCAST_SNOOPING, 0);
+    mnl_attr_nest_end(header, data);
+    mnl_attr_nest_end(header, info);
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
+int netlink_add_veth(struct netlink *netlink, const char *name, const char *peer, int peer_fd,
+                     const struct mac_addr *peer_mac, unsigned mtu)
+{
+    char buf[MESSAGE_BYTES];
+    struct nlmsghdr *header = netlink_begin(buf, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
+    struct nlattr *info, *data, *other;
+
+    link->ifi_family = AF_UNSPEC;
+    mnl_attr_put_strz(header, IFLA_IFNAME, name);
+    mnl_attr_put_u32(header, IFLA_MTU, mtu);
+    info = mnl_attr_nest_start(header, IFLA_LINKINFO);
+    mnl_attr_put_strz(header, IFLA_INFO_KIND, "veth");
+    data = mnl_attr_nest_start(header, IFLA_INFO_DATA);
+    other = mnl_attr_nest_start(header, VETH_INFO_PEER);
+    /* The attribute begins with the header of a link message of its own. */
+    link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
+    link->ifi_family = AF_UNSPEC;
+    mnl_attr_put_strz(header, IFLA_IFNAME, peer);
+    mnl_attr_put(header, IFLA_ADDRESS, sizeof(peer_mac->bytes), peer_mac->bytes);
+    mnl_attr_put_u32(header, IFLA_MTU, mtu);
+    mnl_attr_put_u32(header, IFLA_NET_NS_FD, (uint32_t)peer_fd);
+    mnl_attr_nest_end(header, other);
     mnl_attr_nest_end(header, data);
     mnl_attr_nest_end(header, info);
     return netlink_talk(netlink, header, NULL, NULL);
@@ -178,16 +216,24 @@ int netlink_rule(struct netlink *netlink, int family, bool add, uint32_t priorit
     return netlink_talk(netlink, header, NULL, NULL);
 }
 
-int netlink_dump(struct netlink *netlink, uint16_t type, int family, mnl_cb_t each, void *context)
+int netlink_dump(struct netlink *netlink, uint16_t type, int family, mnl_cb_t each,
+                 void (*again)(void *context), void *context)
 {
     char buf[MESSAGE_BYTES];
     struct nlmsghdr *header = mnl_nlmsg_put_header(buf);
     struct rtgenmsg *general;
+    int result = -EINTR;
 
     header->nlmsg_type = type;
     header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     general = mnl_nlmsg_put_extra_header(header, type == RTM_GETLINK ? sizeof(struct ifinfomsg)
                                                                      : sizeof(struct rtmsg));
     general->rtgen_family = (unsigned char)family;
-    return netlink_talk(netlink, header, each, context);
+    /* Something came or went while it was listed, and the list may lack what stayed (NLM_F_DUMP_INTR). */
+    for (int tries = 0; result == -EINTR && tries < DUMP_TRIES; tries++) {
+        if (tries && again)
+            again(context);
+        result = netlink_talk(netlink, header, each, context);
+    }
+    return result;
 }

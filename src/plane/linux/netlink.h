@@ -22,6 +22,12 @@ void netlink_close(struct netlink *netlink);
 
 /* A bridge without delay, spanning tree or multicast snooping, with a fixed MAC. */
 int netlink_add_bridge(struct netlink *netlink, const char *name, const struct mac_addr *mac);
+/*
+ * A pair of links: @name here, its @peer with that MAC in the network namespace @peer_fd. Neither is up.
+ * -EEXIST where one of the names is taken.
+ */
+int netlink_add_veth(struct netlink *netlink, const char *name, const char *peer, int peer_fd,
+                     const struct mac_addr *peer_mac, unsigned mtu);
 /* Sets MTU (0: leave), master (0: leave), alias (NULL: leave) and brings the link up, in one request. */
 int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int master,
                    const char *alias);
@@ -34,7 +40,11 @@ int netlink_add_default_route(struct netlink *netlink, int family, uint32_t tabl
 /* A rule: packets with @mark (0: all) look up @table. @add false: deletes it. */
 int netlink_rule(struct netlink *netlink, int family, bool add, uint32_t priority, uint32_t mark,
                  uint32_t table);
-/* Runs a dump request that @header begins; @each gets every message. */
-int netlink_dump(struct netlink *netlink, uint16_t type, int family, mnl_cb_t each, void *context);
+/*
+ * Asks for all of a kind; @each gets every message. Where the list changes while it is read it is read anew,
+ * after a call of @again (NULL: it does not matter that @each gets some twice).
+ */
+int netlink_dump(struct netlink *netlink, uint16_t type, int family, mnl_cb_t each,
+                 void (*again)(void *context), void *context);
 
 #endif

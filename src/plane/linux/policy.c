@@ -18,12 +18,16 @@
  * DNS or ICMP gets mark 2, whose routing table leads to up0 for local addresses too. For that the rule
  * for the local table stands below those for the marks.
  *
+ * A host network is the same but for what may go to up0: nothing without mark 2, so its guests reach the host.
+ *
+ * From one guest to another there is the bridge and no other way: what a guest sends to the router's MAC for
+ * another guest's address is dropped before it is routed, so that the router neither forwards nor redirects it.
+ *
  * No rule here tracks connections: nothing to fill up, nothing to time out.
  */
 #include "plane/linux/policy.h"
 
 #include <errno.h>
-#include <nftables/libnftables.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,7 +37,7 @@ static const char ruleset_head[] = "table inet openvmnet\n"
                                    "delete table inet openvmnet\n"
                                    "table inet openvmnet {\n";
 
-/* Arguments: uplink, port4, bridge, gateway, subnet. */
+/* Arguments: uplink, port4, bridge, gateway, subnet, prefix length. */
 static const char ruleset_detour4[] =
     "  chain detour4 {\n"
     "    type filter hook prerouting priority mangle; policy accept;\n"
@@ -45,9 +49,10 @@ static const char ruleset_detour4[] =
     "    ip daddr %4$s udp dport { 53, 67 } accept\n"
     "    ip daddr %4$s tcp dport 53 accept\n"
     "    ip daddr %4$s meta l4proto { tcp, udp } meta mark set 2 accept\n"
+    "    ip daddr %5$s/%6$u ip daddr != %4$s drop\n"
     "  }\n";
 
-/* Arguments: uplink, port6, bridge, gateway. */
+/* Arguments: uplink, port6, bridge, gateway, prefix. */
 static const char ruleset_detour6[] =
     "  chain detour6 {\n"
     "    type filter hook prerouting priority mangle; policy accept;\n"
@@ -59,9 +64,10 @@ static const char ruleset_detour6[] =
     "    ip6 daddr %4$s udp dport { 53, 547 } accept\n"
     "    ip6 daddr %4$s tcp dport 53 accept\n"
     "    ip6 daddr %4$s meta l4proto { tcp, udp } meta mark set 2 accept\n"
+    "    ip6 daddr %5$s/64 ip6 daddr != %4$s drop\n"
     "  }\n";
 
-/* Arguments: uplink, bridge. */
+/* Arguments: uplink, bridge, a rule for a host network or nothing. */
 static const char ruleset_filter[] = "  chain input {\n"
                                      "    type filter hook input priority filter; policy drop;\n"
                                      "    iifname \"lo\" accept\n"
@@ -74,10 +80,15 @@ static const char ruleset_filter[] = "  chain input {\n"
                                      "  }\n"
                                      "  chain forward {\n"
                                      "    type filter hook forward priority filter; policy drop;\n"
+                                     "%3$s"
                                      "    iifname \"%2$s\" oifname \"%1$s\" accept\n"
                                      "    iifname \"%1$s\" oifname \"%2$s\" accept\n"
                                      "  }\n"
                                      "}\n";
+
+/* Arguments: bridge. What comes back from the uplink has no mark. */
+static const char ruleset_host_only[] =
+    "    iifname \"%s\" meta mark != 2 reject with icmpx admin-prohibited\n";
 
 static int policy_append(char *ruleset, size_t *used_bytes, const char *text)
 {
@@ -90,48 +101,37 @@ static int policy_append(char *ruleset, size_t *used_bytes, const char *text)
     return 0;
 }
 
-static int policy_run(const char *ruleset, struct err *err)
+int policy_load(struct nft_ctx *nft, const struct net_config *config, const char *bridge,
+                const char *uplink, unsigned port4, unsigned port6, struct err *err)
 {
-    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
-    int result = 0;
-
-    if (!nft)
-        return err_set(err, -ENOMEM, "cannot start libnftables");
-    nft_ctx_buffer_error(nft);
-    nft_ctx_buffer_output(nft);
-    if (nft_run_cmd_from_buffer(nft, ruleset) != 0)
-        result =
-            err_set(err, -EOPNOTSUPP,
-                    "cannot load the network's nftables rules; the kernel needs nf_tables with "
-                    "tproxy and socket (modules nft_tproxy, nft_socket): %.300s",
-                    nft_ctx_get_error_buffer(nft));
-    nft_ctx_free(nft);
-    return result;
-}
-
-int policy_load(const struct net_config *config, const char *bridge, const char *uplink,
-                unsigned port4, unsigned port6, struct err *err)
-{
-    char ruleset[RULESET_BYTES], part[2048], gateway[IP_TEXT_MAX];
+    char ruleset[RULESET_BYTES], part[2048], gateway[IP_TEXT_MAX], subnet[IP_TEXT_MAX];
+    char host_only[128] = "";
     struct ip_addr gateway4 = ip_from_u32(config->gateway);
+    struct ip_addr subnet4 = ip_from_u32(net_config_subnet(config));
     size_t used_bytes = 0;
     int result;
 
     result = policy_append(ruleset, &used_bytes, ruleset_head);
     snprintf(part, sizeof(part), ruleset_detour4, uplink, port4, bridge,
-             ip_format(&gateway4, gateway));
+             ip_format(&gateway4, gateway), ip_format(&subnet4, subnet), config->prefix_len);
     if (result == 0)
         result = policy_append(ruleset, &used_bytes, part);
     if (result == 0 && port6) {
         snprintf(part, sizeof(part), ruleset_detour6, uplink, port6, bridge,
-                 ip_format(&config->gateway6, gateway));
+                 ip_format(&config->gateway6, gateway), ip_format(&config->prefix6, subnet));
         result = policy_append(ruleset, &used_bytes, part);
     }
-    snprintf(part, sizeof(part), ruleset_filter, uplink, bridge);
+    if (config->mode == NET_MODE_HOST)
+        snprintf(host_only, sizeof(host_only), ruleset_host_only, bridge);
+    snprintf(part, sizeof(part), ruleset_filter, uplink, bridge, host_only);
     if (result == 0)
         result = policy_append(ruleset, &used_bytes, part);
     if (result < 0)
         return err_set(err, result, "the network's nftables rules are longer than %d bytes",
                        RULESET_BYTES);
-    return policy_run(ruleset, err);
+    result = ruleset_run(nft, ruleset, err);
+    return result < 0 ? err_prefix(err, result,
+                                   "cannot load the network's rules; the kernel needs nf_tables "
+                                   "with tproxy and socket (modules nft_tproxy, nft_socket)")
+                      : 0;
 }

@@ -2,15 +2,19 @@
 /*
  * The private plane: a network in a namespace of its own.
  *
- *   tap0 … tapN ── br0 (gateway address) ══ policy ══ up0 (TUN) ── the engine, outside
+ *   tap0 … veth0 … ══ guard ══ br0 (gateway address) ══ policy ══ up0 (TUN) ── the engine, outside
  *
- * What is known of a port stands in the alias of its tap device, as "MAC IPv4 NAME ID". So there is one
- * truth, it goes away with the device, and whoever asks the kernel for the links has all of it.
+ * What is known of a port stands in the alias of its interface (port.h). So there is one truth, it goes away
+ * with the interface, and whoever asks the kernel for the links has all of it.
+ *
+ * The kernel gives the name of a port that is gone to the next one at once. What was made for the old one is
+ * therefore removed before anything is made for the new one: its end is in the monitor's queue by then, for
+ * the kernel tells it before it lets go of the name.
  */
 #include "plane/plane.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -25,20 +29,26 @@
 #include "base/confine.h"
 #include "base/log.h"
 #include "base/table.h"
+#include "plane/linux/advertise.h"
 #include "plane/linux/dnsmasq.h"
+#include "plane/linux/guard.h"
 #include "plane/linux/namespace.h"
 #include "plane/linux/netlink.h"
+#include "plane/linux/port.h"
+#include "plane/linux/ruleset.h"
 #include "plane/linux/setup.h"
 #include "plane/linux/tap.h"
 
-#define PORT_PATTERN "tap%d"
-#define ALIAS_MAX 255 /* IFALIASZ - 1 */
+#define VETH_PEER "eth0"
 
 /* A dnsmasq that ends is started again, not more often than this. */
 #define SERVICE_RETRY_MS 1000
 
 struct plane {
     const struct net_config *config;
+    bool own_user; /* a user namespace was made for the network */
+    bool router6;  /* guests are told that this is their router for IPv6 */
+    struct nft_ctx *nft;
     struct netlink netlink;
     struct netlink monitor;
     struct loop *loop;
@@ -46,6 +56,7 @@ struct plane {
     struct loop_timer service_timer;
     uint64_t service_started_ms;
     pid_t service_pid;
+    bool service_restarts; /* we have ended it ourselves, to be started at once */
     struct plane_events events;
 };
 
@@ -56,7 +67,9 @@ int plane_check(struct err *err)
     return result < 0 ? result : dnsmasq_check(err);
 }
 
-static int plane_new(const struct net_config *config, struct plane **ret_plane, struct err *err)
+/* In the namespaces of the network, to which its sockets belong. */
+static int plane_new(const struct net_config *config, bool own_user, struct plane **ret_plane,
+                     struct err *err)
 {
     struct plane *plane = calloc(1, sizeof(*plane));
     int result;
@@ -64,10 +77,14 @@ static int plane_new(const struct net_config *config, struct plane **ret_plane, 
     if (!plane)
         return err_set(err, -ENOMEM, "out of memory");
     plane->config = config;
+    plane->own_user = own_user;
     plane->monitor_source.fd = -1;
     result = netlink_open(&plane->netlink);
+    plane->nft = ruleset_open();
+    if (result == 0 && !plane->nft)
+        result = -ENOMEM;
     if (result < 0) {
-        free(plane);
+        plane_free(plane);
         return err_set(err, result, "cannot open a netlink socket: %s", strerror(-result));
     }
     *ret_plane = plane;
@@ -84,14 +101,12 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
     for (int i = 0; i < PLANE_HANDLES; i++)
         handles->fd[i] = -1;
     result = namespace_create(&handles->fd[PLANE_USER], &handles->fd[PLANE_NAMESPACE], err);
-    if (result < 0)
-        return result;
-    result = plane_new(config, &plane, err);
-    if (result < 0)
-        return result;
-    result = setup_namespace(config, &plane->netlink, handles, err);
     if (result == 0)
-        result = dnsmasq_configure(config, SETUP_BRIDGE, err);
+        result = plane_new(config, handles->fd[PLANE_USER] >= 0, &plane, err);
+    if (result < 0)
+        return result;
+    plane->router6 = config->host_has_ipv6;
+    result = setup_namespace(config, &plane->netlink, plane->nft, handles, err);
     if (result < 0) {
         plane_free(plane);
         return result;
@@ -105,88 +120,99 @@ int plane_join(const struct net_config *config, const struct plane_handles *hand
 {
     int result = namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
 
-    return result < 0 ? result : plane_new(config, ret_plane, err);
+    if (result == 0)
+        result = plane_new(config, handles->fd[PLANE_USER] >= 0, ret_plane, err);
+    if (result == 0)
+        (*ret_plane)->router6 = dnsmasq_was_router6(config);
+    return result;
 }
 
-/* What a link message says of a device, if it is a port. */
-struct link_view {
-    char name[IFNAMSIZ];
-    char alias[ALIAS_MAX + 1];
-};
-
-static bool link_read(const struct nlmsghdr *header, struct link_view *ret_link)
+static void port_gone(struct plane *plane, const struct plane_port *port)
 {
-    const struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
-    const struct nlattr *attr;
+    struct err err;
 
-    memset(ret_link, 0, sizeof(*ret_link));
-    /* A port that leaves a bridge is told a second time, in the bridge's own family. */
-    if (link->ifi_family != AF_UNSPEC)
-        return false;
-    mnl_attr_for_each(attr, header, sizeof(*link))
-    {
-        if (mnl_attr_get_type(attr) == IFLA_IFNAME)
-            snprintf(ret_link->name, sizeof(ret_link->name), "%s", mnl_attr_get_str(attr));
-        else if (mnl_attr_get_type(attr) == IFLA_IFALIAS)
-            snprintf(ret_link->alias, sizeof(ret_link->alias), "%.*s",
-                     mnl_attr_get_payload_len(attr), mnl_attr_get_str(attr));
-    }
-    return strncmp(ret_link->name, "tap", 3) == 0;
-}
-
-static int port_write_alias(const struct plane_port *port, char alias[ALIAS_MAX + 1])
-{
-    char mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
-    struct ip_addr addr = ip_from_u32(port->ipv4);
-    int len = snprintf(alias, ALIAS_MAX + 1, "%s %s %s %s", mac_format(&port->mac, mac),
-                       ip_format(&addr, ipv4), port->name, port->interface_id);
-
-    return len < 0 || len > ALIAS_MAX ? -ENAMETOOLONG : 0;
-}
-
-static bool port_read_alias(const struct link_view *link, struct plane_port *ret_port)
-{
-    char mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
-    struct ip_addr addr;
-
-    memset(ret_port, 0, sizeof(*ret_port));
-    if (sscanf(link->alias, "%17s %45s %63s %36s", mac, ipv4, ret_port->name,
-               ret_port->interface_id) < 3 ||
-        mac_parse(mac, &ret_port->mac) < 0 || ip_parse(ipv4, &addr) < 0 || addr.family != AF_INET)
-        return false;
-    ret_port->ipv4 = ntohl(addr.v4.s_addr);
-    snprintf(ret_port->interface, sizeof(ret_port->interface), "%s", link->name);
-    return true;
+    if (guard_remove(plane->nft, port, &err) < 0)
+        log_warn("port %s: its rules stay: %s", port->interface, err.text);
+    if (port->ipv4)
+        dnsmasq_remove_host(plane->config, port->interface, plane->service_pid);
 }
 
 static int on_monitor_message(const struct nlmsghdr *header, void *context)
 {
     struct plane *plane = context;
-    struct link_view link;
+    struct plane_port port;
 
-    if (header->nlmsg_type != RTM_DELLINK || !link_read(header, &link))
+    if (header->nlmsg_type != RTM_DELLINK || !port_read_link(header, &port, NULL))
         return MNL_CB_OK;
-    dnsmasq_remove_host(plane->config, link.name, plane->service_pid);
-    plane->events.on_gone(plane->events.context, link.name);
+    port_gone(plane, &port);
+    plane->events.on_gone(plane->events.context, port.interface);
     return MNL_CB_OK;
+}
+
+struct port_list {
+    struct plane_port *ports;
+    size_t len;
+};
+
+static int on_remembered_link(const struct nlmsghdr *header, void *context)
+{
+    struct port_list *list = context;
+
+    if (list->len < PLANE_PORTS_MAX && port_read_link(header, &list->ports[list->len], NULL))
+        list->len++;
+    return MNL_CB_OK;
+}
+
+static void forget_remembered_links(void *context)
+{
+    struct port_list *list = context;
+
+    list->len = 0;
+}
+
+/* Ports may have gone without a word: makes rules and names those of the ports that there are. */
+static int plane_look_again(struct plane *plane, struct err *err)
+{
+    struct port_list list = {calloc(PLANE_PORTS_MAX, sizeof(*list.ports)), 0};
+    int result;
+
+    if (!list.ports)
+        return err_set(err, -ENOMEM, "out of memory");
+    result = netlink_dump(&plane->netlink, RTM_GETLINK, AF_UNSPEC, on_remembered_link,
+                          forget_remembered_links, &list);
+    if (result == 0) {
+        dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service_pid);
+        result = guard_replace(plane->nft, list.ports, list.len, err);
+    } else {
+        err_set(err, result, "cannot list the network's links: %s", strerror(-result));
+    }
+    free(list.ports);
+    return result;
 }
 
 static void on_monitor(struct loop_source *source, unsigned events)
 {
     struct plane *plane = CONTAINER_OF(source, struct plane, monitor_source);
+    bool lost = false;
+    struct err err;
     char buf[32768];
     ssize_t len;
 
     while ((len = recv(source->fd, buf, sizeof(buf), MSG_DONTWAIT)) != 0) {
         if (len < 0 && errno == ENOBUFS) {
-            /* Messages were lost; an empty name says: look for yourself which ports are left. */
-            plane->events.on_gone(plane->events.context, "");
+            lost = true;
             continue;
         }
         if (len < 0)
             break;
         mnl_cb_run(buf, (size_t)len, 0, 0, on_monitor_message, plane);
     }
+    if (!lost)
+        return;
+    if (plane_look_again(plane, &err) < 0)
+        log_warn("%s", err.text);
+    /* An empty name says: look for yourself which ports are left. */
+    plane->events.on_gone(plane->events.context, "");
 }
 
 static void service_start(struct plane *plane)
@@ -215,6 +241,11 @@ void plane_reap(struct plane *plane)
         waitpid(plane->service_pid, &status, WNOHANG) != plane->service_pid)
         return;
     plane->service_pid = 0;
+    if (plane->service_restarts) {
+        plane->service_restarts = false;
+        service_start(plane);
+        return;
+    }
     log_warn("dnsmasq ended (%s %d); starting it again", WIFSIGNALED(status) ? "signal" : "status",
              WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     /* At once after a good while; with a pause where it does not get going. */
@@ -245,42 +276,109 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
         result = confine_capabilities(dnsmasq_capabilities, DNSMASQ_CAPABILITIES, false);
     if (result < 0)
         return err_set(err, result, "cannot watch the network's links: %s", strerror(-result));
-    service_start(plane);
-    return 0;
+    result = plane_look_again(plane, err);
+    if (result == 0)
+        result = dnsmasq_configure(plane->config, SETUP_BRIDGE, plane->router6, err);
+    if (result == 0 && plane->config->file && plane->config->file->dhcp_options_len)
+        result = dnsmasq_test(plane->config, err);
+    if (result == 0)
+        service_start(plane);
+    return result;
 }
 
-int plane_add_port(struct plane *plane, struct plane_port *port, int *ret_fd, struct err *err)
-{
-    char alias[ALIAS_MAX + 1];
-    int fd, ifindex, result;
+static const struct {
+    int error;
+    const char *reason;
+} veth_errors[] = {
+    {-EEXIST, "it has an interface " VETH_PEER " already: remove or rename it"},
+    {-EPERM, "it is not below the network's user namespace: make it there (the method Namespaces "
+             "gives the way in)"},
+    {-EINVAL, "the descriptor is not of a network namespace"},
+    {-EBADF, "the descriptor is not of a network namespace"},
+    {-EOPNOTSUPP, "the kernel needs the module veth (as root: modprobe veth)"},
+};
 
-    result = port_write_alias(port, alias);
-    if (result < 0)
-        return err_set(err, result, "port '%s': its facts do not fit an interface alias",
-                       port->name);
-    result = tap_open(PORT_PATTERN, false, port->interface, &fd, err);
+/* Makes the pair of links; the first free name of ours is taken. */
+static int veth_open(struct plane *plane, struct plane_port *port, int peer_fd, struct err *err)
+{
+    int result = -EEXIST;
+
+    for (int i = 0; i < PLANE_PORTS_MAX && result == -EEXIST; i++) {
+        snprintf(port->interface, sizeof(port->interface), PORT_VETH_PREFIX "%d", i);
+        if (!if_nametoindex(port->interface))
+            result = netlink_add_veth(&plane->netlink, port->interface, VETH_PEER, peer_fd,
+                                      &port->mac, plane->config->mtu);
+        /* The name was free: it is the other end's that is taken. */
+        if (result == -EEXIST && !if_nametoindex(port->interface))
+            break;
+    }
+    for (size_t i = 0; result < 0 && i < sizeof(veth_errors) / sizeof(veth_errors[0]); i++)
+        if (veth_errors[i].error == result)
+            return err_set(err, result, "cannot attach a network namespace: %s",
+                           veth_errors[i].reason);
+    return result < 0
+               ? err_set(err, result, "cannot attach a network namespace: %s", strerror(-result))
+               : 0;
+}
+
+/* The order matters: without rules nothing passes; with an alias the port is one, and known to others. */
+static int port_attach(struct plane *plane, const struct plane_port *port, const char *alias,
+                       struct err *err)
+{
+    struct plane_port guarded = *port;
+    int result;
+
+    if (plane->loop)
+        on_monitor(&plane->monitor_source, LOOP_IN);
+    /* Without DHCP the address is one that the guest may take, not one that it must have. */
+    if (plane->config->no_dhcp)
+        guarded.ipv4 = 0;
+    result = guard_add(plane->nft, &guarded, err);
     if (result < 0)
         return result;
-    ifindex = (int)if_nametoindex(port->interface);
-    result = netlink_set_up(&plane->netlink, ifindex, plane->config->mtu,
-                            (int)if_nametoindex(SETUP_BRIDGE), alias);
+    result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface),
+                            plane->config->mtu, (int)if_nametoindex(SETUP_BRIDGE), alias);
     if (result < 0)
         err_set(err, result, "cannot attach %s to the network's bridge: %s", port->interface,
                 result == -EXFULL || result == -EBUSY ? "a bridge has no room for more ports"
                                                       : strerror(-result));
     else
         result = dnsmasq_add_host(plane->config, port, err);
-    if (result < 0) {
-        close(fd);
+    if (result < 0)
+        port_gone(plane, port);
+    return result;
+}
+
+int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, int *ret_fd,
+                   struct err *err)
+{
+    char alias[PORT_ALIAS_MAX + 1];
+    int result;
+
+    *ret_fd = -1;
+    result = port_write_alias(port, alias);
+    if (result < 0)
+        return err_set(err, result, "port '%s': its facts do not make an interface alias",
+                       port->name);
+    result = port->kind == PORT_VETH
+                 ? veth_open(plane, port, peer_fd, err)
+                 : tap_open(PORT_TAP_PREFIX "%d", false, port->interface, ret_fd, err);
+    if (result < 0)
         return result;
-    }
-    *ret_fd = fd;
-    return 0;
+    result = port_attach(plane, port, alias, err);
+    if (result == 0)
+        return 0;
+    if (port->kind == PORT_VETH)
+        plane_remove_port(plane, port->interface, NULL);
+    else
+        close(*ret_fd);
+    *ret_fd = -1;
+    return result;
 }
 
 int plane_remove_port(struct plane *plane, const char *interface, struct err *err)
 {
-    unsigned ifindex = strncmp(interface, "tap", 3) == 0 ? if_nametoindex(interface) : 0;
+    unsigned ifindex = port_is_name(interface) ? if_nametoindex(interface) : 0;
     int result = ifindex ? netlink_delete_link(&plane->netlink, (int)ifindex) : -ENODEV;
 
     return result < 0
@@ -289,27 +387,87 @@ int plane_remove_port(struct plane *plane, const char *interface, struct err *er
 }
 
 struct port_walk {
-    void (*each)(void *context, const struct plane_port *port);
+    void (*each)(void *context, const struct plane_port *port,
+                 const struct plane_port_stats *stats);
     void *context;
+    json_t *drops;
 };
 
 static int on_listed_link(const struct nlmsghdr *header, void *context)
 {
     struct port_walk *walk = context;
+    struct plane_port_stats stats;
     struct plane_port port;
-    struct link_view link;
 
-    if (link_read(header, &link) && port_read_alias(&link, &port))
-        walk->each(walk->context, &port);
+    if (!port_read_link(header, &port, &stats))
+        return MNL_CB_OK;
+    guard_port_drops(walk->drops, port.interface, stats.drops);
+    walk->each(walk->context, &port, &stats);
     return MNL_CB_OK;
 }
 
 int plane_list_ports(struct plane *plane,
-                     void (*each)(void *context, const struct plane_port *port), void *context)
+                     void (*each)(void *context, const struct plane_port *port,
+                                  const struct plane_port_stats *stats),
+                     void *context)
 {
-    struct port_walk walk = {each, context};
+    struct port_walk walk = {each, context, guard_read_drops(plane->nft)};
+    int result = netlink_dump(&plane->netlink, RTM_GETLINK, AF_UNSPEC, on_listed_link, NULL, &walk);
 
-    return netlink_dump(&plane->netlink, RTM_GETLINK, AF_UNSPEC, on_listed_link, &walk);
+    json_decref(walk.drops);
+    return result;
+}
+
+int plane_open_socket(struct plane *plane, int family, int type)
+{
+    int one = 1, fd;
+
+    if ((family != AF_INET && family != AF_INET6) || (type != SOCK_STREAM && type != SOCK_DGRAM))
+        return -EINVAL;
+    fd = setup_open_transparent(family, type);
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    return fd;
+}
+
+int plane_open_namespaces(struct plane *plane, int *ret_user_fd, int *ret_net_fd)
+{
+    int error;
+
+    *ret_user_fd = -1;
+    *ret_net_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (*ret_net_fd >= 0 && plane->own_user)
+        *ret_user_fd = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
+    if (*ret_net_fd >= 0 && (*ret_user_fd >= 0 || !plane->own_user))
+        return 0;
+    error = -errno;
+    if (*ret_net_fd >= 0)
+        close(*ret_net_fd);
+    *ret_net_fd = -1;
+    return error;
+}
+
+void plane_set_ipv6(struct plane *plane, bool has_ipv6)
+{
+    const struct net_config *config = plane->config;
+    struct err err;
+    int result;
+
+    if (has_ipv6 == plane->router6)
+        return;
+    plane->router6 = has_ipv6;
+    if (dnsmasq_configure(config, SETUP_BRIDGE, has_ipv6, &err) < 0)
+        log_error("%s", err.text);
+    if (config->mode == NET_MODE_HOST || config->no_dhcp || !config->prefix6.family)
+        return;
+    result = advertise_router(SETUP_BRIDGE, has_ipv6 ? DNSMASQ_ROUTER6_LIFETIME_S : 0);
+    if (result < 0)
+        log_warn("guests are told late of their way out by IPv6: %s", strerror(-result));
+    if (plane->service_pid > 0) {
+        plane->service_restarts = true;
+        kill(plane->service_pid, SIGTERM);
+    }
 }
 
 int plane_service_pid(const struct plane *plane)
@@ -331,5 +489,7 @@ void plane_free(struct plane *plane)
     }
     netlink_close(&plane->monitor);
     netlink_close(&plane->netlink);
+    if (plane->nft)
+        nft_ctx_free(plane->nft);
     free(plane);
 }

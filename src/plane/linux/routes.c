@@ -35,6 +35,21 @@ static int on_route(const struct nlmsghdr *header, void *context)
     return MNL_CB_OK;
 }
 
+static void forget_routes(void *context)
+{
+    struct route_walk *walk = context;
+
+    walk->len = 0;
+}
+
+/* The IPv6 routes of which nothing else is kept. */
+static void forget_default6(void *context)
+{
+    struct route_walk *walk = context;
+
+    walk->ipv6_default = false;
+}
+
 int plane_host_routes(struct plane_route *ret_routes, size_t max, bool *ret_ipv6_default)
 {
     struct route_walk walk = {.routes = ret_routes, .max = max};
@@ -44,10 +59,10 @@ int plane_host_routes(struct plane_route *ret_routes, size_t max, bool *ret_ipv6
     *ret_ipv6_default = false;
     if (result < 0)
         return result;
-    result = netlink_dump(&netlink, RTM_GETROUTE, AF_INET, on_route, &walk);
+    result = netlink_dump(&netlink, RTM_GETROUTE, AF_INET, on_route, forget_routes, &walk);
     /* A kernel without IPv6 has no such routes. */
     if (result == 0)
-        netlink_dump(&netlink, RTM_GETROUTE, AF_INET6, on_route, &walk);
+        netlink_dump(&netlink, RTM_GETROUTE, AF_INET6, on_route, forget_default6, &walk);
     netlink_close(&netlink);
     *ret_ipv6_default = walk.ipv6_default;
     return result < 0 ? result : (int)walk.len;

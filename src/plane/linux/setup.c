@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "plane/linux/dnsmasq.h"
+#include "plane/linux/guard.h"
 #include "plane/linux/policy.h"
 #include "plane/linux/tap.h"
 
@@ -56,6 +57,8 @@ static int setup_sysctls(struct err *err)
         /* The engine answers in the gateway's name, which is an address of this namespace. */
         {"ipv4/conf/all/accept_local", "1"},
         {"ipv4/conf/default/accept_local", "1"},
+        /* The engine speaks to guests from any port of a client's, in the client's name. */
+        {"ipv4/ip_unprivileged_port_start", "0"},
         {"ipv4/conf/all/send_redirects", "0"},
         {"ipv4/conf/default/send_redirects", "0"},
         /*
@@ -68,11 +71,16 @@ static int setup_sysctls(struct err *err)
         {"ipv6/conf/default/accept_dad", "0"},
         {"ipv6/conf/all/accept_ra", "0"},
         {"ipv6/conf/default/accept_ra", "0"},
+        /* The bridge's link-local address follows from its MAC: guests may not use it (guard.c). */
+        {"ipv6/conf/default/addr_gen_mode", "0"},
         /*
          * The way to a guest is local and short. What the host's administrator has chosen for the
          * Internet, such as bbr with its pacing, would slow it down.
          */
         {"ipv4/tcp_congestion_control", "reno"},
+        /* Connections of forwards are from the gateway's own address where the client is the host: many
+         * to few destinations, which the ports of those that have just ended must not run out for. */
+        {"ipv4/tcp_tw_reuse", "1"},
         /* One guest's incomplete fragments must not hold the namespace's memory for them for long. */
         {"ipv4/ipfrag_time", "5"},
         {"ipv6/ip6frag_time", "5"},
@@ -89,20 +97,34 @@ static int setup_sysctls(struct err *err)
     return result;
 }
 
+int setup_open_transparent(int family, int type)
+{
+    int one = 1, fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd >= 0 &&
+        (setsockopt(fd, family == AF_INET ? SOL_IP : SOL_IPV6,
+                    family == AF_INET ? IP_TRANSPARENT : IPV6_TRANSPARENT, &one, sizeof(one)) < 0 ||
+         (family == AF_INET6 && setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0))) {
+        int error = errno;
+
+        close(fd);
+        errno = error;
+        fd = -1;
+    }
+    return fd;
+}
+
 /* A socket inside the namespace that takes connections for any address, or -1 with errno. */
 static int open_listener(int family, unsigned *ret_port)
 {
     struct ip_endpoint any = {.addr.family = (uint8_t)family};
     struct sockaddr_storage address;
     socklen_t len = endpoint_to_sockaddr(&any, &address);
-    int one = 1, fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = setup_open_transparent(family, SOCK_STREAM);
 
     if (fd < 0)
         return -1;
-    if (setsockopt(fd, family == AF_INET ? SOL_IP : SOL_IPV6,
-                   family == AF_INET ? IP_TRANSPARENT : IPV6_TRANSPARENT, &one, sizeof(one)) < 0 ||
-        (family == AF_INET6 && setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0) ||
-        bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, LISTEN_BACKLOG) < 0 ||
+    if (bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, LISTEN_BACKLOG) < 0 ||
         getsockname(fd, (struct sockaddr *)&address, &len) < 0 ||
         endpoint_from_sockaddr(&address, &any) < 0) {
         close(fd);
@@ -164,11 +186,13 @@ static int setup_links(const struct net_config *config, struct netlink *netlink,
                        "cannot make the bridge of the network: %s; the kernel needs the module "
                        "bridge (as root: modprobe bridge)",
                        strerror(-result));
-    result = tap_open(SETUP_UPLINK, true, name, &handles->fd[PLANE_TUN], err);
-    if (result < 0)
-        return result;
-    /* No link-local address there: nobody is to be spoken to but the engine. */
-    result = sysctl_set("ipv6/conf/" SETUP_UPLINK "/addr_gen_mode", "1", err);
+    /*
+     * No other link has an address: over up0 nobody is to be spoken to but the engine, and a port would only
+     * say to its guest who it is.
+     */
+    result = sysctl_set("ipv6/conf/default/addr_gen_mode", "1", err);
+    if (result == 0)
+        result = tap_open(SETUP_UPLINK, true, name, &handles->fd[PLANE_TUN], err);
     if (result < 0)
         return result;
     bridge = (int)if_nametoindex(SETUP_BRIDGE);
@@ -208,7 +232,7 @@ static int setup_listeners(const struct net_config *config, int *fds, unsigned *
     return fds[PLANE_DNS_TCP] < 0 ? -errno : 0;
 }
 
-int setup_namespace(const struct net_config *config, struct netlink *netlink,
+int setup_namespace(const struct net_config *config, struct netlink *netlink, struct nft_ctx *nft,
                     struct plane_handles *handles, struct err *err)
 {
     unsigned port4 = 0, port6 = 0;
@@ -221,5 +245,6 @@ int setup_namespace(const struct net_config *config, struct netlink *netlink,
     result = setup_listeners(config, handles->fd, &port4, &port6);
     if (result < 0)
         return err_set(err, result, "cannot open the network's listeners: %s", strerror(-result));
-    return policy_load(config, SETUP_BRIDGE, SETUP_UPLINK, port4, port6, err);
+    result = policy_load(nft, config, SETUP_BRIDGE, SETUP_UPLINK, port4, port6, err);
+    return result < 0 ? result : guard_load(nft, config, err);
 }

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/netconfig.h"
 #include "plane/linux/netlink.h"
+#include "plane/linux/ruleset.h"
 #include "plane/plane.h"
 
 #define SETUP_BRIDGE "br0"
@@ -15,7 +16,10 @@
  * Fills the namespace that the caller is in, which must be new. Opens the descriptors of @handles but for
  * those of the namespaces; they are the caller's, also on failure. 0, or -errno with the reason.
  */
-int setup_namespace(const struct net_config *config, struct netlink *netlink,
+int setup_namespace(const struct net_config *config, struct netlink *netlink, struct nft_ctx *nft,
                     struct plane_handles *handles, struct err *err);
+
+/* A socket that may have any address as its own, not blocking; IPv6 without IPv4. -1 with errno. */
+int setup_open_transparent(int family, int type);
 
 #endif

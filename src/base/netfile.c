@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libinih splits lines into keys and values. How it treats long lines, indented ones and long titles
+ * differs with how it was built, and it may cut without a word; so it is given lines that are the same
+ * to all builds. They begin with their first character (else it might be a continued value), fit its
+ * buffer, and titles of sections are read here.
+ */
+#include "base/netfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/netfile_parse.h"
+#include "base/text.h"
+
+#define LEASE_TIME_MIN_S 120
+#define LEASE_TIME_MAX_S (30 * 24 * 3600)
+
+int netfile_refuse_as_is(struct netfile_parse *parse)
+{
+    parse->error = -EINVAL;
+    parse->error_line = parse->line;
+    return err_prefix(parse->err, -EINVAL, "%s:%u", parse->file->path, parse->line);
+}
+
+int netfile_refuse(struct netfile_parse *parse, const char *format, ...)
+{
+    char text[ERR_TEXT_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    err_set(parse->err, -EINVAL, "%s", text);
+    return netfile_refuse_as_is(parse);
+}
+
+static int set_spec(struct netfile_parse *parse, const char *key, const char *value)
+{
+    int error = net_spec_set(&parse->file->spec, key, value, parse->err);
+
+    return error ? netfile_refuse_as_is(parse) : 0;
+}
+
+static int set_lease_time(struct netfile_parse *parse, const char *key, const char *value)
+{
+    static const struct {
+        char unit;
+        unsigned seconds;
+    } units[] = {{'m', 60}, {'h', 3600}, {'d', 24 * 3600}};
+    size_t len_bytes = strlen(value);
+    unsigned scale = 1, number = 0;
+    char digits[16];
+
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+        if (len_bytes > 0 && value[len_bytes - 1] == units[i].unit)
+            scale = units[i].seconds;
+    snprintf(digits, sizeof(digits), "%.*s", (int)(len_bytes - (scale > 1)), value);
+    if (len_bytes >= sizeof(digits) ||
+        text_to_uint(digits, 0, LEASE_TIME_MAX_S / scale, &number) < 0 ||
+        number * scale < LEASE_TIME_MIN_S)
+        return netfile_refuse(parse,
+                              "lease-time = %s is not a time from 2 minutes to 30 days: write "
+                              "seconds, or a number with m, h or d, such as 1h",
+                              text_show(value).text);
+    parse->file->lease_time_s = number * scale;
+    return 0;
+}
+
+static int add_rule(struct netfile_parse *parse, const char *key, const char *value)
+{
+    struct net_file *file = parse->file;
+
+    if (file->rules_len == NET_RULES_MAX)
+        return netfile_refuse(parse, "%s = %s is one rule more than the %d that a file may have",
+                              key, text_show(value).text, NET_RULES_MAX);
+    if (net_rule_parse(value, strcmp(key, "allow") == 0, &file->rules[file->rules_len],
+                       parse->err) < 0)
+        return netfile_refuse_as_is(parse);
+    file->rules_len++;
+    return 0;
+}
+
+static bool is_any(const struct ip_addr *addr)
+{
+    static const uint8_t zero[16];
+
+    return memcmp(addr->bytes, zero, ip_len_bytes(addr)) == 0;
+}
+
+/* Whether both would listen on one port of one address. */
+static bool forwards_overlap(const struct forward_spec *a, const struct forward_spec *b)
+{
+    if (a->udp != b->udp || a->host.addr.family != b->host.addr.family ||
+        a->host.port >= b->host.port + b->ports || b->host.port >= a->host.port + a->ports)
+        return false;
+    return is_any(&a->host.addr) || is_any(&b->host.addr) || ip_equal(&a->host.addr, &b->host.addr);
+}
+
+static int add_forward(struct netfile_parse *parse, const char *key, const char *value)
+{
+    struct net_file *file = parse->file;
+    struct forward_spec forward;
+    char text[FORWARD_TEXT_MAX];
+
+    if (file->forwards_len == NET_FILE_FORWARDS_MAX)
+        return netfile_refuse(parse, "forward = %s is one more than the %d that a file may have",
+                              text_show(value).text, NET_FILE_FORWARDS_MAX);
+    if (forward_parse(value, &forward, parse->err) < 0)
+        return netfile_refuse_as_is(parse);
+    if (!forward.guest_addr.family && !forward.guest_name[0])
+        return netfile_refuse(parse,
+                              "forward = %s names no guest: only an option of a port may leave it "
+                              "out, write it as in tcp::8080-web:80",
+                              text_show(value).text);
+    for (unsigned i = 0; i < file->forwards_len; i++)
+        if (forwards_overlap(&forward, &file->forwards[i]))
+            return netfile_refuse(parse,
+                                  "forward = %s has a host port that an earlier one has, %s: write "
+                                  "another port or host address",
+                                  text_show(value).text, forward_format(&file->forwards[i], text));
+    file->forwards[file->forwards_len++] = forward;
+    return 0;
+}
+
+static const struct key {
+    const char *name;
+    int (*set)(struct netfile_parse *parse, const char *key, const char *value);
+    bool repeats;
+    enum netfile_need need;
+} keys[NETFILE_KEYS_MAX] = {
+    {"mode", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"start-address", set_spec, false, NETFILE_NEEDS_NOTHING}, /* needs: see net_spec_complete() */
+    {"end-address", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"subnet-mask", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"nat66-prefix", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"net-uuid", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"ifname", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"mtu", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"lease-time", set_lease_time, false, NETFILE_NEEDS_DHCP},
+    {"deny", add_rule, true, NETFILE_NEEDS_ROUTER},
+    {"allow", add_rule, true, NETFILE_NEEDS_ROUTER},
+    {"forward", add_forward, true, NETFILE_NEEDS_ROUTER},
+};
+
+static int set_key(struct netfile_parse *parse, const char *text, const char *value)
+{
+    const char *name = net_spec_option_name(text);
+
+    if (name && strcmp(name, "network") == 0)
+        return netfile_refuse(parse, "key 'network' is not for a file: the name of the file is the "
+                                     "network's name; leave the line out");
+    for (unsigned i = 0; i < NETFILE_KEYS_MAX; i++) {
+        if (!text_is_option(keys[i].name, name ? name : text))
+            continue;
+        if (!keys[i].repeats && parse->key_lines[i])
+            return netfile_refuse(parse, "key '%s' is there already, in line %u: leave one out",
+                                  keys[i].name, parse->key_lines[i]);
+        if (!parse->key_lines[i])
+            parse->key_lines[i] = parse->line;
+        return keys[i].set(parse, keys[i].name, value);
+    }
+    return netfile_refuse(parse,
+                          "unknown key '%s' of the network; the keys are: mode, start-address, "
+                          "end-address, subnet-mask, nat66-prefix, net-uuid, ifname, mtu, "
+                          "lease-time, deny, allow and forward",
+                          text_show(text).text);
+}
+
+/* "[name]" or "[name title]"; @line is changed. */
+static int begin_section(struct netfile_parse *parse, char *line)
+{
+    char *end = strchr(line, ']'), *name = line + 1 + strspn(line + 1, " \t"), *title, *rest;
+
+    rest = end ? end + 1 + strspn(end + 1, " \t") : NULL;
+    if (!rest || (*rest && !strchr(";#\r", *rest)))
+        return netfile_refuse(parse, "a section is not '[NAME]' alone on its line: '%s'",
+                              text_show(line).text);
+    while (end > name && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    *end = '\0';
+    title = name + strcspn(name, " \t");
+    if (*title)
+        *title++ = '\0';
+    title += strspn(title, " \t");
+    for (unsigned i = 0; i < NETFILE_SECTIONS_MAX; i++) {
+        const struct netfile_section *section = &netfile_sections[i];
+
+        if (strcmp(name, section->name) != 0 || (!section->named && *title))
+            continue;
+        if (!parse->section_lines[i])
+            parse->section_lines[i] = parse->line;
+        parse->section = section;
+        return section->begin ? section->begin(parse, title) : 0;
+    }
+    return netfile_refuse(parse,
+                          "unknown section '%s%s%s'; the sections are: [host NAME], [dns] and "
+                          "[dhcp-options]",
+                          text_show(name).text, *title ? " " : "", text_show(title).text);
+}
+
+/*
+ * Reads a line without its indentation; a comment is an empty line. Returns its length or -1: the end.
+ * One that does not fit, and one with a byte that no text has, are errors.
+ */
+static int read_text(struct netfile_parse *parse, char *buf, int max_bytes)
+{
+    int len = 0, c = getc(parse->stream);
+
+    if (c == EOF)
+        return -1;
+    parse->line++;
+    for (; c != EOF && c != '\n'; c = getc(parse->stream)) {
+        if ((len == 0 && (c == ' ' || c == '\t' || c == '\r')) ||
+            (len == 1 && (buf[0] == '#' || buf[0] == ';')))
+            continue;
+        if ((c < ' ' && c != '\t' && c != '\r') || c == 0x7f) {
+            netfile_refuse(parse, "byte 0x%02x is not text", c);
+            return -1;
+        }
+        if (len >= max_bytes - 2) {
+            netfile_refuse(parse, "the line has more than %d characters: write a shorter one",
+                           max_bytes - 2);
+            return -1;
+        }
+        buf[len++] = (char)c;
+    }
+    return len == 1 && (buf[0] == '#' || buf[0] == ';') ? 0 : len;
+}
+
+/* libinih's reader. */
+static char *read_line(char *buf, int max_bytes, void *stream)
+{
+    static const char bom[] = "\xef\xbb\xbf";
+    char copy[512];
+    struct netfile_parse *parse = stream;
+    int len = parse->error ? -1 : read_text(parse, buf, max_bytes);
+
+    if (len < 0)
+        return NULL;
+    if (parse->line == 1 && len >= 3 && memcmp(buf, bom, 3) == 0) {
+        len -= 3;
+        memmove(buf, buf + 3, (size_t)len);
+    }
+    buf[len] = '\0';
+    if (buf[0] == '[') {
+        snprintf(copy, sizeof(copy), "%s", buf);
+        if (begin_section(parse, copy) < 0)
+            return NULL;
+    } else if (buf[strcspn(buf, "=:")] == ':') {
+        /* To the library ':' is as good, but then "option:6 = x" is a key 'option'. */
+        netfile_refuse(parse, "'%s' has a ':' before '=': write KEY = VALUE", text_show(buf).text);
+        return NULL;
+    }
+    buf[len] = '\n';
+    buf[len + 1] = '\0';
+    return buf;
+}
+
+static int take_pair(void *user, const char *section, const char *name, const char *value)
+{
+    struct netfile_parse *parse = user;
+
+    if (!name || parse->error)
+        return 1;
+    if (!value)
+        return 0;
+    if (parse->section)
+        return parse->section->set(parse, name, value) == 0;
+    return set_key(parse, name, value) == 0;
+}
+
+static int parse_lines(struct netfile_parse *parse)
+{
+    /* 0, or the first line that was wrong to the library or to take_pair(). */
+    int wrong = ini_parse_stream(read_line, parse, take_pair, parse);
+
+    if (wrong < 0)
+        return err_set(parse->err, -ENOMEM, "%s: out of memory", parse->file->path);
+    if (ferror(parse->stream))
+        return err_set(parse->err, -EIO, "%s: cannot be read", parse->file->path);
+    if (wrong > 0 && (!parse->error || (unsigned)wrong < parse->error_line)) {
+        parse->line = (unsigned)wrong;
+        return netfile_refuse(parse, "the line is none of 'KEY = VALUE', '[SECTION]' and a "
+                                     "comment, which begins with '#' or ';'");
+    }
+    return parse->error;
+}
+
+/* Completes the spec under the name that the file gives it. */
+static int complete_spec(struct netfile_parse *parse, const char *name)
+{
+    struct net_spec *spec = &parse->file->spec;
+    int error;
+
+    /* A UUID makes a name, and the file's must be that one. */
+    if (!spec->net_uuid[0])
+        snprintf(spec->name, sizeof(spec->name), "%s", name);
+    error = net_spec_complete(spec, parse->err);
+    if (error)
+        return err_prefix(parse->err, error, "%s", parse->file->path);
+    if (name[0] && strcmp(spec->name, name) != 0)
+        return err_set(parse->err, -EINVAL,
+                       "%s: net-uuid = %s makes this the network '%s', and the file is that of "
+                       "'%s': name the file %s.conf or leave net-uuid out",
+                       parse->file->path, spec->net_uuid, spec->name, name, spec->name);
+    return 0;
+}
+
+static int check_need(struct netfile_parse *parse, enum netfile_need need, unsigned line,
+                      const char *what)
+{
+    const struct net_spec *spec = &parse->file->spec;
+
+    parse->line = line;
+    if (!line || need == NETFILE_NEEDS_NOTHING)
+        return 0;
+    if (spec->mode == NET_MODE_BRIDGED)
+        return netfile_refuse(parse,
+                              "%s is not for mode=bridged, where the physical network has the "
+                              "router and the addresses: leave it out",
+                              what);
+    if (spec->net_uuid[0] && need == NETFILE_NEEDS_DHCP)
+        return netfile_refuse(parse,
+                              "%s is not for a network with net-uuid, which has no DHCP: leave it "
+                              "out",
+                              what);
+    return 0;
+}
+
+static int check_needs(struct netfile_parse *parse)
+{
+    int error = 0;
+
+    for (unsigned i = 0; i < NETFILE_KEYS_MAX && !error; i++)
+        error = check_need(parse, keys[i].need, parse->key_lines[i], keys[i].name);
+    for (unsigned i = 0; i < NETFILE_SECTIONS_MAX && !error; i++)
+        error = check_need(parse, netfile_sections[i].need, parse->section_lines[i],
+                           netfile_sections[i].title);
+    return error;
+}
+
+/* A guest's address must be one of the network's, where the file says which those are. */
+static int check_forwards(struct netfile_parse *parse)
+{
+    const struct net_file *file = parse->file;
+    uint32_t mask = ntohl(file->spec.subnet_mask.v4.s_addr);
+    uint32_t gateway = ntohl(file->spec.start_address.v4.s_addr);
+
+    for (unsigned i = 0; file->spec.start_address.family && i < file->forwards_len; i++) {
+        const struct forward_spec *forward = &file->forwards[i];
+        uint32_t guest = ntohl(forward->guest_addr.v4.s_addr);
+        char text[FORWARD_TEXT_MAX], address[IP_TEXT_MAX], mask_text[IP_TEXT_MAX];
+
+        if (forward->guest_addr.family != AF_INET ||
+            (((guest ^ gateway) & mask) == 0 && guest != gateway))
+            continue;
+        return err_set(parse->err, -EINVAL,
+                       "%s: forward %s leads to no guest: write an address in the subnet of the "
+                       "gateway %s with mask %s, but not the gateway's",
+                       file->path, forward_format(forward, text),
+                       ip_format(&file->spec.start_address, address),
+                       ip_format(&file->spec.subnet_mask, mask_text));
+    }
+    return 0;
+}
+
+/* -errno with the reason, or a stream to be closed. */
+static int open_file(const char *path, FILE **ret_stream, struct err *err)
+{
+    /* Opening a FIFO must not wait. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), error = 0;
+    struct stat status = {0};
+
+    if (fd < 0 || fstat(fd, &status) < 0)
+        error = -errno;
+    if (error)
+        err_set(err, error, "%s: cannot be read: %s", path, strerror(-error));
+    else if (!S_ISREG(status.st_mode))
+        error = err_set(err, -EINVAL, "%s: is not a regular file", path);
+    *ret_stream = error ? NULL : fdopen(fd, "r");
+    if (!error && !*ret_stream)
+        error = err_set(err, -errno, "%s: cannot be read: %s", path, strerror(errno));
+    if (error && fd >= 0)
+        close(fd);
+    return error;
+}
+
+int net_file_read(const char *path, const char *name, struct net_file *ret_file, struct err *err)
+{
+    struct netfile_parse parse = {.file = ret_file, .err = err};
+    int error;
+
+    memset(ret_file, 0, sizeof(*ret_file));
+    if (strlen(path) >= sizeof(ret_file->path))
+        return err_set(err, -ENAMETOOLONG, "%s: the path has more than %zu bytes",
+                       text_show(path).text, sizeof(ret_file->path) - 1);
+    snprintf(ret_file->path, sizeof(ret_file->path), "%s", path);
+    error = name[0] ? net_name_check(name, err) : 0;
+    if (error)
+        return err_prefix(err, error, "%s", path);
+    error = open_file(path, &parse.stream, err);
+    if (error)
+        return error;
+    error = parse_lines(&parse);
+    fclose(parse.stream);
+    if (!error)
+        error = complete_spec(&parse, name);
+    if (!error)
+        error = check_needs(&parse);
+    if (!error)
+        error = netfile_check_reservations(&parse);
+    return error ? error : check_forwards(&parse);
+}
+
+/* 0 where there is a regular file that can be read, -ENOENT where there is none. */
+static int probe(const char *path, struct err *err)
+{
+    FILE *stream;
+    int error = open_file(path, &stream, err);
+
+    if (!error)
+        fclose(stream);
+    return error == -ENOTDIR ? -ENOENT : error;
+}
+
+static int find_below(const char *directory, const char *middle, const char *name,
+                      char ret_path[512], struct err *err)
+{
+    int len = snprintf(ret_path, 512, "%s%s/openvmnet/%s.conf", directory, middle, name);
+
+    if (len < 0 || len >= 512)
+        return err_set(err, -ENAMETOOLONG, "%s%s/openvmnet/%s.conf: the path is too long",
+                       text_show(directory).text, middle, name);
+    return probe(ret_path, err);
+}
+
+int net_file_find(const char *name, char ret_path[512], struct err *err)
+{
+    const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+    int error = net_name_check(name, err);
+
+    if (error)
+        return error;
+    error = -ENOENT;
+    if (config && config[0] == '/')
+        error = find_below(config, "", name, ret_path, err);
+    else if (home && home[0] == '/')
+        error = find_below(home, "/.config", name, ret_path, err);
+    if (error == -ENOENT)
+        error = find_below("/etc", "", name, ret_path, err);
+    if (error == -ENOENT) {
+        ret_path[0] = '\0';
+        err_set(err, 0, "%s", "");
+    }
+    return error;
+}

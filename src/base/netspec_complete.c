@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Options of a network, checked together: which mode takes which, whether the three addresses make a
+ * subnet with a pool, and the name that follows. All of it may be done again on a complete spec.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/netspec.h"
+
+#define PREFIX_MIN 16 /* a wider subnet would be a whole private range for one network */
+#define PREFIX_MAX 30 /* two usable addresses: the gateway and one guest */
+
+static uint32_t as_u32(const struct ip_addr *addr)
+{
+    return ntohl(addr->v4.s_addr);
+}
+
+static bool has_addresses(const struct net_spec *spec)
+{
+    return spec->start_address.family || spec->end_address.family || spec->subnet_mask.family;
+}
+
+/* The name of the first of the three that is set. */
+static const char *first_address(const struct net_spec *spec)
+{
+    if (spec->start_address.family)
+        return "start-address";
+    return spec->end_address.family ? "end-address" : "subnet-mask";
+}
+
+static bool is_private(uint32_t addr)
+{
+    return addr >> 24 == 10 || addr >> 20 == 0xac1 || addr >> 16 == 0xc0a8;
+}
+
+/* The prefix length of a contiguous mask; -1 of any other. */
+static int mask_prefix(uint32_t mask)
+{
+    for (unsigned prefix = 0; prefix <= 32; prefix++)
+        if (ip_mask_u32(prefix) == mask)
+            return (int)prefix;
+    return -1;
+}
+
+static int check_mask(const struct net_spec *spec, struct err *err)
+{
+    int prefix = mask_prefix(as_u32(&spec->subnet_mask));
+    char text[IP_TEXT_MAX];
+
+    ip_format(&spec->subnet_mask, text);
+    if (prefix < 0)
+        return err_set(err, -EINVAL,
+                       "subnet-mask=%s is not a mask: its one bits must come first; write one such "
+                       "as 255.255.255.0",
+                       text);
+    if (prefix < PREFIX_MIN)
+        return err_set(
+            err, -EINVAL,
+            "subnet-mask=%s is too wide (/%d): write 255.255.0.0 (/%d) or a narrower one", text,
+            prefix, PREFIX_MIN);
+    if (prefix > PREFIX_MAX)
+        return err_set(err, -EINVAL,
+                       "subnet-mask=%s is too narrow (/%d) for the gateway and a guest: write "
+                       "255.255.255.252 (/%d) or a wider one",
+                       text, prefix, PREFIX_MAX);
+    return 0;
+}
+
+/* One of the two ends, by itself; the mask is right already. */
+static int check_end(const struct net_spec *spec, const char *option, const struct ip_addr *addr,
+                     struct err *err)
+{
+    uint32_t mask = as_u32(&spec->subnet_mask), value = as_u32(addr);
+    struct ip_addr first = ip_from_u32((value & mask) + 1), last = ip_from_u32((value | ~mask) - 1);
+    char text[IP_TEXT_MAX], first_text[IP_TEXT_MAX], last_text[IP_TEXT_MAX];
+    bool is_network = value == (value & mask), is_broadcast = value == (value | ~mask);
+
+    ip_format(addr, text);
+    if (!is_private(value))
+        return err_set(err, -EINVAL,
+                       "%s=%s is not a private address (RFC 1918): write one of 10.0.0.0/8, "
+                       "172.16.0.0/12 or 192.168.0.0/16",
+                       option, text);
+    if (is_network || is_broadcast)
+        return err_set(err, -EINVAL,
+                       "%s=%s is the %s address of its subnet (/%d): write one from %s to %s",
+                       option, text, is_network ? "network" : "broadcast", mask_prefix(mask),
+                       ip_format(&first, first_text), ip_format(&last, last_text));
+    return 0;
+}
+
+static int check_range(const struct net_spec *spec, struct err *err)
+{
+    uint32_t mask = as_u32(&spec->subnet_mask);
+    uint32_t start = as_u32(&spec->start_address), end = as_u32(&spec->end_address);
+    struct ip_addr last = ip_from_u32((start | ~mask) - 1);
+    char start_text[IP_TEXT_MAX], end_text[IP_TEXT_MAX], mask_text[IP_TEXT_MAX];
+    char last_text[IP_TEXT_MAX];
+
+    ip_format(&spec->start_address, start_text);
+    ip_format(&spec->end_address, end_text);
+    ip_format(&spec->subnet_mask, mask_text);
+    ip_format(&last, last_text);
+    /* The last usable address as the gateway: no end-address could be right. */
+    if (start == (start | ~mask) - 1)
+        return err_set(err, -EINVAL,
+                       "start-address=%s is the last address of its subnet, which leaves none for "
+                       "guests: write a lower one",
+                       start_text);
+    if ((start & mask) != (end & mask))
+        return err_set(err, -EINVAL,
+                       "end-address=%s is not in the subnet of start-address=%s under "
+                       "subnet-mask=%s: write one up to %s, or a wider mask",
+                       end_text, start_text, mask_text, last_text);
+    if (end <= start)
+        return err_set(err, -EINVAL,
+                       "end-address=%s is not above start-address=%s, which is the gateway: write "
+                       "one up to %s",
+                       end_text, start_text, last_text);
+    return 0;
+}
+
+static int check_addresses(const struct net_spec *spec, struct err *err)
+{
+    const struct {
+        const char *name;
+        const struct ip_addr *addr;
+    } three[] = {
+        {"start-address", &spec->start_address},
+        {"end-address", &spec->end_address},
+        {"subnet-mask", &spec->subnet_mask},
+    };
+    int error;
+
+    for (size_t i = 0; i < 3; i++)
+        if (!three[i].addr->family)
+            return err_set(
+                err, -EINVAL,
+                "start-address, end-address and subnet-mask should be provided together: "
+                "%s is missing; write all three or none",
+                three[i].name);
+    error = check_mask(spec, err);
+    for (size_t i = 0; i < 2 && !error; i++)
+        error = check_end(spec, three[i].name, three[i].addr, err);
+    return error ? error : check_range(spec, err);
+}
+
+/* Which mode takes which option, and what is said where it does not. */
+static int check_modes(const struct net_spec *spec, struct err *err)
+{
+    char prefix[IP_TEXT_MAX];
+    const char *mode = net_mode_name(spec->mode);
+
+    if (spec->mode == NET_MODE_BRIDGED && has_addresses(spec))
+        return err_set(err, -EINVAL,
+                       "%s is set in mode=bridged: DHCP configuration is only for shared and "
+                       "host, a bridged network has the addresses of the physical one; leave "
+                       "start-address, end-address and subnet-mask out",
+                       first_address(spec));
+    if (spec->nat66_prefix.family && spec->mode != NET_MODE_SHARED)
+        return err_set(err, -EINVAL,
+                       "nat66-prefix=%s is set in mode=%s: the prefix is that of the NAT, which "
+                       "only mode=shared has; leave nat66-prefix out or write mode=shared",
+                       ip_format(&spec->nat66_prefix, prefix), mode);
+    if (spec->net_uuid[0] && spec->mode != NET_MODE_HOST)
+        return err_set(err, -EINVAL,
+                       "net-uuid=%s is set in mode=%s: only a network of mode=host can be known "
+                       "by a UUID; leave net-uuid out or write mode=host",
+                       spec->net_uuid, mode);
+    if (spec->ifname[0] && spec->mode != NET_MODE_BRIDGED)
+        return err_set(err, -EINVAL,
+                       "ifname=%s is set in mode=%s: only mode=bridged joins an interface; leave "
+                       "ifname out or write mode=bridged",
+                       spec->ifname, mode);
+    return 0;
+}
+
+/* The name that a network of these options has; @spec is right but for its own. */
+static void make_name(const struct net_spec *spec, char ret_name[NET_NAME_MAX + 1])
+{
+    const char *mode = net_mode_name(spec->mode);
+    char start[IP_TEXT_MAX], end[IP_TEXT_MAX];
+
+    if (spec->net_uuid[0])
+        snprintf(ret_name, NET_NAME_MAX + 1, "%s-%s", mode, spec->net_uuid);
+    else if (spec->ifname[0])
+        snprintf(ret_name, NET_NAME_MAX + 1, "%s-%s", mode, spec->ifname);
+    else if (has_addresses(spec))
+        snprintf(ret_name, NET_NAME_MAX + 1, "%s-%s-%s-%d", mode,
+                 ip_format(&spec->start_address, start), ip_format(&spec->end_address, end),
+                 mask_prefix(as_u32(&spec->subnet_mask)));
+    else
+        snprintf(ret_name, NET_NAME_MAX + 1, "%s", mode);
+}
+
+static int check_uuid(const struct net_spec *spec, const char *name, struct err *err)
+{
+    if (has_addresses(spec))
+        return err_set(err, -EINVAL,
+                       "net-uuid=%s is set together with %s: a network known by a UUID has no "
+                       "DHCP, its machines choose their addresses; leave net-uuid out, or "
+                       "start-address, end-address and subnet-mask",
+                       spec->net_uuid, first_address(spec));
+    /* Its own name is what a complete one has. */
+    if (spec->name[0] && strcmp(spec->name, name) != 0)
+        return err_set(err, -EINVAL,
+                       "net-uuid=%s is set together with the network name '%s': the UUID is the "
+                       "network's identity, and its name is %s; leave one of them out",
+                       spec->net_uuid, spec->name, name);
+    return 0;
+}
+
+int net_spec_complete(struct net_spec *spec, struct err *err)
+{
+    char name[NET_NAME_MAX + 1] = "";
+    int error = check_modes(spec, err);
+
+    if (error)
+        return error;
+    if (spec->net_uuid[0]) {
+        make_name(spec, name);
+        error = check_uuid(spec, name, err);
+    } else if (has_addresses(spec)) {
+        error = check_addresses(spec, err);
+    }
+    if (error)
+        return error;
+    if (spec->name[0])
+        return net_name_check(spec->name, err);
+    make_name(spec, spec->name);
+    return 0;
+}
+
+int net_spec_check_private(const struct net_spec *spec, struct err *err)
+{
+    if (spec->mode != NET_MODE_BRIDGED)
+        return 0;
+    return err_set(err, -EOPNOTSUPP,
+                   "mode=bridged (network '%s') joins an interface of the host, which needs an "
+                   "administrator's rights: it needs the system plane, which an administrator sets "
+                   "up as a service (openvmnet@%s, run as root), and which this version does not "
+                   "have yet; until then write mode=shared",
+                   spec->name, spec->name);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The host's network interfaces, and which of them a bridged network could stand on. */
+#ifndef OPENVMNET_CLI_INTERFACES_H
+#define OPENVMNET_CLI_INTERFACES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+
+#define INTERFACE_NAME_MAX 16 /* IFNAMSIZ */
+
+struct interface {
+    unsigned index;
+    char name[INTERFACE_NAME_MAX];
+    char kind[24]; /* "wired", "wireless", or the system's word for a device that is made by it */
+    char master[INTERFACE_NAME_MAX]; /* the bridge or bond that it is a part of; or "" */
+    struct mac_addr mac;
+    bool ethernet, loopback, wireless;
+    bool up, carrier;
+    bool is_default;     /* a default route leads there */
+    unsigned speed_mbps; /* 0: not known */
+};
+
+/* All of the calling process's network namespace, by index; the caller's, to be freed. 0 or -errno. */
+int interfaces_list(struct interface **ret_interfaces, size_t *ret_len, struct err *err);
+
+/*
+ * Whether guests could be bridged to it, and in *ret_reason why not or at what price: "yes", "no: …" or
+ * "needs …"; the text goes with @buf.
+ */
+bool interface_can_bridge(const struct interface *interface, char buf[64], const char **ret_reason);
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/qemu_options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+enum {
+    MACOS = 1,
+    SHARED = 2,
+    HOST = 4,
+    BRIDGED = 8,
+    ALL = MACOS | SHARED | HOST | BRIDGED,
+};
+
+static const struct netdev_type {
+    const char *name;
+    unsigned bit;
+    const char *mode; /* NULL: the option "mode" says it */
+} types[] = {
+    {"vmnet-macos", MACOS, NULL},
+    {"vmnet-shared", SHARED, "shared"},
+    {"vmnet-host", HOST, "host"},
+    {"vmnet-bridged", BRIDGED, "bridged"},
+};
+#define TYPES_LEN (sizeof(types) / sizeof(types[0]))
+
+static const struct netdev_option {
+    const char *name;
+    unsigned types;
+    bool repeats;
+} options[] = {
+    {"mode", MACOS, false},
+    {"network", ALL, false},
+    {"start-address", MACOS | SHARED | HOST, false},
+    {"end-address", MACOS | SHARED | HOST, false},
+    {"subnet-mask", MACOS | SHARED | HOST, false},
+    {"nat66-prefix", MACOS | SHARED, false},
+    {"net-uuid", MACOS | HOST, false},
+    {"ifname", MACOS | BRIDGED, false},
+    {"mtu", ALL, false},
+    {"isolated", ALL, false},
+    {"hostname", ALL, false},
+    {"interface-id", ALL, false},
+    {"anti-spoof", ALL, false},
+    {"forward", ALL, true},
+};
+#define OPTIONS_LEN (sizeof(options) / sizeof(options[0]))
+
+static const struct netdev_option *find_option(const char *key)
+{
+    const char *name = net_spec_option_name(key);
+
+    for (size_t i = 0; i < OPTIONS_LEN; i++) {
+        if (name ? strcmp(options[i].name, name) == 0 : text_is_option(options[i].name, key))
+            return &options[i];
+    }
+    return NULL;
+}
+
+static bool makes_device(const struct qemu_nic *nic)
+{
+    return nic->origin == QEMU_NIC;
+}
+
+static int read_id(struct qemu_nic *nic, const char *value, struct err *err)
+{
+    /* QEMU's own rule; it also lets the id be written back without escapes. */
+    static const char rest[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+
+    if (!isalpha((unsigned char)value[0]) || value[strspn(value, rest)] != '\0')
+        return err_set(
+            err, -EINVAL,
+            "'%s' is no valid id; it begins with a letter, and letters, digits, '-', '.' "
+            "and '_' follow",
+            value);
+    free(nic->id);
+    nic->id = strdup(value);
+    return nic->id ? 0 : -ENOMEM;
+}
+
+static int keep_property(struct qemu_nic *nic, const char *key, const char *value)
+{
+    char *escaped = kv_escape(value);
+    char *properties = NULL;
+    int len = -1;
+
+    if (escaped)
+        len =
+            asprintf(&properties, "%s,%s=%s", nic->properties ? nic->properties : "", key, escaped);
+    free(escaped);
+    if (len < 0)
+        return -ENOMEM;
+    free(nic->properties);
+    nic->properties = properties;
+    return 0;
+}
+
+/* "a, b and c" of the types in @bits but for vmnet-macos, unless it is the only one. */
+static void list_types(unsigned bits, char text[100])
+{
+    size_t len = 0;
+
+    if (bits != MACOS)
+        bits &= ~(unsigned)MACOS;
+    text[0] = '\0';
+    for (size_t i = 0; i < TYPES_LEN; i++) {
+        if (bits & types[i].bit)
+            len +=
+                (size_t)snprintf(text + len, 100 - len, "%s%s", len ? " and " : "", types[i].name);
+    }
+}
+
+static int refuse_unknown(const struct qemu_nic *nic, const struct netdev_type *type,
+                          const char *key, struct err *err)
+{
+    char known[300] = "";
+    size_t len = 0;
+
+    for (size_t i = 0; i < OPTIONS_LEN; i++) {
+        if (options[i].types & type->bit)
+            len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", len ? ", " : "",
+                                    options[i].name);
+    }
+    if (nic->origin == QEMU_NETDEV &&
+        (text_is_option("mac", key) || text_is_option("macaddr", key)))
+        return err_set(err, -EINVAL,
+                       "option '%s' does not belong to a netdev: give it to the -device", key);
+    return err_set(err, -EINVAL, "unknown option '%.100s'; the options of %s are: %s%s", key,
+                   type->name, nic->origin == QEMU_NETDEV ? "id, " : "", known);
+}
+
+/* QEMU's options and -nic's, which are no network's. -ENOENT without a text: not one of them. */
+static int read_common(struct qemu_nic *nic, const char *key, const char *value, struct err *err)
+{
+    bool has_mac = nic->origin != QEMU_NETDEV;
+
+    if (has_mac && (text_is_option("mac", key) || text_is_option("macaddr", key)))
+        return port_spec_set(&nic->request, "mac", value, err);
+    if (nic->text && text_is_option("id", key))
+        return read_id(nic, value, err);
+    return -ENOENT;
+}
+
+static int read_option(struct qemu_nic *nic, const struct netdev_type *type,
+                       const struct kv_pair *pair, struct err *err)
+{
+    const struct netdev_option *option = find_option(pair->key);
+    char belongs[100];
+    int rc;
+
+    if (text_is_option("type", pair->key))
+        return 0;
+    if (option && !(option->types & type->bit)) {
+        list_types(option->types, belongs);
+        return err_set(err, -EINVAL, "option '%s' does not belong to %s: it is one of %s",
+                       pair->key, type->name, belongs);
+    }
+    if (pair->listed && !(option && option->repeats))
+        return err_set(err, -EINVAL, "option '%s' takes one value, not an array of them",
+                       pair->key);
+    if (!pair->value)
+        return err_set(err, -EINVAL, "option '%s' must be a string, an integer or a boolean%s",
+                       pair->key, option && option->repeats ? ", or an array of them" : "");
+    rc = read_common(nic, pair->key, pair->value, err);
+    if (rc != -ENOENT)
+        return rc;
+    if (!option)
+        return makes_device(nic) ? keep_property(nic, pair->key, pair->value)
+                                 : refuse_unknown(nic, type, pair->key, err);
+    rc = net_spec_set(&nic->spec, option->name, pair->value, err);
+    return rc == -ENOENT ? port_spec_set(&nic->request, option->name, pair->value, err) : rc;
+}
+
+/* Puts in front what the reason is about; without memory there is none. */
+static int name_place(int rc, const char *option, const char *text, struct err *err)
+{
+    return rc < 0 && rc != -ENOMEM ? err_prefix(err, rc, "%s '%.*s'", option, QUOTE_MAX, text) : rc;
+}
+
+int qemu_options_read(struct qemu_nic *nic, const char *option, const char *text,
+                      const struct kv_list *list, struct err *err)
+{
+    const char *name = kv_get(list, "type");
+    const struct netdev_type *type = name ? NULL : &types[0];
+    int rc = 0;
+
+    for (size_t i = 0; !type && i < TYPES_LEN; i++) {
+        if (strcmp(name, types[i].name) == 0)
+            type = &types[i];
+    }
+    if (!type)
+        rc = err_set(err, -EINVAL, "no network type '%s'; the types are: " VMNET_TYPES, name);
+    else if (type->mode)
+        rc = net_spec_set(&nic->spec, "mode", type->mode, err);
+    for (size_t i = 0; rc == 0 && i < list->count; i++)
+        rc = read_option(nic, type, &list->pairs[i], err);
+    if (rc == 0 && nic->origin == QEMU_NETDEV && !nic->id)
+        rc = err_set(err, -EINVAL,
+                     "option 'id' is missing; add id=NAME, and netdev=NAME to a -device");
+    return name_place(rc, option, text, err);
+}
+
+int qemu_options_complete(struct qemu_nic *nic, const char *option, const char *text,
+                          struct err *err)
+{
+    int rc = net_spec_complete(&nic->spec, err);
+
+    if (rc == 0)
+        rc = net_spec_check_private(&nic->spec, err);
+    return text ? name_place(rc, option, text, err) : rc;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A running network is a socket that answers. Others may start or end it at the same time: each step may
+ * find the world changed and then begins again, until the deadline.
+ */
+#include "client/open.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "client/connection.h"
+#include "client/start.h"
+
+/* @what is the option; @runs NULL: there is none. */
+static int refuse(const char *what, const char *runs, const char *asked, struct err *err)
+{
+    return err_set(err, -EEXIST,
+                   "runs with %s %s, not %s; give this one another name (network=), or end the "
+                   "other first",
+                   what, runs ? runs : "none", asked);
+}
+
+static int check_addresses(const struct net_spec *spec, const json_t *network, struct err *err)
+{
+    const char *gateway = json_string_value(json_object_get(network, "gateway"));
+    const char *end = json_string_value(json_object_get(network, "poolEnd"));
+    const char *subnet = json_string_value(json_object_get(network, "subnet"));
+    uint32_t mask = ntohl(spec->subnet_mask.v4.s_addr);
+    struct ip_addr first = ip_from_u32(ntohl(spec->start_address.v4.s_addr) & mask);
+    char runs[2 * IP_TEXT_MAX + 8], asked[2 * IP_TEXT_MAX + 8];
+    char start_text[IP_TEXT_MAX], end_text[IP_TEXT_MAX];
+
+    snprintf(runs, sizeof(runs), "%.45s to %.45s", gateway ? gateway : "none", end ? end : "none");
+    snprintf(asked, sizeof(asked), "%s to %s", ip_format(&spec->start_address, start_text),
+             ip_format(&spec->end_address, end_text));
+    if (strcmp(runs, asked) != 0)
+        return refuse("addresses", runs, asked, err);
+    snprintf(asked, sizeof(asked), "%s/%d", ip_format(&first, start_text),
+             __builtin_popcount(mask));
+    return subnet && strcmp(subnet, asked) == 0 ? 0 : refuse("subnet", subnet, asked, err);
+}
+
+static int check_prefix6(const struct net_spec *spec, const json_t *network, struct err *err)
+{
+    const char *runs = json_string_value(json_object_get(network, "ipv6Prefix"));
+    char asked[IP_TEXT_MAX + 4], text[IP_TEXT_MAX];
+
+    snprintf(asked, sizeof(asked), "%s/64", ip_format(&spec->nat66_prefix, text));
+    return runs && strcmp(runs, asked) == 0 ? 0 : refuse("nat66-prefix", runs, asked, err);
+}
+
+/* Refuses a running network that is not the one that was asked for. What was not asked is as it is. */
+static int check_same(const struct net_spec *spec, const json_t *network, struct err *err)
+{
+    const char *mode = json_string_value(json_object_get(network, "mode"));
+    json_int_t mtu = json_integer_value(json_object_get(network, "mtu"));
+    char runs[24], asked[24];
+    int result = 0;
+
+    if (!mode)
+        return err_set(err, -EPROTO,
+                       "its description is not understood; is it of another version?");
+    if (spec->mode_given && strcmp(mode, net_mode_name(spec->mode)) != 0)
+        return refuse("mode", mode, net_mode_name(spec->mode), err);
+    if (spec->start_address.family)
+        result = check_addresses(spec, network, err);
+    if (result == 0 && spec->nat66_prefix.family)
+        result = check_prefix6(spec, network, err);
+    if (result == 0 && spec->mtu && mtu != spec->mtu) {
+        snprintf(runs, sizeof(runs), "%lld", (long long)mtu);
+        snprintf(asked, sizeof(asked), "%u", spec->mtu);
+        result = refuse("mtu", runs, asked, err);
+    }
+    return result;
+}
+
+int network_open(const struct net_spec *spec, bool lasting, uint64_t deadline_ms, int *ret_fd,
+                 struct err *warning, struct err *err)
+{
+    json_t *reply = NULL;
+    int fd = -1, result = net_spec_check_private(spec, err);
+
+    if (result < 0)
+        return result;
+    for (;;) {
+        result = connection_open(spec->name, &fd, err);
+        if (result == 0) {
+            result = connection_call(fd, OPEN_INTERFACE "Describe", NULL, -1, &reply, NULL, err);
+            if (result == 0) {
+                result = check_same(spec, json_object_get(reply, "network"), err);
+                json_decref(reply);
+                if (result == 0) {
+                    *ret_fd = fd;
+                    return 0;
+                }
+            }
+            close(fd);
+            if (result != -ECONNRESET)
+                return result;
+        } else if (result == -ENOENT) {
+            result = start_daemon(spec, lasting, warning, err);
+            if (result == 0)
+                continue;
+            if (result != -EBUSY)
+                return result;
+        } else {
+            return result;
+        }
+        if (clock_now_ms() >= deadline_ms)
+            return err_set(err, -ETIMEDOUT, "neither answers nor ends; see vmnet status");
+        poll(NULL, 0, OPEN_RETRY_MS);
+    }
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Networks and ports as the control interface shows them. */
+#include <stdio.h>
+
+#include "base/paths.h"
+#include "daemon/network.h"
+
+static char *format_prefixed(uint32_t ipv4, unsigned prefix_len, char buf[IP_TEXT_MAX + 4])
+{
+    struct ip_addr addr = ip_from_u32(ipv4);
+    char text[IP_TEXT_MAX];
+
+    snprintf(buf, IP_TEXT_MAX + 4, "%s/%u", ip_format(&addr, text), prefix_len);
+    return buf;
+}
+
+static json_t *ipv6_prefix(const struct net_config *config)
+{
+    char text[IP_TEXT_MAX];
+
+    return config->prefix6.family ? json_sprintf("%s/64", ip_format(&config->prefix6, text))
+                                  : json_null();
+}
+
+static json_t *address_or_null(const struct ip_addr *addr)
+{
+    char text[IP_TEXT_MAX];
+
+    return addr->family ? json_string(ip_format(addr, text)) : json_null();
+}
+
+static void set_string(json_t *object, const char *key, const char *text)
+{
+    json_object_set_new(object, key, text[0] ? json_string(text) : json_null());
+}
+
+json_t *network_describe(const struct network *network, const struct network_state *state)
+{
+    const struct net_config *config = network->config;
+    struct ip_addr gateway = ip_from_u32(config->gateway), end = ip_from_u32(config->pool_end);
+    struct ip_addr start = ip_from_u32(config->gateway + 1);
+    char subnet[IP_TEXT_MAX + 4], path[NET_PATH_MAX + 16];
+    json_t *object;
+
+    object =
+        json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:s, s:i, s:b, s:i}",
+                  "name", config->name, "mode", net_mode_name(config->mode), "plane", "private",
+                  "subnet", format_prefixed(net_config_subnet(config), config->prefix_len, subnet),
+                  "gateway", address_or_null(&gateway), "poolStart", address_or_null(&start),
+                  "poolEnd", address_or_null(&end), "dhcp", !config->no_dhcp, "ipv6Prefix",
+                  ipv6_prefix(config), "gateway6", address_or_null(&config->gateway6),
+                  "ipv6Default", state->has_ipv6, "domain", config->domain, "mtu", (int)config->mtu,
+                  "lasting", state->lasting, "ports", (int)network->ports_len);
+    set_string(object, "configFile", config->file ? config->file->path : "");
+    snprintf(path, sizeof(path), "%s/" PATH_STREAM, config->run_dir);
+    set_string(object, "streamSocket", path);
+    set_string(object, "warning", state->warning);
+    return object;
+}
+
+json_t *network_describe_port(const struct network *network, const struct network_port *port,
+                              bool has_ipv6)
+{
+    const struct net_config *config = network->config;
+    struct ip_addr gateway = ip_from_u32(config->gateway);
+    char mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX + 4];
+    json_t *object;
+
+    object = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:s, s:s, s:s, s:i, s:b, s:b}",
+        "network", config->name, "mode", net_mode_name(config->mode), "interface",
+        port->port.interface, "kind", port_kind_name(port->port.kind), "mac",
+        mac_format(&port->port.mac, mac), "ipv4",
+        format_prefixed(port->port.ipv4, config->prefix_len, ipv4), "ipv6Prefix",
+        ipv6_prefix(config), "gateway", address_or_null(&gateway), "gateway6",
+        address_or_null(&config->gateway6), "ipv6Default", has_ipv6, "name", port->port.name,
+        "domain", config->domain, "interfaceId", port->port.interface_id, "mtu", (int)config->mtu,
+        "isolated", port->port.isolated, "antiSpoof", port->port.anti_spoof);
+    json_object_set_new(object, "owner",
+                        port->port.owner_pid ? json_integer(port->port.owner_pid) : json_null());
+    set_string(object, "socket", port->socket);
+    return object;
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/forwards.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/paths.h"
+
+#define LISTEN_BACKLOG 1024
+/* The worker takes commands as fast as it reads; a burst of forwards may have to wait for it. */
+#define COMMAND_TRIES 2000
+#define COMMAND_RETRY_MS 1
+/* The worker closes a forward that was removed a moment after it was told. */
+#define CLOSE_TRIES 100
+#define CLOSE_MS 1000
+
+struct forward {
+    struct list list;
+    struct forward_spec spec;
+    const struct network_port *owner; /* NULL: none */
+    bool of_file;
+    uint32_t first_id; /* of spec.ports ids in the worker */
+    struct ip_endpoint target;
+    char error[200]; /* why it is not open; "" where it is */
+};
+
+struct forwards {
+    struct network *network;
+    struct worker *worker;
+    struct list list;
+    unsigned ports, ports_max;
+    uint32_t next_id;
+    uint64_t closed_ms; /* when ports were last closed */
+    bool told_unsaved;
+};
+
+struct forwards *forwards_new(struct network *network, struct worker *worker, unsigned ports_max)
+{
+    struct forwards *forwards = calloc(1, sizeof(*forwards));
+
+    if (!forwards)
+        return NULL;
+    *forwards = (struct forwards){
+        .network = network, .worker = worker, .ports_max = ports_max, .next_id = 1};
+    list_init(&forwards->list);
+    return forwards;
+}
+
+void forwards_free(struct forwards *forwards)
+{
+    if (!forwards)
+        return;
+    while (!list_is_empty(&forwards->list)) {
+        struct forward *forward = CONTAINER_OF(forwards->list.next, struct forward, list);
+
+        list_remove(&forward->list);
+        free(forward);
+    }
+    free(forwards);
+}
+
+/* Where connections are to go now; family 0: nobody is there. */
+static struct ip_endpoint find_target(struct forwards *forwards, const struct forward *forward)
+{
+    struct ip_endpoint target = {.port = forward->spec.guest_port};
+    struct network *network = forwards->network;
+    const struct network_port *port = forward->spec.guest_name[0]
+                                          ? network_find_name(network, forward->spec.guest_name)
+                                          : forward->owner;
+
+    if (forward->spec.guest_addr.family) {
+        bool is_elsewhere = forward->spec.guest_addr.family == AF_INET &&
+                            !network->config->no_dhcp &&
+                            !network_find_ipv4(network, ntohl(forward->spec.guest_addr.v4.s_addr));
+
+        if (!is_elsewhere)
+            target.addr = forward->spec.guest_addr;
+        return target;
+    }
+    if (port && port->attached)
+        target.addr = ip_from_u32(port->port.ipv4);
+    return target;
+}
+
+static struct ip_endpoint nth(const struct ip_endpoint *first, unsigned n)
+{
+    return (struct ip_endpoint){.addr = first->addr, .port = (uint16_t)(first->port + n)};
+}
+
+static int open_host_socket(bool udp, const struct ip_endpoint *host)
+{
+    struct sockaddr_storage address;
+    socklen_t len = endpoint_to_sockaddr(host, &address);
+    int one = 1;
+    int fd = socket(host->addr.family,
+                    (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -errno;
+    if ((!udp && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0) ||
+        (host->addr.family == AF_INET6 &&
+         setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0) ||
+        bind(fd, (struct sockaddr *)&address, len) < 0 ||
+        (!udp && listen(fd, LISTEN_BACKLOG) < 0)) {
+        int error = -errno;
+
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+static int explain_open(int error, const struct forward_spec *spec, unsigned port, struct err *err)
+{
+    char address[IP_TEXT_MAX];
+    const char *proto = spec->udp ? "udp" : "tcp";
+
+    ip_format(&spec->host.addr, address);
+    switch (error) {
+    case -EADDRINUSE:
+        return err_set(err, error,
+                       "%s port %u of %s is in use by another program; choose another, or end "
+                       "that program ('ss -lp' names it)",
+                       proto, port, address);
+    case -EACCES:
+        return err_set(err, error,
+                       "%s port %u of the host is privileged; choose one from 1024 on, or let the "
+                       "administrator open it: sysctl -w net.ipv4.ip_unprivileged_port_start=%u",
+                       proto, port, port);
+    case -EADDRNOTAVAIL:
+    case -EAFNOSUPPORT:
+        return err_set(err, error,
+                       "%s is not an address of this host; leave it out for 127.0.0.1, or write "
+                       "0.0.0.0 for all",
+                       address);
+    case -EMFILE:
+    case -ENFILE:
+        return err_set(err, error,
+                       "no descriptors are left for %s port %u; raise the limit (ulimit -Hn) of "
+                       "who starts the network",
+                       proto, port);
+    default:
+        return err_set(err, error, "cannot open %s port %u of %s: %s", proto, port, address,
+                       strerror(-error));
+    }
+}
+
+static void close_ports(struct forwards *forwards, const struct forward *forward, unsigned ports)
+{
+    for (unsigned i = 0; i < ports; i++) {
+        for (int tries = 0; tries < COMMAND_TRIES; tries++) {
+            if (worker_remove_forward(forwards->worker, forward->first_id + i) != -EAGAIN)
+                break;
+            poll(NULL, 0, COMMAND_RETRY_MS);
+        }
+    }
+    forwards->ports -= ports;
+    forwards->closed_ms = clock_now_ms();
+}
+
+static int open_port(struct forwards *forwards, struct forward *forward, unsigned i,
+                     struct err *err)
+{
+    struct ip_endpoint host = nth(&forward->spec.host, i), guest = nth(&forward->target, i);
+    int fd = open_host_socket(forward->spec.udp, &host), result = -EAGAIN;
+
+    for (int tries = 0; fd == -EADDRINUSE && tries < CLOSE_TRIES && forwards->closed_ms &&
+                        clock_now_ms() - forwards->closed_ms < CLOSE_MS;
+         tries++) {
+        poll(NULL, 0, COMMAND_RETRY_MS);
+        fd = open_host_socket(forward->spec.udp, &host);
+    }
+    if (fd < 0)
+        return explain_open(fd, &forward->spec, host.port, err);
+    for (int tries = 0; result == -EAGAIN && tries < COMMAND_TRIES; tries++) {
+        if (tries)
+            poll(NULL, 0, COMMAND_RETRY_MS);
+        result = worker_add_forward(forwards->worker, forward->first_id + i, forward->spec.udp, fd,
+                                    &guest);
+    }
+    if (result == 0)
+        return 0;
+    close(fd);
+    return err_set(err, result, "the uplink takes no more forwards: %s", strerror(-result));
+}
+
+static int open_ports(struct forwards *forwards, struct forward *forward, struct err *err)
+{
+    int result = 0;
+
+    if (forwards->ports + forward->spec.ports > forwards->ports_max)
+        return err_set(err, -ENOSPC, "%u ports are forwarded already, and %u are possible",
+                       forwards->ports, forwards->ports_max);
+    forward->first_id = forwards->next_id;
+    forwards->next_id += forward->spec.ports;
+    forward->target = find_target(forwards, forward);
+    for (unsigned i = 0; i < forward->spec.ports; i++) {
+        result = open_port(forwards, forward, i, err);
+        if (result < 0) {
+            forwards->ports += i;
+            close_ports(forwards, forward, i);
+            return result;
+        }
+    }
+    forwards->ports += forward->spec.ports;
+    return 0;
+}
+
+/* @gone: a port that is about to go; or NULL. */
+static void retarget(struct forwards *forwards, struct forward *forward,
+                     const struct network_port *gone)
+{
+    struct ip_addr going = gone ? ip_from_u32(gone->port.ipv4) : (struct ip_addr){0};
+    struct ip_endpoint target = find_target(forwards, forward);
+
+    /* An address that the guest chose by itself is not the port's. */
+    if (gone && !(forward->spec.guest_addr.family && forwards->network->config->no_dhcp) &&
+        ip_equal(&target.addr, &going))
+        target.addr = (struct ip_addr){0};
+    if (ip_equal(&target.addr, &forward->target.addr))
+        return;
+    forward->target = target;
+    if (forward->error[0])
+        return;
+    for (unsigned i = 0; i < forward->spec.ports; i++) {
+        struct ip_endpoint guest = nth(&target, i);
+
+        for (int tries = 0; tries < COMMAND_TRIES; tries++) {
+            if (worker_retarget_forward(forwards->worker, forward->first_id + i, &guest) != -EAGAIN)
+                break;
+            poll(NULL, 0, COMMAND_RETRY_MS);
+        }
+    }
+}
+
+static bool overlaps(const struct forward_spec *a, const struct forward_spec *b)
+{
+    return a->udp == b->udp && ip_equal(&a->host.addr, &b->host.addr) &&
+           a->host.port < b->host.port + b->ports && b->host.port < a->host.port + a->ports;
+}
+
+/* Refuses what this network knows cannot work. */
+static int check(struct forwards *forwards, const struct forward_spec *spec,
+                 const struct network_port *owner, struct err *err)
+{
+    const struct net_config *config = forwards->network->config;
+    char text[FORWARD_TEXT_MAX], address[IP_TEXT_MAX];
+
+    if (!owner && !spec->guest_addr.family && !spec->guest_name[0])
+        return err_set(err, -EINVAL,
+                       "forward '%s' names no guest; write one behind the hyphen, such as "
+                       "tcp::2222-web:22",
+                       forward_format(spec, text));
+    if (spec->guest_addr.family && !net_config_contains(config, &spec->guest_addr))
+        return err_set(
+            err, -EINVAL, "forward '%s': %s is not an address of network '%s'; see vmnet status",
+            forward_format(spec, text), ip_format(&spec->guest_addr, address), config->name);
+    for (struct list *node = forwards->list.next; node != &forwards->list; node = node->next) {
+        const struct forward *other = CONTAINER_OF(node, struct forward, list);
+
+        if (!other->error[0] && overlaps(&other->spec, spec))
+            return err_set(err, -EADDRINUSE, "port %u of the host is taken by forward '%s'%s%s",
+                           spec->host.port > other->spec.host.port ? spec->host.port
+                                                                   : other->spec.host.port,
+                           forward_format(&other->spec, text), other->owner ? " of " : "",
+                           other->owner ? other->owner->port.name : "");
+    }
+    return 0;
+}
+
+static void save(struct forwards *forwards)
+{
+    char path[NET_PATH_MAX + 16], text[FORWARD_TEXT_MAX];
+    json_t *root = json_array();
+    char *json;
+    int result;
+
+    for (struct list *node = forwards->list.next; node != &forwards->list; node = node->next) {
+        const struct forward *forward = CONTAINER_OF(node, struct forward, list);
+
+        /* A port that has no interface yet, and its forwards, would not be found again. */
+        if (!forward->of_file && (!forward->owner || forward->owner->attached))
+            json_array_append_new(
+                root, json_pack("{s:s, s:s}", "forward", forward_format(&forward->spec, text),
+                                "interface", forward->owner ? forward->owner->port.interface : ""));
+    }
+    json = json_dumps(root, JSON_COMPACT);
+    snprintf(path, sizeof(path), "%s/forwards.json", forwards->network->config->run_dir);
+    result = json ? path_write_file(path, json, strlen(json), 0600, false) : -ENOMEM;
+    if (result < 0 && !forwards->told_unsaved)
+        log_warn("%s: %s; forwards will not outlive a restart of the engine", path,
+                 strerror(-result));
+    forwards->told_unsaved = result < 0;
+    free(json);
+    json_decref(root);
+}
+
+/* Adds without writing it down. With @of_file it stays although it cannot be opened. */
+static int add(struct forwards *forwards, const struct forward_spec *spec,
+               const struct network_port *owner, bool of_file, struct err *err)
+{
+    struct forward *forward = calloc(1, sizeof(*forward));
+    int result = forward ? check(forwards, spec, owner, err) : -ENOMEM;
+
+    if (!forward)
+        return err_set(err, -ENOMEM, "out of memory");
+    forward->spec = *spec;
+    forward->owner = owner;
+    forward->of_file = of_file;
+    if (result == 0)
+        result = open_ports(forwards, forward, err);
+    if (result < 0 && !of_file) {
+        free(forward);
+        return result;
+    }
+    if (result < 0)
+        snprintf(forward->error, sizeof(forward->error), "%.199s", err->text);
+    list_append(&forwards->list, &forward->list);
+    return result;
+}
+
+int forwards_add(struct forwards *forwards, const struct forward_spec *spec,
+                 const struct network_port *owner, struct err *err)
+{
+    int result = add(forwards, spec, owner, false, err);
+
+    /* A port's are written when it has its interface, by forwards_port_attached(). */
+    if (result == 0 && !owner)
+        save(forwards);
+    return result;
+}
+
+static void drop(struct forwards *forwards, struct forward *forward)
+{
+    if (!forward->error[0])
+        close_ports(forwards, forward, forward->spec.ports);
+    list_remove(&forward->list);
+    free(forward);
+}
+
+int forwards_remove(struct forwards *forwards, const char *text, struct err *err)
+{
+    char host_only[FORWARD_TEXT_MAX + 8];
+    char listed[FORWARD_TEXT_MAX], asked[FORWARD_TEXT_MAX] = "";
+    struct forward_spec spec;
+
+    /* The part of the host alone is a forward whose rest does not matter. */
+    snprintf(host_only, sizeof(host_only), "%.180s-:1", text);
+    if (forward_parse(text, &spec, err) == 0)
+        forward_format(&spec, asked);
+    else if (forward_parse(host_only, &spec, NULL) < 0)
+        return -EINVAL;
+    for (struct list *node = forwards->list.next; node != &forwards->list; node = node->next) {
+        struct forward *forward = CONTAINER_OF(node, struct forward, list);
+
+        if (forward->spec.udp != spec.udp || forward->spec.host.port != spec.host.port ||
+            !ip_equal(&forward->spec.host.addr, &spec.host.addr) ||
+            (asked[0] && strcmp(asked, forward_format(&forward->spec, listed)) != 0))
+            continue;
+        drop(forwards, forward);
+        save(forwards);
+        return 0;
+    }
+    return err_set(err, -ENOENT,
+                   "no forward '%.100s' on network '%s'; vmnet forward %s ls lists them", text,
+                   forwards->network->config->name, forwards->network->config->name);
+}
+
+void forwards_restore(struct forwards *forwards)
+{
+    const struct net_config *config = forwards->network->config;
+    char path[NET_PATH_MAX + 16];
+    json_t *root, *entry;
+    struct err err;
+    size_t i;
+
+    for (unsigned n = 0; config->file && n < config->file->forwards_len; n++)
+        if (add(forwards, &config->file->forwards[n], NULL, true, &err) < 0)
+            log_warn("%s: %s", config->file->path, err.text);
+    snprintf(path, sizeof(path), "%s/forwards.json", config->run_dir);
+    root = json_load_file(path, 0, NULL);
+    json_array_foreach(root, i, entry)
+    {
+        const char *text = json_string_value(json_object_get(entry, "forward"));
+        const char *interface = json_string_value(json_object_get(entry, "interface"));
+        const struct network_port *owner =
+            interface && *interface ? network_find(forwards->network, interface) : NULL;
+        struct forward_spec spec;
+
+        if (!text || !interface || (*interface && !owner))
+            continue; /* its port went meanwhile */
+        if (forward_parse(text, &spec, &err) < 0 || add(forwards, &spec, owner, false, &err) < 0)
+            log_warn("forward %s could not be opened again: %s", text, err.text);
+    }
+    json_decref(root);
+}
+
+void forwards_port_attached(struct forwards *forwards)
+{
+    bool owned = false;
+
+    for (struct list *node = forwards->list.next; node != &forwards->list; node = node->next) {
+        struct forward *forward = CONTAINER_OF(node, struct forward, list);
+
+        owned = owned || forward->owner;
+        retarget(forwards, forward, NULL);
+    }
+    if (owned)
+        save(forwards);
+}
+
+void forwards_port_gone(struct forwards *forwards, const struct network_port *port)
+{
+    bool dropped = false;
+
+    for (struct list *node = forwards->list.next, *next; node != &forwards->list; node = next) {
+        struct forward *forward = CONTAINER_OF(node, struct forward, list);
+
+        next = node->next;
+        if (forward->owner == port) {
+            drop(forwards, forward);
+            dropped = true;
+        } else {
+            retarget(forwards, forward, port);
+        }
+    }
+    if (dropped)
+        save(forwards);
+}
+
+static json_t *describe(const struct forward *forward)
+{
+    char text[FORWARD_TEXT_MAX], address[IP_TEXT_MAX];
+    const struct ip_addr *guest = &forward->target.addr;
+
+    return json_pack("{s:s, s:o, s:o, s:o}", "forward", forward_format(&forward->spec, text),
+                     "guest", guest->family ? json_string(ip_format(guest, address)) : json_null(),
+                     "interface",
+                     forward->owner ? json_string(forward->owner->port.interface) : json_null(),
+                     "error", forward->error[0] ? json_string(forward->error) : json_null());
+}
+
+json_t *forwards_describe(const struct forwards *forwards)
+{
+    json_t *array = json_array();
+
+    for (struct list *node = forwards->list.next; node != &forwards->list; node = node->next)
+        json_array_append_new(array, describe(CONTAINER_OF(node, struct forward, list)));
+    return array;
+}
+
+json_t *forwards_describe_last(const struct forwards *forwards)
+{
+    return describe(CONTAINER_OF(forwards->list.prev, struct forward, list));
+}

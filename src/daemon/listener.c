@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The stream socket at a path of the network, for VM monitors that connect by themselves: many on one
+ * socket, a port for each. Who connects says nothing of itself, so the port is made when the first frame is
+ * there, and gets the MAC that this frame comes from. The frame stays in the socket, for the pump.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/peer.h"
+#include "daemon/methods.h"
+
+/* Connections whose first frame has not come yet. */
+#define LISTENER_PENDING_MAX 128
+#define ETHERNET_BYTES 14
+/* Until one more is tried, when no descriptor was left for it. */
+#define RETRY_MS 1000
+
+struct pending {
+    struct list list;
+    struct listener *listener;
+    struct loop_source source;
+    struct network_port *port; /* being attached */
+    pid_t pid;
+};
+
+struct listener {
+    struct engine *engine;
+    struct loop_source source;
+    struct list pending;
+    struct loop_timer timer;
+    unsigned pending_len;
+    bool paused;
+};
+
+static void listener_pause(struct listener *listener, bool pause)
+{
+    if (listener->paused != pause)
+        loop_change(listener->engine->loop, &listener->source, pause ? 0 : LOOP_IN);
+    listener->paused = pause;
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct listener *listener = CONTAINER_OF(timer, struct listener, timer);
+
+    listener_pause(listener, listener->pending_len >= LISTENER_PENDING_MAX);
+}
+
+/* Forgets a connection; its descriptor is closed unless it was handed over. */
+static void pending_free(struct pending *pending, int fd)
+{
+    struct listener *listener = pending->listener;
+
+    loop_remove(listener->engine->loop, &pending->source);
+    if (fd >= 0)
+        close(fd);
+    list_remove(&pending->list);
+    free(pending);
+    listener->pending_len--;
+    listener_pause(listener, false);
+}
+
+/* It becomes no port. */
+static void pending_end(struct pending *pending)
+{
+    struct engine *engine = pending->listener->engine;
+
+    pending_free(pending, pending->source.fd);
+    engine_connection_ended(engine);
+}
+
+static void on_attached(struct engine *engine, const struct engine_request *request,
+                        const struct message *answer, const int *fds, unsigned fds_len)
+{
+    struct pending *pending = request->context;
+    struct network_port *port = pending->port;
+    int fd = pending->source.fd, tap_fd = -1, result = answer->result;
+
+    if (result == 0 && fds_len)
+        tap_fd = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+    /* Also where it is not the pump's after all: pending_free() gets it. */
+    loop_remove(engine->loop, &pending->source);
+    if (tap_fd >= 0) {
+        port->port = answer->port;
+        port->attached = true;
+        result = pump_add(engine->pump, PUMP_STREAM, fd, tap_fd, -1, engine->network.config->mtu);
+        fd = -1; /* the pump's, on failure too */
+    } else if (result == 0) {
+        result = -EMFILE;
+    }
+    if (result < 0) {
+        log_warn("a client of the stream socket got no port: %s",
+                 answer->err.text[0] ? answer->err.text : strerror(-result));
+        engine_drop_port(engine, port);
+    } else {
+        forwards_port_attached(engine->forwards);
+    }
+    pending_free(pending, fd);
+    if (result < 0)
+        engine_port_removed(engine);
+}
+
+static int pending_attach(struct pending *pending, const struct mac_addr *mac, struct err *err)
+{
+    struct engine *engine = pending->listener->engine;
+    struct message message = {.type = MESSAGE_ADD_PORT};
+    struct network_request request = {
+        .name = "", .interface_id = "", .mac = mac, .kind = PORT_STREAM, .owner_pid = pending->pid};
+    int result = network_allot(&engine->network, &request, &pending->port, err);
+
+    if (result < 0)
+        return result;
+    message.port = pending->port->port;
+    result = engine_request(engine, &message, -1, NULL, on_attached, pending);
+    if (result < 0) {
+        engine_drop_port(engine, pending->port);
+        return err_set(err, result, "the network's router takes no requests now");
+    }
+    return 0;
+}
+
+static void on_first_bytes(struct loop_source *source, unsigned events)
+{
+    struct pending *pending = CONTAINER_OF(source, struct pending, source);
+    uint8_t bytes[PUMP_LENGTH_BYTES + ETHERNET_BYTES];
+    uint32_t length = 1;
+    struct mac_addr mac;
+    struct err err;
+    ssize_t len;
+
+    if (pending->port)
+        return; /* on its way; whether the client is still there the pump will see */
+    len = recv(source->fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+    if (len < 0 && errno == EAGAIN)
+        return;
+    if (len >= PUMP_LENGTH_BYTES) {
+        memcpy(&length, bytes, sizeof(length));
+        length = ntohl(length);
+    }
+    if (len > 0 && len < (ssize_t)sizeof(bytes) && !(events & LOOP_HANGUP) && length > 0 &&
+        length <= PUMP_LENGTH_MAX)
+        return; /* more is coming, and tells: the source is edge-triggered */
+    if (len < (ssize_t)sizeof(bytes) || length < ETHERNET_BYTES || length > PUMP_LENGTH_MAX) {
+        pending_end(pending);
+        return;
+    }
+    memcpy(mac.bytes, bytes + PUMP_LENGTH_BYTES + 6, sizeof(mac.bytes));
+    if (pending_attach(pending, &mac, &err) < 0) {
+        log_warn("a client of the stream socket got no port: %s", err.text);
+        pending_end(pending);
+    }
+}
+
+static void on_listener(struct loop_source *source, unsigned events)
+{
+    struct listener *listener = CONTAINER_OF(source, struct listener, source);
+    int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct pending *pending;
+    pid_t pid = 0;
+    uid_t uid;
+
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+            listener_pause(listener, true);
+            loop_timer_set(listener->engine->loop, &listener->timer, RETRY_MS);
+        }
+        return;
+    }
+    pending = peer_identity(fd, &uid, &pid) == 0 && (uid == 0 || uid == geteuid())
+                  ? calloc(1, sizeof(*pending))
+                  : NULL;
+    if (!pending) {
+        close(fd);
+        return;
+    }
+    pending->listener = listener;
+    pending->pid = pid;
+    pending->source = (struct loop_source){.on_event = on_first_bytes, .fd = -1};
+    list_append(&listener->pending, &pending->list);
+    listener->pending_len++;
+    if (loop_add(listener->engine->loop, &pending->source, fd, LOOP_IN | LOOP_EDGE) < 0)
+        pending_free(pending, fd);
+    else if (listener->pending_len >= LISTENER_PENDING_MAX)
+        listener_pause(listener, true);
+}
+
+int listener_new(struct engine *engine, int fd, struct listener **ret_listener)
+{
+    struct listener *listener = calloc(1, sizeof(*listener));
+    int result;
+
+    if (!listener)
+        return -ENOMEM;
+    listener->engine = engine;
+    listener->source = (struct loop_source){.on_event = on_listener, .fd = -1};
+    listener->timer.on_timer = on_timer;
+    list_init(&listener->pending);
+    result = loop_add(engine->loop, &listener->source, fd, LOOP_IN);
+    if (result < 0) {
+        free(listener);
+        return result;
+    }
+    *ret_listener = listener;
+    return 0;
+}
+
+void listener_free(struct listener *listener)
+{
+    if (!listener)
+        return;
+    loop_timer_clear(listener->engine->loop, &listener->timer);
+    while (!list_is_empty(&listener->pending)) {
+        struct pending *pending = CONTAINER_OF(listener->pending.next, struct pending, list);
+
+        pending_free(pending, pending->source.fd);
+    }
+    loop_remove(listener->engine->loop, &listener->source);
+    free(listener);
+}
+
+bool listener_is_busy(const struct listener *listener)
+{
+    return listener && listener->pending_len > 0;
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation
+ *
+ * The rules are the same for all ports and are loaded once; what differs from port to port are elements of
+ * sets, with the interface's name as a part of their key. So a port is added by a handful of elements, and
+ * a frame meets the same few rules however many ports there are.
+ *
+ * Prerouting, where a frame comes in from a port:
+ *
+ *   1. A group address costs a token of the port's bucket, whatever the port's other rights.
+ *   2. Nearly all frames are TCP with the port's MAC and an address that is the port's: they pass with one
+ *      lookup. TCP can be nothing that the rules below look for.
+ *   3. A port without anti-spoof may send in any name.
+ *   4. The source MAC must be the port's. Then each protocol that can lie about who sends has a chain. A chain
+ *      ends in a drop: it lists what may pass. Protocols that do not say who sends need no more than the MAC.
+ *
+ * Forward, where a frame goes from one port to another: not from and not to an isolated one. Frames for the
+ * network itself and from it do not come there.
+ *
+ * RA guard (RFC 6105) must not be evaded by hiding what a packet is (RFC 7113): `meta l4proto` follows the
+ * chain of extension headers and matches nothing where that cannot be done. Thus "!= 255" (reserved) below
+ * means: it is known; what is not known is dropped. The same holds for a field that is not there, because the
+ * packet ends before or because it is in another fragment. A fragment that is not the first one is harmless: it
+ * is nothing without the first. Neighbour discovery is never fragmented (RFC 6980).
+ *
+ * Options of neighbour discovery are at fixed places: a message has those that hosts send, or it is dropped.
+ * For NS that is the source's address, then or instead the nonce of RFC 7527.
+ *
+ * Drops are counted in a set, too, by interface and reason; an element appears with the first drop. The reason
+ * is passed as the packet's mark, which nobody will look at any more.
+ */
+#include "plane/linux/guard.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TABLE "bridge openvmnet"
+
+/* Names of ports that are gone keep their counters until a port gets the name; then there are taps and veths. */
+#define ELEMENTS_MAX (2 * PLANE_PORTS_MAX)
+
+static const char *const drop_names[] = {
+#define DROP_NAME(name) #name,
+    PLANE_DROPS(DROP_NAME)};
+
+/* Arguments: elements, counters. */
+static const char table_sets[] =
+    "table " TABLE "\n"
+    "delete table " TABLE "\n"
+    "table " TABLE " {\n"
+    "  set unguarded { type ifname; size %1$d; }\n"
+    "  set isolated { type ifname; size %1$d; }\n"
+    "  set senders { type ifname . ether_addr; size %1$d; }\n"
+    /* The same, to be compared with bytes that nftables has no name for. */
+    "  set macs { typeof iifname . @th,208,48; size %1$d; }\n"
+    "  set senders4 { type ifname . ether_addr . ipv4_addr; size %1$d; }\n"
+    "  set any4 { type ifname; size %1$d; }\n"
+    "  set rates { type ifname; size %1$d; flags dynamic; }\n"
+    "  set drops { type ifname . mark; size %2$d; flags dynamic; }\n"
+    "  chain count {\n"
+    /* Where the set is full, the rule ends here and the next one drops nevertheless. */
+    "    add @drops { iifname . meta mark counter }\n"
+    "    drop\n"
+    "  }\n";
+
+/* Arguments: frames a second, burst. */
+static const char table_group[] = "  chain to_group { add @rates { iifname limit rate over "
+                                  "%1$d/second burst %2$d packets } goto storm; }\n"
+                                  "  chain forward {\n"
+                                  "    type filter hook forward priority filter; policy accept;\n"
+                                  "    iifname @isolated goto isolated\n"
+                                  "    oifname @isolated goto isolated\n"
+                                  "  }\n";
+
+/* Arguments: the gateway's IPv4 address. */
+static const char table_ipv4[] =
+    "  chain from_arp {\n"
+    "    arp htype != 1 goto spoofed_mac\n"
+    "    arp ptype != 0x0800 goto spoofed_mac\n"
+    "    arp hlen != 6 goto spoofed_mac\n"
+    "    arp plen != 4 goto spoofed_mac\n"
+    "    iifname . arp saddr ether != @senders goto spoofed_mac\n"
+    "    arp saddr ip 0.0.0.0 accept\n" /* a probe (RFC 5227) */
+    "    iifname . arp saddr ether . arp saddr ip @senders4 accept\n"
+    "    arp saddr ip != %1$s iifname @any4 accept\n"
+    "    goto spoofed_ipv4\n"
+    "  }\n"
+    "  chain from_ipv4 {\n"
+    "    udp sport 67 goto rogue_dhcp\n"
+    "    icmp type redirect goto rogue_ra\n"
+    /* The address for which a DHCP client asks; one lease a port. Else a guest could decline another's. */
+    "    udp dport 67 ip frag-off & 0x3fff != 0 goto spoofed_mac\n"
+    "    udp dport 67 iifname . @th,288,48 != @macs goto spoofed_mac\n"
+    "    meta l4proto != 255 iifname . ether saddr . ip saddr @senders4 accept\n"
+    "    ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept\n"
+    "    ip saddr 0.0.0.0 meta l4proto igmp accept\n" /* RFC 3376 4.2.13 */
+    "    meta l4proto != 255 ip saddr != { 0.0.0.0, %1$s } iifname @any4 accept\n"
+    "    goto spoofed_ipv4\n"
+    "  }\n";
+
+/* Arguments: the router's IPv6 addresses, the same as numbers, a rule for the network's prefix or nothing. */
+static const char table_ipv6[] =
+    "  chain from_ipv6 {\n"
+    "    meta l4proto vmap { icmpv6 : goto icmp6, udp : goto udp6 }\n"
+    "    meta l4proto != 255 goto source6\n"
+    "    goto rogue_ra\n"
+    "  }\n"
+    "  chain source6 {\n"
+    "    ip6 saddr %1$s goto spoofed_ipv6\n"
+    "%3$s"
+    "    ip6 saddr fe80::/10 accept\n"
+    "    goto spoofed_ipv6\n"
+    "  }\n"
+    "  chain udp6 {\n"
+    "    frag frag-off != 0 goto source6\n"
+    "    udp sport != 547 goto source6\n"
+    "    goto rogue_dhcp\n"
+    "  }\n"
+    "  chain icmp6 {\n"
+    "    frag frag-off != 0 goto source6\n"
+    "    icmpv6 type { nd-router-advert, nd-redirect } goto rogue_ra\n"
+    "    exthdr frag exists icmpv6 type { nd-router-solicit, nd-neighbor-solicit,"
+    " nd-neighbor-advert } goto rogue_ra\n"
+    "    icmpv6 type vmap { nd-router-solicit : goto solicit_router,"
+    " nd-neighbor-solicit : goto solicit, nd-neighbor-advert : goto advertise }\n"
+    "    ip6 saddr :: icmpv6 type { 131, 132, 143 } accept\n" /* listeners without address */
+    "    icmpv6 type != 255 goto source6\n"
+    "    goto rogue_ra\n"
+    "  }\n"
+    "  chain solicit_router {\n"
+    "    @th,64,16 != 0x0101 goto spoofed_mac\n"
+    "    iifname . @th,80,48 != @macs goto spoofed_mac\n"
+    "    @th,128,8 >= 0 goto spoofed_mac\n"
+    "    ip6 saddr :: accept\n"
+    "    goto source6\n"
+    "  }\n"
+    "  chain solicit {\n"
+    "    @th,192,16 != { 0x0101, 0x0e01 } goto spoofed_mac\n"
+    "    @th,192,16 0x0101 iifname . @th,208,48 != @macs goto spoofed_mac\n"
+    "    @th,256,16 != { 0x0101, 0x0e01 } goto spoofed_mac\n"
+    "    @th,256,16 0x0101 iifname . @th,272,48 != @macs goto spoofed_mac\n"
+    "    @th,320,8 >= 0 goto spoofed_mac\n"
+    "    ip6 saddr :: accept\n"
+    "    goto source6\n"
+    "  }\n"
+    "  chain advertise {\n"
+    "    @th,64,128 %2$s goto spoofed_ipv6\n"
+    "    @th,192,16 != 0x0201 goto spoofed_mac\n"
+    "    iifname . @th,208,48 != @macs goto spoofed_mac\n"
+    "    @th,256,8 >= 0 goto spoofed_mac\n"
+    "    goto source6\n"
+    "  }\n";
+
+/* Arguments: IPv6's fast path or nothing. */
+static const char table_prerouting[] =
+    "  chain prerouting {\n"
+    "    type filter hook prerouting priority -300; policy accept;\n"
+    "    ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 jump to_group\n"
+    "    ether type ip meta l4proto tcp iifname . ether saddr . ip saddr @senders4 accept\n"
+    "%1$s"
+    "    iifname @unguarded accept\n"
+    "    iifname . ether saddr != @senders goto spoofed_mac\n"
+    /* What a tag hides is not looked at, but hosts look into tag 0. */
+    "    ether type vmap { arp : goto from_arp, ip : goto from_ipv4, ip6 : goto from_ipv6, 8021q : "
+    "goto spoofed_mac,"
+    " 8021ad : goto spoofed_mac }\n"
+    "  }\n"
+    "}\n";
+
+/* The link-local address that the kernel gives a link of this MAC (RFC 4291, appendix A). */
+static struct ip_addr link_local(const struct mac_addr *mac)
+{
+    const uint8_t *b = mac->bytes;
+
+    return (struct ip_addr){
+        .family = AF_INET6,
+        .bytes = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, b[0] ^ 2, b[1], b[2], 0xff, 0xfe, b[3], b[4], b[5]},
+    };
+}
+
+static const char *hex_format(const struct ip_addr *addr, char buf[40])
+{
+    int at = snprintf(buf, 40, "0x");
+
+    for (int i = 0; i < 16; i++)
+        at += snprintf(buf + at, 40 - (size_t)at, "%02x", addr->bytes[i]);
+    return buf;
+}
+
+static void print_ipv6(FILE *text, const struct net_config *config)
+{
+    char addresses[160], numbers[160], prefix[96] = "", ip[2][IP_TEXT_MAX], hex[2][40];
+    struct ip_addr link = link_local(&config->mac);
+    /* Without IPv6 of its own the router has one address, which guests could use nevertheless. */
+    const struct ip_addr *gateway = config->gateway6.family ? &config->gateway6 : &link;
+
+    snprintf(addresses, sizeof(addresses), "{ %s, %s }", ip_format(&link, ip[0]),
+             ip_format(gateway, ip[1]));
+    snprintf(numbers, sizeof(numbers), "{ %s, %s }", hex_format(&link, hex[0]),
+             hex_format(gateway, hex[1]));
+    if (config->prefix6.family)
+        snprintf(prefix, sizeof(prefix), "    ip6 saddr %s/64 accept\n",
+                 ip_format(&config->prefix6, ip[0]));
+    fprintf(text, table_ipv6, addresses, numbers, prefix);
+}
+
+static void print_prerouting(FILE *text, const struct net_config *config)
+{
+    char fast[256] = "", prefix[IP_TEXT_MAX], gateway[IP_TEXT_MAX];
+
+    if (config->prefix6.family)
+        snprintf(fast, sizeof(fast),
+                 "    ether type ip6 meta l4proto tcp ip6 saddr %s/64 ip6 saddr != %s"
+                 " iifname . ether saddr @senders accept\n",
+                 ip_format(&config->prefix6, prefix), ip_format(&config->gateway6, gateway));
+    fprintf(text, table_prerouting, fast);
+}
+
+/* Runs what was written to @text, which is closed, and frees it. */
+static int run_text(struct nft_ctx *nft, FILE *text, char **buf, struct err *err)
+{
+    int result =
+        fclose(text) != 0 ? err_set(err, -ENOMEM, "out of memory") : ruleset_run(nft, *buf, err);
+
+    free(*buf);
+    return result;
+}
+
+int guard_load(struct nft_ctx *nft, const struct net_config *config, struct err *err)
+{
+    struct ip_addr gateway = ip_from_u32(config->gateway);
+    char ipv4[IP_TEXT_MAX], *buf = NULL;
+    size_t len_bytes;
+    FILE *text = open_memstream(&buf, &len_bytes);
+    int result;
+
+    if (!text)
+        return err_set(err, -ENOMEM, "out of memory");
+    fprintf(text, table_sets, ELEMENTS_MAX, ELEMENTS_MAX * PLANE_DROPS_LEN);
+    for (int i = 0; i < PLANE_DROPS_LEN; i++)
+        fprintf(text, "  chain %s { meta mark set %d goto count; }\n", drop_names[i], i);
+    fprintf(text, table_group, GUARD_STORM_FRAMES_S, GUARD_STORM_BURST_FRAMES);
+    fprintf(text, table_ipv4, ip_format(&gateway, ipv4));
+    print_ipv6(text, config);
+    print_prerouting(text, config);
+    result = run_text(nft, text, &buf, err);
+    return result < 0 ? err_prefix(err, result,
+                                   "cannot load the rules for the network's ports; the kernel "
+                                   "needs nf_tables for bridges (CONFIG_NF_TABLES_BRIDGE)")
+                      : 0;
+}
+
+/* Writes @verb (add, delete) for each element that @port is. */
+static void print_elements(FILE *text, const char *verb, const struct plane_port *port)
+{
+    const uint8_t *b = port->mac.bytes;
+    char mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
+    struct ip_addr addr = ip_from_u32(port->ipv4);
+
+    if (port->isolated)
+        fprintf(text, "%s element " TABLE " isolated { \"%s\" }\n", verb, port->interface);
+    if (!port->anti_spoof) {
+        fprintf(text, "%s element " TABLE " unguarded { \"%s\" }\n", verb, port->interface);
+        return;
+    }
+    mac_format(&port->mac, mac);
+    fprintf(text, "%s element " TABLE " senders { \"%s\" . %s }\n", verb, port->interface, mac);
+    fprintf(text, "%s element " TABLE " macs { \"%s\" . 0x%02x%02x%02x%02x%02x%02x }\n", verb,
+            port->interface, b[0], b[1], b[2], b[3], b[4], b[5]);
+    if (port->ipv4)
+        fprintf(text, "%s element " TABLE " senders4 { \"%s\" . %s . %s }\n", verb, port->interface,
+                mac, ip_format(&addr, ipv4));
+    else
+        fprintf(text, "%s element " TABLE " any4 { \"%s\" }\n", verb, port->interface);
+}
+
+/* Only what is there can be deleted, so that comes after an add, which is also right where it is there. */
+static void print_forget_drops(FILE *text, const char *interface)
+{
+    static const char *const verbs[] = {"add", "delete"};
+
+    for (int verb = 0; verb < 2; verb++) {
+        fprintf(text, "%s element " TABLE " drops { ", verbs[verb]);
+        for (int i = 0; i < PLANE_DROPS_LEN; i++)
+            fprintf(text, "%s\"%s\" . %d", i ? ", " : "", interface, i);
+        fputs(" }\n", text);
+    }
+}
+
+int guard_add(struct nft_ctx *nft, const struct plane_port *port, struct err *err)
+{
+    char *buf = NULL;
+    size_t len_bytes;
+    FILE *text = open_memstream(&buf, &len_bytes);
+
+    if (!text)
+        return err_set(err, -ENOMEM, "out of memory");
+    print_forget_drops(text, port->interface);
+    print_elements(text, "add", port);
+    return run_text(nft, text, &buf, err);
+}
+
+int guard_remove(struct nft_ctx *nft, const struct plane_port *port, struct err *err)
+{
+    char *buf = NULL;
+    size_t len_bytes;
+    FILE *text = open_memstream(&buf, &len_bytes);
+
+    if (!text)
+        return err_set(err, -ENOMEM, "out of memory");
+    print_elements(text, "add", port);
+    print_elements(text, "delete", port);
+    return run_text(nft, text, &buf, err);
+}
+
+int guard_replace(struct nft_ctx *nft, const struct plane_port *ports, size_t len, struct err *err)
+{
+    static const char *const sets[] = {"unguarded", "isolated", "senders",
+                                       "macs",      "senders4", "any4"};
+    char *buf = NULL;
+    size_t len_bytes;
+    FILE *text = open_memstream(&buf, &len_bytes);
+
+    if (!text)
+        return err_set(err, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
+        fprintf(text, "flush set " TABLE " %s\n", sets[i]);
+    for (size_t i = 0; i < len; i++)
+        print_elements(text, "add", &ports[i]);
+    return run_text(nft, text, &buf, err);
+}
+
+/* An element that was only added for a moment has no counter, and is an array instead of an object. */
+static void read_element(json_t *drops, json_t *element)
+{
+    const char *interface;
+    json_int_t reason, packets;
+    char key[32];
+
+    if (json_unpack(element, "{s:{s:{s:[s, I]}, s:{s:I}}}", "elem", "val", "concat", &interface,
+                    &reason, "counter", "packets", &packets) < 0)
+        return;
+    snprintf(key, sizeof(key), "%.15s %d", interface, (int)reason);
+    json_object_set_new(drops, key, json_integer(packets));
+}
+
+json_t *guard_read_drops(struct nft_ctx *nft)
+{
+    const char *output = ruleset_list(nft, "list set " TABLE " drops");
+    json_t *root = output ? json_loads(output, 0, NULL) : NULL;
+    json_t *drops = root ? json_object() : NULL, *item, *element;
+    size_t i, k;
+
+    json_array_foreach(json_object_get(root, "nftables"), i, item)
+        json_array_foreach(json_object_get(json_object_get(item, "set"), "elem"), k, element)
+            read_element(drops, element);
+    json_decref(root);
+    return drops;
+}
+
+void guard_port_drops(const json_t *drops, const char *interface,
+                      uint64_t ret_drops[PLANE_DROPS_LEN])
+{
+    char key[32];
+
+    for (int i = 0; i < PLANE_DROPS_LEN; i++) {
+        snprintf(key, sizeof(key), "%.15s %d", interface, i);
+        ret_drops[i] = (uint64_t)json_integer_value(json_object_get(drops, key));
+    }
+}

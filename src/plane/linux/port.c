@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plane/linux/port.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum field {
+    FIELD_MAC,
+    FIELD_IPV4,
+    FIELD_NAME,
+    FIELD_ID,
+    FIELD_KIND,
+    FIELD_FLAGS,
+    FIELD_PID,
+    FIELDS
+};
+
+/* Fills the port's flags from their letters; each letter at most once, in this order. */
+static bool read_flags(const char *text, struct plane_port *port)
+{
+    if (strcmp(text, "-") == 0)
+        return true;
+    if (!*text)
+        return false;
+    port->isolated = *text == 'i';
+    text += port->isolated;
+    port->anti_spoof = *text == 'a';
+    text += port->anti_spoof;
+    return !*text;
+}
+
+static bool read_pid(const char *text, int32_t *ret_pid)
+{
+    char *end;
+    long value;
+
+    errno = 0;
+    value = strtol(text, &end, 10);
+    *ret_pid = (int32_t)value;
+    return text[0] >= '0' && text[0] <= '9' && !*end && errno == 0 && value <= INT32_MAX;
+}
+
+static bool read_fields(char *const *fields, struct plane_port *port)
+{
+    struct ip_addr addr;
+    enum port_kind kind;
+
+    if (mac_parse(fields[FIELD_MAC], &port->mac) < 0 || ip_parse(fields[FIELD_IPV4], &addr) < 0 ||
+        addr.family != AF_INET || net_hostname_check(fields[FIELD_NAME], NULL) < 0 ||
+        net_uuid_check(fields[FIELD_ID], NULL) < 0 ||
+        port_kind_parse(fields[FIELD_KIND], &kind) < 0 || !read_flags(fields[FIELD_FLAGS], port) ||
+        !read_pid(fields[FIELD_PID], &port->owner_pid))
+        return false;
+    port->ipv4 = ntohl(addr.v4.s_addr);
+    port->kind = (uint8_t)kind;
+    snprintf(port->name, sizeof(port->name), "%s", fields[FIELD_NAME]);
+    snprintf(port->interface_id, sizeof(port->interface_id), "%s", fields[FIELD_ID]);
+    return true;
+}
+
+bool port_read_alias(const char *alias, struct plane_port *ret_port)
+{
+    char text[PORT_ALIAS_MAX + 1], *rest = text, *fields[FIELDS];
+    size_t len_bytes = strlen(alias);
+
+    memset(ret_port, 0, sizeof(*ret_port));
+    if (len_bytes > PORT_ALIAS_MAX)
+        return false;
+    memcpy(text, alias, len_bytes + 1);
+    for (int i = 0; i < FIELDS; i++)
+        fields[i] = strsep(&rest, " ");
+    /* strsep() gives NULL for each field that is missing, and leaves a rest where there are more. */
+    return fields[FIELDS - 1] && !rest && read_fields(fields, ret_port);
+}
+
+int port_write_alias(const struct plane_port *port, char ret_alias[PORT_ALIAS_MAX + 1])
+{
+    char mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
+    struct ip_addr addr = ip_from_u32(port->ipv4);
+    struct plane_port read;
+    int len;
+
+    if (port->kind >= PORT_KINDS)
+        return -EINVAL;
+    len = snprintf(ret_alias, PORT_ALIAS_MAX + 1, "%s %s %s %s %s %s%s%s %d",
+                   mac_format(&port->mac, mac), ip_format(&addr, ipv4), port->name,
+                   port->interface_id, port_kind_name((enum port_kind)port->kind),
+                   port->isolated ? "i" : "", port->anti_spoof ? "a" : "",
+                   port->isolated || port->anti_spoof ? "" : "-", port->owner_pid);
+    return len > 0 && len <= PORT_ALIAS_MAX && port_read_alias(ret_alias, &read) ? 0 : -EINVAL;
+}
+
+bool port_is_name(const char *name)
+{
+    static const char *const prefixes[] = {PORT_TAP_PREFIX, PORT_VETH_PREFIX};
+
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        size_t len = strlen(prefixes[i]);
+
+        if (strncmp(name, prefixes[i], len) == 0 && name[len] &&
+            strspn(name + len, "0123456789") == strlen(name + len))
+            return true;
+    }
+    return false;
+}
+
+bool port_read_link(const struct nlmsghdr *header, struct plane_port *ret_port,
+                    struct plane_port_stats *ret_stats)
+{
+    const struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+    struct rtnl_link_stats64 counted = {0};
+    char alias[PORT_ALIAS_MAX + 1] = "", name[IFNAMSIZ] = "";
+    const struct nlattr *attr;
+
+    /* A port that leaves a bridge is told a second time, in the bridge's own family. */
+    if (link->ifi_family != AF_UNSPEC)
+        return false;
+    mnl_attr_for_each(attr, header, sizeof(*link))
+    {
+        size_t len = mnl_attr_get_payload_len(attr);
+
+        switch (mnl_attr_get_type(attr)) {
+        case IFLA_IFNAME: snprintf(name, sizeof(name), "%s", mnl_attr_get_str(attr)); break;
+        case IFLA_IFALIAS:
+            snprintf(alias, sizeof(alias), "%.*s", (int)len, mnl_attr_get_str(attr));
+            break;
+        case IFLA_STATS64:
+            /* As much as kernel and compiler both know of. */
+            memcpy(&counted, mnl_attr_get_payload(attr),
+                   len < sizeof(counted) ? len : sizeof(counted));
+            break;
+        default: break;
+        }
+    }
+    if (!port_is_name(name) || !port_read_alias(alias, ret_port))
+        return false;
+    memcpy(ret_port->interface, name, sizeof(ret_port->interface));
+    /* What we receive the guest has sent. */
+    if (ret_stats)
+        *ret_stats = (struct plane_port_stats){
+            .up_packets = counted.rx_packets,
+            .up_bytes = counted.rx_bytes,
+            .down_packets = counted.tx_packets,
+            .down_bytes = counted.tx_bytes,
+            .down_dropped = counted.tx_dropped,
+        };
+    return true;
+}

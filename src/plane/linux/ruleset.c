@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plane/linux/ruleset.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+struct nft_ctx *ruleset_open(void)
+{
+    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+
+    if (nft && (nft_ctx_buffer_error(nft) != 0 || nft_ctx_buffer_output(nft) != 0)) {
+        nft_ctx_free(nft);
+        nft = NULL;
+    }
+    return nft;
+}
+
+int ruleset_run(struct nft_ctx *nft, const char *commands, struct err *err)
+{
+    int failed = nft_run_cmd_from_buffer(nft, commands);
+    /* Asking for them also empties the buffers for the next run. */
+    const char *reason = nft_ctx_get_error_buffer(nft);
+
+    nft_ctx_get_output_buffer(nft);
+    return failed ? err_set(err, -EOPNOTSUPP, "nftables: %.300s", reason) : 0;
+}
+
+const char *ruleset_list(struct nft_ctx *nft, const char *command)
+{
+    const char *output;
+    int failed;
+
+    nft_ctx_output_set_flags(nft, NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_ALL);
+    failed = nft_run_cmd_from_buffer(nft, command);
+    nft_ctx_output_set_flags(nft, 0);
+    nft_ctx_get_error_buffer(nft);
+    output = nft_ctx_get_output_buffer(nft);
+    return failed ? NULL : output;
+}

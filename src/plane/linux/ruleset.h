@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nftables commands, run by libnftables in the namespace in which the context was made. */
+#ifndef OPENVMNET_PLANE_LINUX_RULESET_H
+#define OPENVMNET_PLANE_LINUX_RULESET_H
+
+#include <nftables/libnftables.h>
+
+#include "base/err.h"
+
+/* A context; its errors and output are kept for the calls below. NULL without memory. nft_ctx_free() ends it. */
+struct nft_ctx *ruleset_open(void);
+
+/* Runs @commands as one batch: all of them or none. -EOPNOTSUPP with what nftables says is wrong. */
+int ruleset_run(struct nft_ctx *nft, const char *commands, struct err *err);
+
+/* Runs one command that lists something; its answer in JSON, valid until the next call, or NULL. */
+const char *ruleset_list(struct nft_ctx *nft, const char *command);
+
+#endif

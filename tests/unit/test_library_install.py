@@ -1,0 +1,113 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""test_library_install.py BUILD: libopenvmnet as a package would have it.
+
+Installs the build to a scratch directory (DESTDIR), compiles the example with nothing but what pkg-config
+says, against the shared and the static library, and looks at what both show of themselves.
+"""
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+EXAMPLE = ROOT / "docs" / "examples" / "ping-from-port.c"
+STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+
+
+def run(*command, **options):
+    """What a program prints; its failure is the test's."""
+    result = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=120, **options
+    )
+    text = " ".join(map(str, command))
+    assert result.returncode == 0, f"{text}: {result.returncode}\n{result.stdout}{result.stderr}"
+    return result.stdout
+
+
+def find(stage, name):
+    found = sorted(stage.rglob(name))
+    assert found, f"{name} is not installed"
+    return found[0]
+
+
+def symbols(*command):
+    lines = [line.split() for line in run("nm", *command).splitlines()]
+    return {words[-1].split("@")[0] for words in lines if len(words) == 3}
+
+
+def check_symbols(stage):
+    """Nothing but openvmnet_*, and every function of the header."""
+    header = re.sub(r"/\*.*?\*/", "", find(stage, "openvmnet.h").read_text(), flags=re.DOTALL)
+    declared = set(re.findall(r"\b(openvmnet_\w+)\(", header))
+    shared = symbols("-D", "--defined-only", find(stage, "libopenvmnet.so"))
+    assert "openvmnet_attach" in declared and declared == shared, declared ^ shared
+    for archive in stage.rglob("libopenvmnet.a"):
+        assert symbols("-g", "--defined-only", archive) == shared, archive
+
+
+def pkg_config(stage, *arguments):
+    environment = dict(
+        os.environ,
+        PKG_CONFIG_SYSROOT_DIR=str(stage),
+        PKG_CONFIG_LIBDIR=str(find(stage, "openvmnet.pc").parent),
+        # What it requires is the system's own; its flags need no directories.
+        PKG_CONFIG_PATH=run("pkg-config", "--variable", "pc_path", "pkg-config").strip(),
+    )
+    return shlex.split(run("pkg-config", *arguments, "openvmnet", env=environment))
+
+
+def check_programs(stage, scratch):
+    """A program made from what is installed answers with the library's words, and strictly so."""
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    library = find(stage, "libopenvmnet.so")
+    example = find(stage, "ping-from-port.c")
+    assert example.read_bytes() == EXAMPLE.read_bytes()
+    sanitized = b"__asan_" in library.read_bytes() or b"__tsan_" in library.read_bytes()
+    forms = {"shared": pkg_config(stage, "--cflags", "--libs")}
+    if any(stage.rglob("libopenvmnet.a")):
+        static = pkg_config(stage, "--cflags", "--libs", "--static")
+        # Of the two it is the shared one that -l prefers.
+        archive = str(find(stage, "libopenvmnet.a"))
+        forms["static"] = [archive if flag == "-lopenvmnet" else flag for flag in static]
+    for form, flags in forms.items():
+        if sanitized:
+            continue  # the program would have to be one as well
+        program = scratch / f"ping-{form}"
+        run(*compiler, "-std=gnu11", *STRICT, example, *flags, "-o", program)
+        result = subprocess.run(
+            [str(program), "mode=fast"],
+            env=dict(os.environ, LD_LIBRARY_PATH=str(library.parent) if form == "shared" else ""),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert (result.returncode, result.stdout) == (1, ""), result
+        assert result.stderr.startswith("ping-from-port: ") and "fast" in result.stderr, result
+    source = scratch / "header.c"
+    source.write_text('#include <openvmnet.h>\nint number = OPENVMNET_VERSION_NUMBER;\n')
+    for standard in ("c99", "c11"):
+        flags = pkg_config(stage, "--cflags")
+        run(*compiler, f"-std={standard}", *STRICT, "-c", source, *flags, "-o", scratch / "header.o")
+
+
+def main():
+    build = pathlib.Path(sys.argv[1])
+    meson = shlex.split(sys.argv[2])
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix="openvmnet-install-"))
+    try:
+        stage = scratch / "stage"
+        run(*meson, "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", stage)
+        check_symbols(stage)
+        check_programs(stage, scratch)
+    finally:
+        shutil.rmtree(scratch)
+
+
+if __name__ == "__main__":
+    main()
