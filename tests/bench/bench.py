@@ -14,6 +14,8 @@ import os
 import pathlib
 import platform
 import re
+import resource
+import shlex
 import signal
 import statistics
 import subprocess
@@ -30,6 +32,7 @@ from scenarios import FIGURES, NETBENCH, SCENARIOS, Servers, measure  # noqa: E4
 from subjects import CONGESTION, subjects  # noqa: E402
 
 SECONDS, QUICK_SECONDS = 3, 1
+DESCRIPTORS = 65536
 LATEST = TREE / "docs" / "bench" / "latest"
 
 
@@ -77,6 +80,8 @@ def describe_machine():
         "pasta": package_version("passt"),
         "slirp4netns": first_line(["slirp4netns", "--version"], r"version (\S+)"),
         "iperf3": first_line(["iperf3", "--version"], r"iperf (\S+)"),
+        "command": shlex.join(["tests/bench/bench.py", *sys.argv[1:]]),
+        "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
 
 
@@ -90,7 +95,7 @@ def plan(chosen, only):
         (subject, scenario)
         for scenario in SCENARIOS
         for subject in chosen
-        if scenario not in subject.without and pattern.search(f"{subject.name}/{scenario}")
+        if subject.has(scenario) and pattern.search(f"{subject.name}/{scenario}")
     ]
 
 
@@ -130,6 +135,13 @@ def choose_congestion(lab, wanted):
                 namespace.sysctl({CONGESTION: name})
             return name
     raise LabError(f"TCP congestion control {' or '.join(wanted)}: not there or not allowed")
+
+
+def raise_descriptor_limit():
+    """A network has as many forwards as its share of the descriptors allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, max(hard, DESCRIPTORS)))
 
 
 def run(rounds, seconds, only, congestion):
@@ -275,6 +287,7 @@ def main():
         sys.exit(f"bench.py: {NETBENCH} is missing: run `make build`")
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, end_on_signal)
+    raise_descriptor_limit()
     started = time.monotonic()
     try:
         seconds = QUICK_SECONDS if arguments.quick else SECONDS

@@ -9,7 +9,7 @@ import re
 import select
 import subprocess
 
-from lab import BUILD, REMOTE4, TIMEOUT_S, LabError
+from lab import BUILD, HOST4, REMOTE4, TIMEOUT_S, LabError, poll
 
 NETBENCH = BUILD / "tests" / "bench" / "netbench"
 IPERF3_PORT, NETBENCH_PORT = 5201, 5202
@@ -22,6 +22,9 @@ FIGURES = {
     "tcp-down": ("Gbit/s", True, 2),
     f"tcp-up-{STREAMS}": ("Gbit/s", True, 2),
     f"tcp-down-{STREAMS}": ("Gbit/s", True, 2),
+    "forward-up": ("Gbit/s", True, 2),
+    "forward-down": ("Gbit/s", True, 2),
+    "vm": ("Gbit/s", True, 2),
     "udp-up": ("Gbit/s", True, 2),
     "udp-down": ("Gbit/s", True, 2),
     "connect": ("1/s", True, 0),
@@ -32,6 +35,9 @@ FIGURES = {
     "tcp-down cpu": ("s/GB", False, 2),
     "tcp-up machine": ("s/GB", False, 2),
     "tcp-down machine": ("s/GB", False, 2),
+    "forward-up machine": ("s/GB", False, 2),
+    "forward-down machine": ("s/GB", False, 2),
+    "vm machine": ("s/GB", False, 2),
 }
 
 
@@ -108,36 +114,75 @@ def machine_seconds():
 # ---- scenarios
 
 
-def tcp(servers, subject, name, seconds):
-    """iperf3, as the receiver counts, without the first half second (tcp-up, tcp-down-8, ...)."""
-    down = "down" in name
-    streams = STREAMS if name.endswith(f"-{STREAMS}") else 1
-    command = ["iperf3", "-J", "-c", REMOTE4, "-p", IPERF3_PORT, "-t", seconds, "-i", "0.5"]
-    command += ["-P", streams, "--get-server-output", *(["-R"] if down else [])]
-    processes = subject.process_ids()
-    before = process_seconds(processes), machine_seconds()
+def iperf3(client, address, port, seconds, streams=1, reverse=False):
+    """Runs a client. Returns (bits per second, bytes) as the receiver counts, the first without
+    the first half second."""
+    command = ["iperf3", "-J", "-c", address, "-p", port, "-t", seconds, "-i", "0.5"]
+    command += ["-P", streams, "--get-server-output", *(["-R"] if reverse else [])]
     try:
-        try:
-            done = subject.guest.run(command, timeout_s=2 * seconds + 10, check=False)
-        except LabError:
-            raise Failure("did not come to an end") from None
+        done = client.run(command, timeout_s=2 * seconds + 10, check=False)
+    except LabError:
+        raise Failure("iperf3: did not come to an end") from None
+    try:
         answer = json.loads(done.stdout)
         if answer.get("error"):
-            raise Failure(answer["error"])
-        receiver = answer if down else answer["server_output_json"]
+            raise Failure(f"iperf3: {answer['error']}")
+        receiver = answer if reverse else answer["server_output_json"]
         parts = [part["sum"] for part in receiver["intervals"]]
         parts = [part for part in parts if part["start"] > 0.4]
         rate = 8 * sum(part["bytes"] for part in parts) / sum(part["seconds"] for part in parts)
-        total_gb = answer["end"]["sum_received"]["bytes"] / 1e9
-    except (Failure, ValueError, KeyError, ZeroDivisionError) as error:
+        return rate, answer["end"]["sum_received"]["bytes"]
+    except (ValueError, KeyError, ZeroDivisionError) as error:
+        raise Failure(f"iperf3: {error!r}") from error
+
+
+@contextlib.contextmanager
+def iperf3_server(namespace):
+    """For one measurement, in a machine."""
+    process = namespace.start(
+        ["iperf3", "-s", "-J", "-i", "0.5", "-p", IPERF3_PORT],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        listening = ["ss", "-Hltn", f"sport = {IPERF3_PORT}"]
+        if not poll(lambda: namespace.run(listening).stdout.strip(), interval_s=0.02):
+            raise Failure("iperf3 does not listen")
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        namespace.processes.remove(process)
+
+
+def tcp(servers, subject, name, seconds):
+    """Between guest and remote, or into the guest by a forward, or from guest to guest."""
+    streams = STREAMS if name.endswith(f"-{STREAMS}") else 1
+    processes = subject.process_ids()
+    before = process_seconds(processes), machine_seconds()
+    try:
+        if name == "vm":
+            with iperf3_server(subject.peer):
+                rate, total = iperf3(subject.guest, subject.peer.ipv4, IPERF3_PORT, seconds)
+        elif name.startswith("forward"):
+            # The remote is the client: "up" is still from the guest.
+            reverse = name == "forward-up"
+            with iperf3_server(subject.guest):
+                rate, total = iperf3(
+                    servers.lab.remote, HOST4, subject.forward_port, seconds, reverse=reverse
+                )
+        else:
+            reverse = "down" in name
+            rate, total = iperf3(subject.guest, REMOTE4, IPERF3_PORT, seconds, streams, reverse)
+    except Failure:
         servers.start_iperf3()
-        raise Failure(f"iperf3: {error}") from error
+        raise
     after = process_seconds(processes), machine_seconds()
     figures = {name: rate / 1e9}
-    if streams == 1 and total_gb:
-        if processes:
-            figures[f"{name} cpu"] = (after[0] - before[0]) / total_gb
-        figures[f"{name} machine"] = (after[1] - before[1]) / total_gb
+    if total and processes and f"{name} cpu" in FIGURES:
+        figures[f"{name} cpu"] = (after[0] - before[0]) / (total / 1e9)
+    if total and f"{name} machine" in FIGURES:
+        figures[f"{name} machine"] = (after[1] - before[1]) / (total / 1e9)
     return figures
 
 
@@ -151,7 +196,7 @@ def netbench(namespace, *arguments, timeout_s=20):
 
 def measure(servers, subject, name, seconds):
     """One measurement of scenario @name, about @seconds long. Raises Failure."""
-    if name.startswith("tcp"):
+    if name.startswith(("tcp", "forward", "vm")):
         return tcp(servers, subject, name, seconds)
     if name == "start":
         with subject.start_command() as (ready_fd, command):
@@ -170,6 +215,9 @@ SCENARIOS = {
     "tcp-down": "one TCP stream from the remote to the guest",
     f"tcp-up-{STREAMS}": f"{STREAMS} streams at once",
     f"tcp-down-{STREAMS}": f"{STREAMS} streams at once",
+    "forward-up": "one TCP stream from the guest to the remote, by a port forward",
+    "forward-down": "the same towards the guest",
+    "vm": "one TCP stream from the guest to another machine of its network",
     "udp-up": "datagrams of 1400 bytes sent as fast as it goes; what arrives",
     "udp-down": "the same towards the guest",
     "connect": "connect, request, response, end: one connection after the other",

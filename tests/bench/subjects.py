@@ -11,16 +11,30 @@ import contextlib
 import fcntl
 import os
 import shutil
+import socket
 import struct
 import subprocess
 
-from lab import CLONE_NEWNET, Background, LabError, Namespace, Network, libc, poll
+from lab import (
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    HOST4,
+    Background,
+    LabError,
+    Namespace,
+    Network,
+    libc,
+    poll,
+)
 
 MTU = 1500
 CONGESTION = "ipv4/tcp_congestion_control"
 START_NETWORK = "start"
 READY_FD = 3
 STDOUT = 1
+# A port of the host leads to the guest's; each subject has its own, for all are there at once.
+FORWARD_PORT, FORWARD_TO = 15201, 5201
+MANY_FORWARDS, MANY_FROM = 10000, 20000
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 
@@ -38,6 +52,10 @@ END
 echo
 """
 KERNEL_RULES = """table ip {bridge} {{
+    chain in {{
+        type nat hook prerouting priority dstnat
+        iifname out0 tcp dport {forward} dnat to {guest}
+    }}
     chain out {{
         type nat hook postrouting priority srcnat
         oifname out0 masquerade
@@ -50,7 +68,9 @@ class Subject:
     """The base of all. start_command() is what `netbench start` runs, and where it says "ready"."""
 
     program = None  # in PATH; None where nothing needs to be there
-    without = ()  # scenarios that would say nothing about it
+    without = ("vm",)  # scenarios that would say nothing about it
+    only = ()  # where not empty: no others than these
+    forward_port = FORWARD_PORT
 
     def __init__(self, lab, congestion, name, mtu=MTU):
         self.lab = lab
@@ -58,11 +78,15 @@ class Subject:
         self.name = name
         self.mtu = mtu
         self.guest = None
+        self.peer = None  # another machine of the same network
         self.process = None
         self._stack = contextlib.ExitStack()
 
     def missing(self):
         return self.program is not None and not self._which(self.program)
+
+    def has(self, scenario):
+        return scenario not in self.without and (not self.only or scenario in self.only)
 
     def _which(self, program):
         """Where namespaces find @program, or None."""
@@ -71,7 +95,8 @@ class Subject:
     def __enter__(self):
         with contextlib.ExitStack() as stack:
             self.open(stack)
-            self.guest.sysctl({CONGESTION: self.congestion})
+            for machine in filter(None, (self.guest, self.peer)):
+                machine.sysctl({CONGESTION: self.congestion})
             self._stack = stack.pop_all()
         return self
 
@@ -113,13 +138,28 @@ class Subject:
 
 
 class Openvmnet(Subject):
+    without = ()
+    anti_spoof = True
+
     def open(self, stack):
-        network = self.lab.network("bench")
-        stack.callback(network.down)
-        self.guest = stack.enter_context(network.guest())
+        self._open_network(stack)
         program = self.lab.bin / "qemu-system-x86_64"
         program.symlink_to(self._which("echo"))
         stack.callback(program.unlink)
+
+    def _open_network(self, stack):
+        """The network, and on it what the scenarios of this subject need."""
+        network = self.lab.network(self.name.replace("openvmnet", "bench"))
+        stack.callback(network.down)
+        self.guest = stack.enter_context(network.guest(antiSpoof=self.anti_spoof))
+        if self.has("vm"):
+            self.peer = stack.enter_context(network.guest(antiSpoof=self.anti_spoof))
+        if self.has("forward-up"):
+            self._forward(network, self.forward_port, FORWARD_TO)
+        return network
+
+    def _forward(self, network, port, to):
+        network.call("AddForward", forward=f"tcp:{HOST4}:{port}-{self.guest.ipv4}:{to}")
 
     def process_ids(self):
         return list(self.lab.processes())
@@ -133,15 +173,105 @@ class Openvmnet(Subject):
             raise LabError(f"network '{network.name}' did not end with its port")
 
 
+class OpenvmnetForwards(Openvmnet):
+    """With so many forwards open as hardly anybody has, and nothing that comes in by them."""
+
+    only = ("tcp-up", "tcp-down", "udp-up", "rr", "forward-up", "forward-down")
+    forward_port = FORWARD_PORT + 1
+
+    def open(self, stack):
+        self.network = self._open_network(stack)
+
+    def _listeners(self):
+        return len(self.lab.host.run(["ss", "-Hltn", "src", HOST4]).stdout.splitlines())
+
+    @contextlib.contextmanager
+    def active(self):
+        """They are the host's listeners, so the others are measured without them."""
+        ports = f"{MANY_FROM}-{MANY_FROM + MANY_FORWARDS - 1}"
+        before = self._listeners()
+        self._forward(self.network, ports, MANY_FROM)
+        try:
+            if not poll(lambda: self._listeners() == before + MANY_FORWARDS, interval_s=0.1):
+                raise LabError(f"{self.name}: not all forwards are open")
+            yield
+        finally:
+            self.network.call("RemoveForward", forward=f"tcp:{HOST4}:{ports}")
+            if not poll(lambda: self._listeners() == before, interval_s=0.1):
+                raise LabError(f"{self.name}: forwards are open that were removed")
+
+
+class OpenvmnetAgain(Openvmnet):
+    """A second network like the first. What lies between them is the measurement's own error."""
+
+    only = ("tcp-up", "tcp-down", "forward-up", "forward-down")
+    forward_port = FORWARD_PORT + 6
+
+    def open(self, stack):
+        self._open_network(stack)
+
+
+class OpenvmnetUnguarded(Openvmnet):
+    """Ports that may send in any name: what the guard costs between machines."""
+
+    only = ("vm",)
+    anti_spoof = False
+
+    def open(self, stack):
+        self._open_network(stack)
+
+
+class ProcessNamespace(Namespace):
+    """The namespaces of a process that somebody else has made them for. Its end is theirs."""
+
+    def __init__(self, lab, name, process):
+        self.lab = lab
+        self.name = name
+        self.processes = []
+        self.holder = process
+        kinds = (("mnt", CLONE_NEWNS), ("net", CLONE_NEWNET))
+        self._fds = [
+            (os.open(f"/proc/{process.pid}/ns/{kind}", os.O_RDONLY), flag) for kind, flag in kinds
+        ]
+        self._control = contextlib.nullcontext()  # no holder: sockets are not made here
+        self._control.close = lambda: None
+
+
+class OpenvmnetExec(Openvmnet):
+    """A program as a machine: a veth instead of the tap, and no frames to be moved by a monitor."""
+
+    only = ("tcp-up", "tcp-down", "rr")
+
+    def open(self, stack):
+        network = self.lab.network("bench-exec")
+        stack.callback(network.down)
+        process = self.lab.host.start(
+            [self.lab.vmnet_path, "exec", "--quiet", network.name]
+            + ["--", "sh", "-c", "echo; exec cat"],
+            capabilities=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        if process.stdout.read(1) != b"\n":
+            raise LabError(f"{self.name}: vmnet exec ended")
+        self.lab.host.processes.remove(process)
+        self.guest = stack.enter_context(ProcessNamespace(self.lab, self.name, process))
+
+
 class Kernel(Subject):
     """veth, bridge, masquerade: as root. The limit of what this machine can do."""
 
     bridge = "bench"
     network = "10.99.0"
+    forward_port = FORWARD_PORT + 2
+
+    def _rules(self, bridge):
+        guest = f"{self.network}.2:{FORWARD_TO}"
+        return KERNEL_RULES.format(bridge=bridge, forward=self.forward_port, guest=guest)
 
     def _script(self, name, gateway, guest):
         bridge = f"{name}0"
-        rules = KERNEL_RULES.format(bridge=bridge)
+        rules = self._rules(bridge)
         return KERNEL_UP.format(
             bridge=bridge, port=f"{name}1", gateway=gateway, pid=guest.holder.pid, rules=rules
         )
@@ -169,7 +299,7 @@ class Kernel(Subject):
     @contextlib.contextmanager
     def active(self):
         self.lab.host.sysctl({"ipv4/ip_forward": 1})
-        self.lab.host.nft(KERNEL_RULES.format(bridge=f"{self.bridge}0"))
+        self.lab.host.nft(self._rules(f"{self.bridge}0"))
         try:
             yield
         finally:
@@ -203,9 +333,10 @@ def open_tap(namespace, name):
 class KernelTap(Kernel):
     """The same with a tap and tapguest instead of the veth: the limit for a virtual machine."""
 
-    without = ("start",)
+    without = ("start", "vm")
     bridge = "bencht"
     network = "10.97.0"
+    forward_port = FORWARD_PORT + 3
 
     def _connect_guest(self):
         self.guest.ip("link delete eth0")
@@ -227,8 +358,12 @@ class Pasta(Subject):
     """In namespaces that are there already, as podman has it; `start` with those of its own."""
 
     program = "pasta"
-    options = ["--config-net", "--no-map-gw", "--ns-ifname", "eth0", "-t", "none", "-u", "none"]
+    options = ["--config-net", "--no-map-gw", "--ns-ifname", "eth0", "-u", "none"]
     options += ["-T", "none", "-U", "none", "--runas", 0, "--quiet"]
+
+    def __init__(self, lab, congestion, name, mtu=MTU):
+        super().__init__(lab, congestion, name, mtu)
+        self.forward_port = FORWARD_PORT + (4 if mtu == MTU else 5)
 
     def open(self, stack):
         self._empty_guest(stack)
@@ -239,17 +374,18 @@ class Pasta(Subject):
         stack.callback(self.lab.host.run, ["umount", "--lazy", file])
         self._start_program(
             ["pasta", "--foreground", *self.options, "--mtu", self.mtu, "--netns-only"]
-            + ["--netns", file]
+            + ["-t", f"{HOST4}/{self.forward_port}:{FORWARD_TO}", "--netns", file]
         )
         stack.callback(self.process.kill)
 
     @contextlib.contextmanager
     def start_command(self):
-        yield STDOUT, ["pasta", *self.options, "--mtu", self.mtu, "--", "echo"]
+        yield STDOUT, ["pasta", *self.options, "-t", "none", "--mtu", self.mtu, "--", "echo"]
 
 
 class Slirp4netns(Subject):
     program = "slirp4netns"
+    without = ("vm", "forward-up", "forward-down")
 
     def open(self, stack):
         self._empty_guest(stack)
@@ -270,6 +406,10 @@ def subjects(lab, congestion):
     """All of them. The first is what the others are compared with."""
     return [
         Openvmnet(lab, congestion, "openvmnet"),
+        OpenvmnetForwards(lab, congestion, f"openvmnet-{MANY_FORWARDS}"),
+        OpenvmnetAgain(lab, congestion, "openvmnet-again"),
+        OpenvmnetUnguarded(lab, congestion, "openvmnet-unguarded"),
+        OpenvmnetExec(lab, congestion, "openvmnet-exec"),
         Kernel(lab, congestion, "kernel"),
         KernelTap(lab, congestion, "kernel-tap"),
         Pasta(lab, congestion, "pasta"),
