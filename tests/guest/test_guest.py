@@ -3,6 +3,8 @@
 
 import ipaddress
 import os
+import socket
+import urllib.request
 
 import pytest
 
@@ -86,3 +88,25 @@ def test_nothing_is_left_after_the_last_guest(host, boot):
     b.process.kill()
     b.process.wait()
     host.wait_until_clean()
+
+
+def test_host_network_isolation_and_forward(boot):
+    """A machine that reaches the host alone, and that the host reaches."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    host_only = ("vmnet-host,id=n0,isolated=on,forward=tcp::%d-:80" % port, "vmnet-host,id=n0")
+    a, b = (boot("-netdev", text, *DEVICE, "-name", name) for text, name in zip(host_only, "ab"))
+    assert_leases_its_address(a)
+    assert_leases_its_address(b)
+    assert a.ports()[0].network == b.ports()[0].network == "host"
+
+    a.ping(a.ports()[0].gateway)
+    assert "default" not in a.sh("ip route")
+    # By ARP, which nothing but the bridge answers or refuses.
+    for guest, other in ((a, b), (b, a)):
+        assert guest.try_sh(f"arping -c 1 -w 2 -I eth0 {guest.ports()[0].gateway}")[0] == 0
+        assert guest.try_sh(f"arping -c 2 -w 2 -I eth0 {other.ports()[0].ipv4.ip}")[0] != 0
+
+    a.sh("echo hello >/www/index.html; httpd -p 80 -h /www")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        assert answer.read() == b"hello\n"
