@@ -259,6 +259,9 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     if (spec->mtu && spec->mtu != filed->mtu)
         return refuse_difference(file, "mtu", asked_mtu, filed->mtu ? filed_mtu : "nothing of it",
                                  err);
+    if (spec->net_uuid[0] && strcasecmp(spec->net_uuid, filed->net_uuid) != 0)
+        return refuse_difference(file, "net-uuid", spec->net_uuid,
+                                 filed->net_uuid[0] ? filed->net_uuid : "nothing of it", err);
     result = merge_address(&spec->start_address, &filed->start_address, "start-address", file, err);
     if (result == 0)
         result = merge_address(&spec->end_address, &filed->end_address, "end-address", file, err);
@@ -269,6 +272,8 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
             merge_address(&spec->nat66_prefix, &filed->nat66_prefix, "nat66-prefix", file, err);
     spec->mode = filed->mode;
     spec->mtu = filed->mtu;
+    memcpy(spec->net_uuid, filed->net_uuid, sizeof(spec->net_uuid));
+    memcpy(spec->ifname, filed->ifname, sizeof(spec->ifname));
     return result < 0 ? result : net_spec_check_private(spec, err);
 }
 

@@ -181,7 +181,7 @@ def test_options_against_the_file(lab, config, options, message):
         result = lab.vmnet("up", "lab2", *options, check=False)
         assert result.returncode == 1
         assert message in result.stderr and "lab2.conf" in result.stderr
-        assert not Network(lab, "lab2").directory.exists()
+        assert poll(lambda: not Network(lab, "lab2").directory.exists())
     finally:
         (config / "lab2.conf").unlink()
 
@@ -203,7 +203,8 @@ def test_files_that_are_wrong(lab, config, text, message):
         result = lab.vmnet("up", "bad", check=False)
         assert result.returncode == 1
         assert message in result.stderr, result.stderr
-        assert not Network(lab, "bad").directory.exists()
+        # It says so before it has cleared up.
+        assert poll(lambda: not Network(lab, "bad").directory.exists())
     finally:
         (config / "bad.conf").unlink()
 
@@ -221,6 +222,21 @@ def test_network_of_a_file_starts_with_its_first_port(lab, config):
         assert poll(lambda: not network.directory.exists(), 10)
     finally:
         path.unlink()
+
+
+def test_network_with_an_identity(lab, config):
+    """Its file has the name that follows from it; the network is the same with and without the option."""
+    uuid = "9d7ab2f6-0c3c-4b3f-9a0e-6e3bb2a6c003"
+    text = f"mode = host\nnet-uuid = {uuid}\nmtu = 1300\n"
+    for options in ([f"host-{uuid}"], ["--mode", "host", "--net-uuid", uuid]):
+        (config / f"host-{uuid}.conf").write_text(text)
+        network = Network(lab, lab.vmnet("up", *options).stdout.strip())
+        try:
+            found = network.describe()
+            assert (found["name"], found["dhcp"], found["mtu"]) == (f"host-{uuid}", False, 1300)
+        finally:
+            network.down()
+            (config / f"host-{uuid}.conf").unlink()
 
 
 def test_forward_of_the_file_that_cannot_be_opened(lab, config):

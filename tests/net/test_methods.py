@@ -105,11 +105,15 @@ def descriptors(pid):
         return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+# What the router sends at once for the stock of sockets; on a busy machine after warm_up() has looked.
+LATE_SOCKETS = 16
+
+
 def is_as_before(now, expected):
     """Of descriptors there may be fewer: a test before this one may have been still closing some."""
     ports, forwards, processes = now
     return (ports, forwards) == expected[:2] and processes.keys() == expected[2].keys() and all(
-        pid == expected[2][role][0] and count <= expected[2][role][1]
+        pid == expected[2][role][0] and count <= expected[2][role][1] + LATE_SOCKETS
         for role, (pid, count) in processes.items()
     )
 
@@ -129,11 +133,13 @@ def nothing_is_left(network):
         )
 
     network.may_restart = False
+    # A test before this one may have killed it.
+    assert poll(lambda: network.process("dnsmasq"))
     expected = state()
     yield
     if network.may_restart:
         expected = (*expected[:2], {})
-    assert poll(lambda: is_as_before(state(), expected)), (state(), expected, network.log())
+    assert poll(lambda: is_as_before(state(), expected)), f"{state()} instead of {expected}"
 
 
 def warm_up(network):
