@@ -14,11 +14,9 @@
 #include "base/paths.h"
 
 #define LISTEN_BACKLOG 1024
-/* The worker takes commands as fast as it reads; a burst of forwards may have to wait for it. */
-#define COMMAND_TRIES 2000
-#define COMMAND_RETRY_MS 1
 /* The worker closes a forward that was removed a moment after it was told. */
 #define CLOSE_TRIES 100
+#define CLOSE_RETRY_MS 1
 #define CLOSE_MS 1000
 
 struct forward {
@@ -154,13 +152,8 @@ static int explain_open(int error, const struct forward_spec *spec, unsigned por
 
 static void close_ports(struct forwards *forwards, const struct forward *forward, unsigned ports)
 {
-    for (unsigned i = 0; i < ports; i++) {
-        for (int tries = 0; tries < COMMAND_TRIES; tries++) {
-            if (worker_remove_forward(forwards->worker, forward->first_id + i) != -EAGAIN)
-                break;
-            poll(NULL, 0, COMMAND_RETRY_MS);
-        }
-    }
+    for (unsigned i = 0; i < ports; i++)
+        worker_remove_forward(forwards->worker, forward->first_id + i);
     forwards->ports -= ports;
     forwards->closed_ms = clock_now_ms();
 }
@@ -169,22 +162,18 @@ static int open_port(struct forwards *forwards, struct forward *forward, unsigne
                      struct err *err)
 {
     struct ip_endpoint host = nth(&forward->spec.host, i), guest = nth(&forward->target, i);
-    int fd = open_host_socket(forward->spec.udp, &host), result = -EAGAIN;
+    int fd = open_host_socket(forward->spec.udp, &host), result;
 
     for (int tries = 0; fd == -EADDRINUSE && tries < CLOSE_TRIES && forwards->closed_ms &&
                         clock_now_ms() - forwards->closed_ms < CLOSE_MS;
          tries++) {
-        poll(NULL, 0, COMMAND_RETRY_MS);
+        poll(NULL, 0, CLOSE_RETRY_MS);
         fd = open_host_socket(forward->spec.udp, &host);
     }
     if (fd < 0)
         return explain_open(fd, &forward->spec, host.port, err);
-    for (int tries = 0; result == -EAGAIN && tries < COMMAND_TRIES; tries++) {
-        if (tries)
-            poll(NULL, 0, COMMAND_RETRY_MS);
-        result = worker_add_forward(forwards->worker, forward->first_id + i, forward->spec.udp, fd,
-                                    &guest);
-    }
+    result =
+        worker_add_forward(forwards->worker, forward->first_id + i, forward->spec.udp, fd, &guest);
     if (result == 0)
         return 0;
     close(fd);
@@ -232,11 +221,7 @@ static void retarget(struct forwards *forwards, struct forward *forward,
     for (unsigned i = 0; i < forward->spec.ports; i++) {
         struct ip_endpoint guest = nth(&target, i);
 
-        for (int tries = 0; tries < COMMAND_TRIES; tries++) {
-            if (worker_retarget_forward(forwards->worker, forward->first_id + i, &guest) != -EAGAIN)
-                break;
-            poll(NULL, 0, COMMAND_RETRY_MS);
-        }
+        worker_retarget_forward(forwards->worker, forward->first_id + i, &guest);
     }
 }
 

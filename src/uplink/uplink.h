@@ -162,10 +162,10 @@ void worker_forget_guest(struct worker *worker, struct ip_addr guest);
  * over) goes to @guest, which sees the client's own address and port where it can answer there: where the
  * families are the same, the network has a way out, and the client is not the host itself; else it sees the
  * gateway's (rules_client()). @guest of family 0, or not of the network: nobody is there now, and connections
- * are reset. @id is the caller's choice, each one unused. Any thread; each is carried out in its order. -EAGAIN
- * where the worker's pipe of commands is full, after some hundreds at once: then nothing was taken over, and
- * the caller tries again a moment later. How many forwards there may be (limits.forwards) is the caller's to
- * mind.
+ * are reset. @id is the caller's choice, each one unused. Any thread; each is carried out in its order. Some
+ * hundreds at once fill the worker's pipe of commands: then the call waits, and where the worker takes none
+ * for two seconds it is -EAGAIN and nothing was taken over. How many forwards there may be (limits.forwards)
+ * is the caller's to mind.
  */
 int worker_add_forward(struct worker *worker, uint32_t id, bool udp, int fd,
                        const struct ip_endpoint *guest);

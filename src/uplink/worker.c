@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +224,10 @@ static void on_tun(struct loop_source *source, unsigned events)
     }
 }
 
+/* How often and how long a command that finds the pipe full is held back. */
+#define COMMAND_TRIES 2000
+#define COMMAND_RETRY_MS 1
+
 enum uplink_command_type {
     COMMAND_FORGET_GUEST,
     COMMAND_ADD_FORWARD,
@@ -248,6 +253,19 @@ static int worker_command(struct worker *worker, const struct uplink_command *co
         len = write(worker->command_fd[1], command, sizeof(*command));
     } while (len < 0 && errno == EINTR);
     return len < 0 ? -errno : 0;
+}
+
+/* The same, but waits for the worker to read where it has not kept up. */
+static int worker_command_in_turn(struct worker *worker, const struct uplink_command *command)
+{
+    struct pollfd room = {.fd = worker->command_fd[1], .events = POLLOUT};
+    int result = worker_command(worker, command);
+
+    for (int tries = 0; result == -EAGAIN && tries < COMMAND_TRIES; tries++) {
+        poll(&room, 1, COMMAND_RETRY_MS);
+        result = worker_command(worker, command);
+    }
+    return result;
 }
 
 static void worker_obey(struct worker *worker, const struct uplink_command *command)
@@ -376,21 +394,22 @@ void worker_forget_guest(struct worker *worker, struct ip_addr guest)
 int worker_add_forward(struct worker *worker, uint32_t id, bool udp, int fd,
                        const struct ip_endpoint *guest)
 {
-    return worker_command(
+    return worker_command_in_turn(
         worker, &(struct uplink_command){
                     .type = COMMAND_ADD_FORWARD, .id = id, .udp = udp, .fd = fd, .guest = *guest});
 }
 
 int worker_retarget_forward(struct worker *worker, uint32_t id, const struct ip_endpoint *guest)
 {
-    return worker_command(worker, &(struct uplink_command){
-                                      .type = COMMAND_RETARGET_FORWARD, .id = id, .guest = *guest});
+    return worker_command_in_turn(
+        worker,
+        &(struct uplink_command){.type = COMMAND_RETARGET_FORWARD, .id = id, .guest = *guest});
 }
 
 int worker_remove_forward(struct worker *worker, uint32_t id)
 {
-    return worker_command(worker,
-                          &(struct uplink_command){.type = COMMAND_REMOVE_FORWARD, .id = id});
+    return worker_command_in_turn(
+        worker, &(struct uplink_command){.type = COMMAND_REMOVE_FORWARD, .id = id});
 }
 
 void worker_stop(struct worker *worker)
