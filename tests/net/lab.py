@@ -864,6 +864,24 @@ class Background:
         return self._outcome
 
 
+def send_between(sender, receiver, version, size):
+    """One TCP connection between guests, not translated; what arrives must be what was sent."""
+    with receiver.listen(version=version) as listener:
+        with sender.connect(receiver.addresses[version], listener.getsockname()[1]) as client:
+            accepted, peer = listener.accept()
+            assert peer[0] == sender.addresses[version]
+            with accepted:
+                accepted.settimeout(20)
+
+                def send():
+                    digest = send_stream(client, size)
+                    client.shutdown(socket.SHUT_WR)
+                    return digest
+
+                sent = Background(send)
+                assert receive_stream(accepted) == (size, sent.result())
+
+
 # ---- DNS, as little of it as tests need
 
 DNS_KINDS = {"A": 1, "PTR": 12, "TXT": 16, "AAAA": 28}

@@ -8,10 +8,6 @@
  * byte on standard output says that the interface is there; the end of the port ends the program (status 3).
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,10 +15,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "interface.h"
 
 #define FRAME_BYTES 65550
 #define LENGTH_BYTES 4
@@ -32,31 +29,6 @@ struct port {
     bool stream;
     int socket_fd, interface_fd;
 };
-
-static void fail(const char *what)
-{
-    fprintf(stderr, "pumpclient: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static int open_interface(const char *name, const char *mac)
-{
-    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
-    unsigned char *bytes = (unsigned char *)request.ifr_hwaddr.sa_data;
-    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-
-    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-    if (fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0)
-        fail("/dev/net/tun");
-    memset(&request.ifr_hwaddr, 0, sizeof(request.ifr_hwaddr));
-    request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-    if (sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
-               &bytes[4], &bytes[5]) != 6)
-        errno = EINVAL, fail(mac);
-    if (ioctl(fd, SIOCSIFHWADDR, &request) < 0)
-        fail("the interface's address");
-    return fd;
-}
 
 static void *run_up(void *context)
 {
@@ -122,7 +94,7 @@ int main(int argc, char **argv)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     port.stream = strcmp(argv[1], "stream") == 0;
     port.socket_fd = atoi(argv[2]);
-    port.interface_fd = open_interface(argv[3], argv[4]);
+    port.interface_fd = open_interface(argv[3], argv[4], 0);
     if (fcntl(port.socket_fd, F_SETFL, 0) < 0)
         fail("the port");
     if (pthread_create(&thread, NULL, run_up, &port) != 0)

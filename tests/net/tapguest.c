@@ -8,10 +8,7 @@
  * on standard output says that the interface is there; the end of the port ends the program (status 3).
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_tun.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -23,18 +20,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "interface.h"
+
 #define FRAME_BYTES (65536 + 256)
 #define EXIT_PORT_GONE 3
 
 struct direction {
     int from_fd, to_fd;
 };
-
-static void fail(const char *what)
-{
-    fprintf(stderr, "tapguest: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
 
 static void *pump(void *context)
 {
@@ -53,25 +46,6 @@ static void *pump(void *context)
             _exit(EXIT_PORT_GONE);
     }
     return NULL;
-}
-
-static int open_interface(const char *name, const char *mac)
-{
-    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-    unsigned char *bytes = (unsigned char *)request.ifr_hwaddr.sa_data;
-    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-
-    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-    if (fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0)
-        fail("/dev/net/tun");
-    memset(&request.ifr_hwaddr, 0, sizeof(request.ifr_hwaddr));
-    request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-    if (sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
-               &bytes[4], &bytes[5]) != 6)
-        errno = EINVAL, fail(mac);
-    if (ioctl(fd, SIOCSIFHWADDR, &request) < 0)
-        fail("the interface's address");
-    return fd;
 }
 
 static void set_offloads(int fd)
@@ -95,7 +69,7 @@ int main(int argc, char **argv)
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     port_fd = atoi(argv[1]);
-    interface_fd = open_interface(argv[2], argv[3]);
+    interface_fd = open_interface(argv[2], argv[3], IFF_VNET_HDR);
     set_offloads(port_fd);
     set_offloads(interface_fd);
     if (fcntl(port_fd, F_SETFL, 0) < 0)

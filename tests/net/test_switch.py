@@ -4,7 +4,7 @@
 import socket
 
 import pytest
-from lab import CHUNK_BYTES, Background, poll, read_exactly, receive_stream, send_stream
+from lab import CHUNK_BYTES, poll, read_exactly, send_between
 
 
 @pytest.fixture(scope="module")
@@ -19,21 +19,7 @@ def test_ping(guest, other, version):
 
 
 def test_tcp(guest, other, version):
-    size = 256 * CHUNK_BYTES
-    with other.listen(version=version) as listener:
-        with guest.connect(other.addresses[version], listener.getsockname()[1]) as client:
-            accepted, peer = listener.accept()
-            assert peer[0] == guest.addresses[version]  # not translated
-            with accepted:
-                accepted.settimeout(5)
-
-                def send():
-                    digest = send_stream(client, size)
-                    client.shutdown(socket.SHUT_WR)
-                    return digest
-
-                sent = Background(send)
-                assert receive_stream(accepted) == (size, sent.result())
+    send_between(guest, other, version, 256 * CHUNK_BYTES)
 
 
 def test_by_name(guest, other):

@@ -9,7 +9,7 @@ import socket
 import struct
 
 import pytest
-from lab import CHUNK_BYTES, Background, Guest, Port, poll, read_exactly, receive_stream, send_stream
+from lab import CHUNK_BYTES, Background, Guest, Port, poll, read_exactly, send_between
 
 WAYS = ["stream", "dgram", "path", "listen"]
 HELLO = b"VFKT"  # vfkit's and krunkit's first datagram
@@ -115,23 +115,6 @@ def is_ended(client):
     return True
 
 
-def send_through(sender, receiver, version, size):
-    """One TCP connection between guests; what arrives must be what was sent."""
-    with receiver.listen(version=version) as listener:
-        with sender.connect(receiver.addresses[version], listener.getsockname()[1]) as client:
-            accepted, _ = listener.accept()
-            with accepted:
-                accepted.settimeout(20)
-
-                def send():
-                    digest = send_stream(client, size)
-                    client.shutdown(socket.SHUT_WR)
-                    return digest
-
-                sent = Background(send)
-                assert receive_stream(accepted) == (size, sent.result())
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_guest(network, guest, way, version):
     """All that a guest does, and a guest of a tap at the other side."""
@@ -143,8 +126,8 @@ def test_guest(network, guest, way, version):
         assert other.ping(other.gateways[version], count=3) == 3
         assert other.ping(guest.addresses[version], count=3, size=8000) == 3
         assert guest.ping(other.addresses[version], count=3, size=8000) == 3
-        send_through(other, guest, version, 32 * CHUNK_BYTES)
-        send_through(guest, other, version, 32 * CHUNK_BYTES)
+        send_between(other, guest, version, 32 * CHUNK_BYTES)
+        send_between(guest, other, version, 32 * CHUNK_BYTES)
         assert network.counters()["pump_clients"] == 1
     assert poll(lambda: not find_port(network, mac=other.mac)), "the port is still there"
     assert poll(lambda: network.counters()["pump_clients"] == 0)
@@ -153,8 +136,8 @@ def test_guest(network, guest, way, version):
 def test_between_ways(network, version):
     with guest_by(network, "stream") as one, guest_by(network, "dgram") as two:
         assert one.ping(two.addresses[version], count=3) == 3
-        send_through(one, two, version, 16 * CHUNK_BYTES)
-        send_through(two, one, version, 16 * CHUNK_BYTES)
+        send_between(one, two, version, 16 * CHUNK_BYTES)
+        send_between(two, one, version, 16 * CHUNK_BYTES)
 
 
 @pytest.mark.parametrize("kind", ["stream", "dgram"])
