@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A tap device that stands for a guest's network card: what tapguest.c and pumpclient.c share. */
+/* A tap device that stands for a guest's network card: what tapguest.c, pumpclient.c and impair.c share. */
 #ifndef OPENVMNET_TESTS_NET_INTERFACE_H
 #define OPENVMNET_TESTS_NET_INTERFACE_H
 
