@@ -133,6 +133,8 @@ static void on_attached(struct engine *engine, const struct engine_request *requ
     if (client_fd >= 0)
         close(client_fd);
     attach_free(attach);
+    /* Nobody waits for the disk: what is not written yet stands in the port's alias. */
+    network_save(&engine->network);
 }
 
 /* Reads the request. NULL, or the name of the parameter that is not as it has to be. */

@@ -89,9 +89,14 @@ static void write_subnet(const struct net_config *config, const char *directory,
 {
     char path[NET_PATH_MAX + 16], text[IP_TEXT_MAX], json[96];
     struct ip_addr addr = ip_from_u32(net_config_subnet(config));
+    struct plane_route known;
     int len, result;
 
     if (!directory[0])
+        return;
+    /* It hardly ever changes, and a disk takes its time for what is to be durable. */
+    if (read_subnet(directory, &known) == 0 && known.address == net_config_subnet(config) &&
+        known.prefix_len == config->prefix_len)
         return;
     len = snprintf(json, sizeof(json), "{\"subnet\": \"%s\", \"prefixLength\": %u}\n",
                    ip_format(&addr, text), config->prefix_len);

@@ -470,6 +470,7 @@ int engine_main(const struct engine_args *args)
     if (!engine || confine_die_with_parent(args->parent_pid, SIGTERM) < 0)
         return 1;
     engine->args = args;
+    engine->router_pid = args->router_pid;
     /* So that an answer to the engine before is not taken for one to this. */
     engine->next_id = (uint32_t)getpid() << 16;
     engine->router_source = (struct loop_source){.on_event = on_router, .fd = -1};

@@ -17,6 +17,7 @@ struct engine_args {
     const struct net_config *config;
     const struct plane_handles *handles;
     int parent_pid;
+    int router_pid;            /* 0: it is being started anew */
     int parent_fd, router_fd;  /* channels */
     int control_fd, stream_fd; /* listening */
     int sockets_fd;            /* see struct worker_config */

@@ -101,6 +101,7 @@ static void on_attached(struct engine *engine, const struct engine_request *requ
         engine_drop_port(engine, port);
     } else {
         forwards_port_attached(engine->forwards);
+        network_save(&engine->network);
     }
     pending_free(pending, fd);
     if (result < 0)

@@ -460,7 +460,6 @@ int network_allot(struct network *network, const struct network_request *request
     *ret_port = append_port(network, &port);
     if (!*ret_port)
         return err_set(err, -ENOMEM, "out of memory");
-    network_save(network);
     return 0;
 }
 

@@ -72,7 +72,7 @@ void network_init(struct network *network, const struct net_config *config);
 void network_done(struct network *network);
 
 /*
- * Gives a new port its identity and adds it, not yet attached. -EINVAL; -EEXIST where name, id, MAC or address is
+ * Gives a new port its identity and adds it, not yet attached; the caller calls network_save() once it is. -EINVAL; -EEXIST where name, id, MAC or address is
  * taken, with both owners named; -ENOSPC where the pool is used up; -ENOMEM.
  */
 int network_allot(struct network *network, const struct network_request *request,

@@ -95,6 +95,7 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
             .config = parent->config,
             .handles = &parent->handles,
             .parent_pid = parent_pid,
+            .router_pid = parent->pid[ROLE_ROUTER],
             .parent_fd = parent->channel[ROLE_ENGINE][1],
             .router_fd = parent->middle[0],
             .control_fd = parent->control_fd,

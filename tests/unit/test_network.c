@@ -68,6 +68,7 @@ static struct network_port *allot(const char *name, const char *id, const struct
 
     if (network_allot(&network, &request, &port, &err) < 0)
         fail_msg("'%s' gets no port: %s", name, err.text);
+    network_save(&network);
     return port;
 }
 

@@ -47,6 +47,7 @@
 struct plane {
     const struct net_config *config;
     bool own_user; /* a user namespace was made for the network */
+    bool created;  /* by this process, and it has had no port yet */
     bool router6;  /* guests are told that this is their router for IPv6 */
     struct nft_ctx *nft;
     struct netlink netlink;
@@ -105,6 +106,7 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
         result = plane_new(config, handles->fd[PLANE_USER] >= 0, &plane, err);
     if (result < 0)
         return result;
+    plane->created = true;
     plane->router6 = config->host_has_ipv6;
     result = setup_namespace(config, &plane->netlink, plane->nft, handles, err);
     if (result < 0) {
@@ -182,7 +184,8 @@ static int plane_look_again(struct plane *plane, struct err *err)
                           forget_remembered_links, &list);
     if (result == 0) {
         dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service_pid);
-        result = guard_replace(plane->nft, list.ports, list.len, err);
+        if (!plane->created)
+            result = guard_replace(plane->nft, list.ports, list.len, err);
     } else {
         err_set(err, result, "cannot list the network's links: %s", strerror(-result));
     }
@@ -277,6 +280,7 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
     if (result < 0)
         return err_set(err, result, "cannot watch the network's links: %s", strerror(-result));
     result = plane_look_again(plane, err);
+    plane->created = false;
     if (result == 0)
         result = dnsmasq_configure(plane->config, SETUP_BRIDGE, plane->router6, err);
     if (result == 0 && plane->config->file && plane->config->file->dhcp_options_len)
@@ -390,7 +394,8 @@ struct port_walk {
     void (*each)(void *context, const struct plane_port *port,
                  const struct plane_port_stats *stats);
     void *context;
-    json_t *drops;
+    struct nft_ctx *nft;
+    json_t *drops; /* read at the first port: without ports there are none */
 };
 
 static int on_listed_link(const struct nlmsghdr *header, void *context)
@@ -401,6 +406,8 @@ static int on_listed_link(const struct nlmsghdr *header, void *context)
 
     if (!port_read_link(header, &port, &stats))
         return MNL_CB_OK;
+    if (!walk->drops)
+        walk->drops = guard_read_drops(walk->nft);
     guard_port_drops(walk->drops, port.interface, stats.drops);
     walk->each(walk->context, &port, &stats);
     return MNL_CB_OK;
@@ -411,7 +418,7 @@ int plane_list_ports(struct plane *plane,
                                   const struct plane_port_stats *stats),
                      void *context)
 {
-    struct port_walk walk = {each, context, guard_read_drops(plane->nft)};
+    struct port_walk walk = {.each = each, .context = context, .nft = plane->nft};
     int result = netlink_dump(&plane->netlink, RTM_GETLINK, AF_UNSPEC, on_listed_link, NULL, &walk);
 
     json_decref(walk.drops);
