@@ -16,14 +16,14 @@ deb_build="gcc libc6-dev meson ninja-build pkg-config libmnl-dev libnftables-dev
     libseccomp-dev libcap-ng-dev libinih-dev libpcap-dev libncurses-dev dnsmasq-base scdoc"
 deb_demo="qemu-system-x86 busybox-static iperf3 python3 zstd"
 deb_check="libcmocka-dev python3-pytest python3-scapy clang iproute2 nftables procps util-linux curl
-    bind9-dnsutils iputils-ping strace tcpdump openssh-client dropbear-bin g++ zsh fish"
+    bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish"
 deb_lint="clang clang-format clang-tidy"
 
 # The same for the others: commands, and pkg-config modules.
 commands_build="cc meson ninja pkg-config dnsmasq scdoc"
 modules_build="libmnl libnftables jansson libseccomp libcap-ng inih libpcap ncursesw"
 commands_demo="qemu-system-x86_64 busybox iperf3 python3 zstd"
-commands_check="clang ip nft ps unshare curl dig ping strace tcpdump ssh dropbear c++ zsh fish"
+commands_check="clang ip nft ps unshare curl dig ping strace tcpdump traceroute ssh dropbear c++ zsh fish"
 modules_check="cmocka"
 commands_lint="clang clang-format clang-tidy"
 
@@ -49,11 +49,11 @@ hint_fedora="dnf install gcc meson ninja-build pkgconf-pkg-config libmnl-devel n
 jansson-devel libseccomp-devel libcap-ng-devel inih-devel libpcap-devel ncurses-devel dnsmasq \
 scdoc libcmocka-devel python3-pytest python3-scapy clang clang-tools-extra qemu-system-x86-core \
 busybox iperf3 iproute nftables procps-ng util-linux curl bind-utils iputils strace tcpdump \
-openssh-clients dropbear gcc-c++ zsh fish zstd"
+traceroute openssh-clients dropbear gcc-c++ zsh fish zstd"
 hint_arch="pacman -S --needed gcc meson ninja pkgconf libmnl nftables jansson libseccomp libcap-ng \
 libinih libpcap ncurses dnsmasq scdoc cmocka python-pytest python-scapy clang qemu-system-x86 \
-busybox iperf3 iproute2 procps-ng util-linux curl bind iputils strace tcpdump openssh dropbear zsh fish \
-zstd"
+busybox iperf3 iproute2 procps-ng util-linux curl bind iputils strace tcpdump traceroute openssh dropbear zsh \
+fish zstd"
 hint_brew="brew install meson ninja pkgconf jansson inih libpcap ncurses dnsmasq scdoc cmocka pytest \
 scapy qemu iperf3 tcpdump dropbear zsh fish zstd"
 

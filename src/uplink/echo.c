@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ICMP and ICMPv6 echo: a guest's echo request becomes one of the host's, and the true answer goes back;
- * no answer is ever made up.
+ * ICMP and ICMPv6 echo: a guest's echo request becomes one of the host's, with the time to live, type of
+ * service and "don't fragment" that it came with, and the true answer goes back: a reply, or the error of
+ * a router on the way, about the guest's own request. No answer is ever made up.
  *
  * Two ways to send one: a ping socket, which the host allows by group (net.ipv4.ping_group_range), one
- * for each of a guest's ids; or the raw sockets that a parent with CAP_NET_RAW opened. With neither the
- * request is dropped and counted.
+ * for each of a guest's ids; or the raw sockets that a parent with CAP_NET_RAW opened (echo_raw.c). With
+ * neither the request is dropped and counted.
  *
- * A ping socket's id is the kernel's choice. Over a raw socket the id is the mapping's slot, and since
- * such a socket sees every answer that the host gets, one is taken only from the address asked.
+ * A ping socket's id is the kernel's choice, and the kernel looks for it in replies and in what errors
+ * quote (net/ipv4/ping.c); that the destination was asked is for us to see.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -17,130 +18,175 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "uplink/worker.h"
+#include "uplink/echo.h"
 
 /* RFC 5508 REQ-2: not less than 60 seconds. */
 #define MAPPING_TIMEOUT_MS 60000
 #define TIMER_PERIOD_MS 5000
-#define ANSWERS_A_TURN 32
-#define RAW_ID_BASE 0x4000
-#define REPLY_TTL 64
-
-#define ICMP4_ECHO_REPLY 0
-#define ICMP4_ECHO_REQUEST 8
-#define ICMP6_ECHO_REQUEST 128
-#define ICMP6_ECHO_REPLY 129
-
-struct echo_mapping {
-    bool used;
-    struct echo *echo;
-    struct ip_addr guest;
-    uint16_t id;               /* the guest's */
-    struct ip_addr dst;        /* asked last, as the host knows it */
-    struct loop_source source; /* fd -1: over a raw socket */
-    uint64_t used_ms;
-};
-
-/* Few enough for a linear search, which only echo requests pay. */
-struct echo {
-    struct worker *worker;
-    struct loop_source raw[2];
-    struct loop_timer timer;
-    uint8_t *buffer; /* with headroom in front */
-    unsigned len;    /* slots up to here may be used */
-    struct echo_mapping slots[UPLINK_ECHO_MAPPINGS_MAX];
-};
+/* What a request that is quoted to the guest has left: whoever quotes it here has just taken the last. */
+#define QUOTED_TTL 1
 
 static void mapping_free(struct echo_mapping *mapping)
 {
-    int fd = mapping->source.fd;
+    int fd = mapping->socket.source.fd;
 
-    loop_remove(mapping->echo->worker->loop, &mapping->source);
+    loop_remove(mapping->echo->worker->loop, &mapping->socket.source);
     if (fd >= 0)
         close(fd);
     mapping->used = false;
 }
 
-/* An answer, from its ICMP header on, which stands in the buffer with room in front. */
-static void mapping_answer(struct echo_mapping *mapping, uint8_t *message, size_t len_bytes,
-                           const struct sockaddr_storage *from)
+bool echo_mapping_asked(const struct echo_mapping *mapping, const struct ip_addr *addr)
+{
+    for (unsigned i = 0; i < ECHO_DESTINATIONS; i++)
+        if (ip_equal(&mapping->asked[(mapping->asked_last + i) % ECHO_DESTINATIONS], addr))
+            return true;
+    return false;
+}
+
+static void mapping_ask(struct echo_mapping *mapping, const struct ip_addr *addr)
+{
+    if (echo_mapping_asked(mapping, addr))
+        return;
+    mapping->asked_last = (mapping->asked_last + 1) % ECHO_DESTINATIONS;
+    mapping->asked[mapping->asked_last] = *addr;
+}
+
+void echo_mapping_answer(struct echo_mapping *mapping, const struct echo_message *message)
 {
     struct worker *worker = mapping->echo->worker;
-    bool ipv4 = mapping->guest.family == AF_INET;
-    struct ip_endpoint src;
-    uint8_t *payload = message + 8, *packet;
-    struct ip_addr seen;
+    uint8_t *header = message->data, *payload = header + ECHO_HEADER_BYTES, *packet;
+    size_t payload_bytes = message->len_bytes - ECHO_HEADER_BYTES;
+    struct ip_addr seen = rules_inbound(worker, &message->from);
+    /* The network's router takes one off, and must have one left. */
+    uint8_t ttl = message->ttl > 1 ? message->ttl : 2;
 
-    if (len_bytes < 8 || message[0] != (ipv4 ? ICMP4_ECHO_REPLY : ICMP6_ECHO_REPLY) ||
-        message[1] != 0 || endpoint_from_sockaddr(from, &src) < 0)
-        return;
-    seen = rules_inbound(worker, &src.addr);
-    packet = wire_prepend_echo(payload, len_bytes - 8, &seen, &mapping->guest, false, mapping->id,
-                               (uint16_t)(message[6] << 8 | message[7]), REPLY_TTL,
+    packet = wire_prepend_echo(payload, payload_bytes, &seen, &mapping->guest, false, mapping->id,
+                               (uint16_t)(header[6] << 8 | header[7]), message->tos, ttl,
                                worker->next_ip_id++);
-    tun_send(worker, packet, len_bytes - 8 + (size_t)(payload - packet), NULL);
+    tun_send(worker, packet, payload_bytes + (size_t)(payload - packet), NULL);
     COUNT(worker->config.counters, echo_down);
 }
 
-static ssize_t echo_receive(struct echo *echo, int fd, uint8_t **ret_message,
-                            struct sockaddr_storage *ret_from)
+void echo_mapping_report(struct echo_mapping *mapping, const struct ip_addr *dst, uint8_t *quoted,
+                         size_t len_bytes, const struct host_error *error)
 {
-    socklen_t len = sizeof(*ret_from);
+    struct worker *worker = mapping->echo->worker;
+    uint8_t *payload = quoted + ECHO_HEADER_BYTES, *packet;
+    struct ip_addr seen = rules_inbound(worker, dst);
+    struct wire_packet cause;
 
-    *ret_message = echo->buffer + WIRE_HEADROOM;
-    return recvfrom(fd, *ret_message, WIRE_PACKET_MAX, MSG_DONTWAIT, (struct sockaddr *)ret_from,
-                    &len);
+    if (len_bytes < ECHO_HEADER_BYTES || len_bytes > WIRE_PACKET_MAX / 2)
+        return;
+    packet =
+        wire_prepend_echo(payload, len_bytes - ECHO_HEADER_BYTES, &mapping->guest, &seen, true,
+                          mapping->id, (uint16_t)(quoted[6] << 8 | quoted[7]), 0, QUOTED_TTL, 0);
+    if (wire_parse(packet, (size_t)(quoted + len_bytes - packet), &cause) != WIRE_PARSE_OK)
+        return;
+    worker_pass_error(worker, error, &cause);
+    COUNT(worker->config.counters, echo_errors);
+}
+
+void echo_socket_options(int fd, int family)
+{
+    int one = 1;
+
+    if (family == AF_INET) {
+        setsockopt(fd, SOL_IP, IP_RECVTTL, &one, sizeof(one));
+        setsockopt(fd, SOL_IP, IP_RECVTOS, &one, sizeof(one));
+    } else {
+        setsockopt(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, &one, sizeof(one));
+        setsockopt(fd, SOL_IPV6, IPV6_RECVTCLASS, &one, sizeof(one));
+    }
+}
+
+int echo_receive(struct echo *echo, int fd, struct echo_message *ret_message)
+{
+    uint8_t control[ERROR_QUEUE_CONTROL_BYTES] __attribute__((aligned(8)));
+    struct iovec part = {.iov_base = echo->buffer + WIRE_HEADROOM, .iov_len = WIRE_PACKET_MAX};
+    struct sockaddr_storage from = {0};
+    struct msghdr message = {
+        .msg_name = &from,
+        .msg_namelen = sizeof(from),
+        .msg_iov = &part,
+        .msg_iovlen = 1,
+        .msg_control = control,
+        .msg_controllen = sizeof(control),
+    };
+    ssize_t len = recvmsg(fd, &message, MSG_DONTWAIT);
+    struct ip_endpoint src;
+    int value;
+
+    if (len < 0)
+        return -errno;
+    if (endpoint_from_sockaddr(&from, &src) < 0)
+        return -EAFNOSUPPORT;
+    *ret_message = (struct echo_message){
+        .data = echo->buffer + WIRE_HEADROOM, .len_bytes = (size_t)len, .from = src.addr};
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message); cmsg; cmsg = CMSG_NXTHDR(&message, cmsg)) {
+        bool ipv4 = cmsg->cmsg_level == SOL_IP;
+
+        if (ipv4 && cmsg->cmsg_type == IP_TOS && cmsg->cmsg_len >= CMSG_LEN(1))
+            ret_message->tos = *CMSG_DATA(cmsg);
+        if (cmsg->cmsg_len < CMSG_LEN(sizeof(value)))
+            continue;
+        memcpy(&value, CMSG_DATA(cmsg), sizeof(value));
+        if (cmsg->cmsg_type == (ipv4 ? IP_TTL : IPV6_HOPLIMIT))
+            ret_message->ttl = (uint8_t)value;
+        else if (!ipv4 && cmsg->cmsg_type == IPV6_TCLASS)
+            ret_message->tos = (uint8_t)value;
+    }
+    return 0;
+}
+
+static void mapping_read_errors(struct echo_mapping *mapping)
+{
+    uint8_t *quoted = mapping->echo->buffer + WIRE_HEADROOM;
+
+    for (int i = 0; i < ECHO_MESSAGES_A_TURN; i++) {
+        uint8_t control[ERROR_QUEUE_CONTROL_BYTES] __attribute__((aligned(8)));
+        struct iovec part = {.iov_base = quoted, .iov_len = WIRE_ICMP_ERROR_MAX};
+        struct sockaddr_storage to = {0};
+        struct msghdr message = {
+            .msg_name = &to,
+            .msg_namelen = sizeof(to),
+            .msg_iov = &part,
+            .msg_iovlen = 1,
+            .msg_control = control,
+            .msg_controllen = sizeof(control),
+        };
+        struct host_error error;
+        struct ip_endpoint dst;
+        ssize_t len = error_queue_next(mapping->socket.source.fd, &message, &error);
+
+        if (len < 0)
+            return;
+        if (endpoint_from_sockaddr(&to, &dst) < 0 || !echo_mapping_asked(mapping, &dst.addr))
+            COUNT(mapping->echo->worker->config.counters, drop_icmp_forged);
+        else
+            echo_mapping_report(mapping, &dst.addr, quoted, (size_t)len, &error);
+    }
 }
 
 static void on_ping_socket(struct loop_source *source, unsigned events)
 {
-    struct echo_mapping *mapping = CONTAINER_OF(source, struct echo_mapping, source);
+    struct echo_mapping *mapping = CONTAINER_OF(source, struct echo_mapping, socket.source);
+    bool ipv4 = mapping->guest.family == AF_INET;
+    struct echo_message message;
 
-    for (int i = 0; i < ANSWERS_A_TURN; i++) {
-        struct sockaddr_storage from;
-        uint8_t *message;
-        ssize_t len = echo_receive(mapping->echo, source->fd, &message, &from);
+    if (events & LOOP_HANGUP)
+        mapping_read_errors(mapping);
+    for (int i = 0; i < ECHO_MESSAGES_A_TURN; i++) {
+        int result = echo_receive(mapping->echo, source->fd, &message);
 
-        if (len < 0)
+        if (result == -EAGAIN)
             return;
-        mapping_answer(mapping, message, (size_t)len, &from);
+        /* Another error is that of the queue once more. */
+        if (result == 0 && message.len_bytes >= ECHO_HEADER_BYTES &&
+            message.data[0] == (ipv4 ? ICMP4_ECHO_REPLY : ICMP6_ECHO_REPLY) &&
+            echo_mapping_asked(mapping, &message.from))
+            echo_mapping_answer(mapping, &message);
     }
-}
-
-static void on_raw_socket(struct loop_source *source, bool ipv4)
-{
-    struct echo *echo = ipv4 ? CONTAINER_OF(source, struct echo, raw[0])
-                             : CONTAINER_OF(source, struct echo, raw[1]);
-
-    for (int i = 0; i < ANSWERS_A_TURN; i++) {
-        struct sockaddr_storage from;
-        struct ip_endpoint src;
-        unsigned slot, header_bytes;
-        uint8_t *message;
-        ssize_t len = echo_receive(echo, source->fd, &message, &from);
-
-        if (len < 0)
-            return;
-        /* Raw IPv4 sockets give the IP header too (raw(7)), raw IPv6 ones do not (RFC 3542 3). */
-        header_bytes = ipv4 && len > 0 ? (unsigned)(message[0] & 15) * 4 : 0;
-        if ((size_t)len < header_bytes + 8 || endpoint_from_sockaddr(&from, &src) < 0)
-            continue;
-        message += header_bytes;
-        slot = (unsigned)(message[4] << 8 | message[5]) - RAW_ID_BASE;
-        if (slot < echo->len && echo->slots[slot].used && echo->slots[slot].source.fd < 0 &&
-            ip_equal(&echo->slots[slot].dst, &src.addr))
-            mapping_answer(&echo->slots[slot], message, (size_t)len - header_bytes, &from);
-    }
-}
-
-static void on_raw4(struct loop_source *source, unsigned events)
-{
-    on_raw_socket(source, true);
-}
-
-static void on_raw6(struct loop_source *source, unsigned events)
-{
-    on_raw_socket(source, false);
 }
 
 static struct echo_mapping *echo_find(struct echo *echo, const struct ip_addr *guest, uint16_t id)
@@ -180,7 +226,7 @@ static struct echo_mapping *mapping_new(struct echo *echo, const struct ip_addr 
                     ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
     struct echo_mapping *mapping;
 
-    if (fd < 0 && echo->raw[!ipv4].fd < 0) {
+    if (fd < 0 && echo->raw[!ipv4].source.fd < 0) {
         COUNT(echo->worker->config.counters, drop_echo_forbidden);
         return NULL;
     }
@@ -195,49 +241,95 @@ static struct echo_mapping *mapping_new(struct echo *echo, const struct ip_addr 
         .echo = echo,
         .guest = *guest,
         .id = id,
-        .source = {.on_event = on_ping_socket, .fd = -1},
+        .socket.source = {.on_event = on_ping_socket, .fd = -1},
     };
-    if (fd >= 0 && loop_add(echo->worker->loop, &mapping->source, fd, LOOP_IN) < 0) {
-        close(fd);
-        mapping->used = false;
-        return NULL;
+    if (fd >= 0) {
+        echo_socket_options(fd, guest->family);
+        error_queue_keep(fd, guest->family, true);
+        if (loop_add(echo->worker->loop, &mapping->socket.source, fd, LOOP_IN) < 0) {
+            close(fd);
+            mapping->used = false;
+            return NULL;
+        }
     }
     if (!echo->timer.due_ms)
         loop_timer_set(echo->worker->loop, &echo->timer, TIMER_PERIOD_MS);
     return mapping;
 }
 
-static int mapping_send(struct echo_mapping *mapping, const struct wire_packet *packet)
+/* What the next packet's IP header has. A ping socket takes no control data for IPv6 before Linux 5.18. */
+static void socket_prepare(struct echo_socket *at, const struct wire_packet *packet)
+{
+    bool ipv4 = packet->src.family == AF_INET;
+    int fd = at->source.fd, level = ipv4 ? SOL_IP : SOL_IPV6, ttl = packet->ttl, tos = packet->tos;
+    int discover = packet->dont_fragment ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT;
+
+    if (!at->prepared || at->ttl != packet->ttl)
+        setsockopt(fd, level, ipv4 ? IP_TTL : IPV6_UNICAST_HOPS, &ttl, sizeof(ttl));
+    if (!at->prepared || at->tos != packet->tos)
+        setsockopt(fd, level, ipv4 ? IP_TOS : IPV6_TCLASS, &tos, sizeof(tos));
+    if (ipv4 && (!at->prepared || at->dont_fragment != packet->dont_fragment))
+        setsockopt(fd, SOL_IP, IP_MTU_DISCOVER, &discover, sizeof(discover));
+    at->prepared = true;
+    at->ttl = packet->ttl;
+    at->tos = packet->tos;
+    at->dont_fragment = packet->dont_fragment;
+}
+
+static int mapping_send(struct echo_mapping *mapping, const struct wire_packet *packet,
+                        const struct ip_addr *to)
 {
     struct echo *echo = mapping->echo;
-    bool ipv4 = mapping->guest.family == AF_INET, raw = mapping->source.fd < 0;
+    bool ipv4 = mapping->guest.family == AF_INET, raw = mapping->socket.source.fd < 0;
+    struct echo_socket *at = raw ? &echo->raw[!ipv4] : &mapping->socket;
     uint8_t *message = echo->buffer + WIRE_HEADROOM;
-    unsigned id = RAW_ID_BASE + (unsigned)(mapping - echo->slots);
-    struct ip_endpoint dst = {.addr = mapping->dst};
+    unsigned id = ECHO_RAW_ID_BASE + (unsigned)(mapping - echo->slots);
+    struct ip_endpoint dst = {.addr = *to};
     struct sockaddr_storage address;
     socklen_t len = endpoint_to_sockaddr(&dst, &address);
-    size_t len_bytes = 8 + packet->payload_len_bytes;
-    int fd = raw ? echo->raw[!ipv4].fd : mapping->source.fd;
+    size_t len_bytes = ECHO_HEADER_BYTES + packet->payload_len_bytes;
     uint16_t checksum;
 
-    memset(message, 0, 8);
+    memset(message, 0, ECHO_HEADER_BYTES);
     message[0] = ipv4 ? ICMP4_ECHO_REQUEST : ICMP6_ECHO_REQUEST;
     message[4] = (uint8_t)(id >> 8); /* a ping socket puts its own here */
     message[5] = (uint8_t)id;
     message[6] = (uint8_t)(packet->echo_seq >> 8);
     message[7] = (uint8_t)packet->echo_seq;
-    memcpy(message + 8, packet->payload, packet->payload_len_bytes);
+    memcpy(message + ECHO_HEADER_BYTES, packet->payload, packet->payload_len_bytes);
     /* The kernel does it for ping sockets and for ICMPv6 (RFC 3542 3.1). */
     if (raw && ipv4) {
         checksum = wire_checksum_fold(wire_checksum_add(0, message, len_bytes));
         message[2] = (uint8_t)(checksum >> 8);
         message[3] = (uint8_t)checksum;
     }
+    socket_prepare(at, packet);
+    mapping_ask(mapping, to);
+    /* An error that has come for an earlier request fails the next call, once; the queue has it too. */
     for (int attempt = 0; attempt < 2; attempt++)
-        if (sendto(fd, message, len_bytes, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&address,
-                   len) >= 0)
+        if (sendto(at->source.fd, message, len_bytes, MSG_DONTWAIT | MSG_NOSIGNAL,
+                   (struct sockaddr *)&address, len) >= 0)
             return 0;
     return -errno;
+}
+
+/* What the host knows of the way to @addr (ip(7), IP_MTU); 0 where it knows nothing. */
+static uint32_t path_mtu_bytes(const struct ip_addr *addr)
+{
+    struct ip_endpoint dst = {.addr = *addr, .port = 7};
+    struct sockaddr_storage address;
+    socklen_t len = endpoint_to_sockaddr(&dst, &address), value_len = sizeof(int);
+    bool ipv4 = addr->family == AF_INET;
+    int fd = socket(addr->family, SOCK_DGRAM | SOCK_CLOEXEC, 0), mtu_bytes = 0;
+
+    if (fd < 0)
+        return 0;
+    if (connect(fd, (struct sockaddr *)&address, len) < 0 ||
+        getsockopt(fd, ipv4 ? SOL_IP : SOL_IPV6, ipv4 ? IP_MTU : IPV6_MTU, &mtu_bytes, &value_len) <
+            0)
+        mtu_bytes = 0;
+    close(fd);
+    return (uint32_t)mtu_bytes;
 }
 
 void echo_take(struct echo *echo, const struct uplink_packet *in)
@@ -253,7 +345,7 @@ void echo_take(struct echo *echo, const struct uplink_packet *in)
 
     if (packet->protocol != (ipv4 ? WIRE_PROTO_ICMP : WIRE_PROTO_ICMPV6) ||
         packet->icmp_type != (ipv4 ? ICMP4_ECHO_REQUEST : ICMP6_ECHO_REQUEST)) {
-        COUNT(worker->config.counters, drop_protocol);
+        COUNT(worker->config.counters, drop_icmp);
         return;
     }
     rule = rules_outbound(worker, &dst, &outside);
@@ -267,10 +359,12 @@ void echo_take(struct echo *echo, const struct uplink_packet *in)
     if (!mapping)
         return;
     mapping->used_ms = loop_now_ms(worker->loop);
-    mapping->dst = outside.addr;
-    error = -mapping_send(mapping, packet);
+    error = -mapping_send(mapping, packet, &outside.addr);
     if (error == 0)
         COUNT(worker->config.counters, echo_up);
+    else if (error == EMSGSIZE)
+        worker_send_error(worker, NULL, packet, WIRE_UNREACHABLE_TOO_BIG,
+                          path_mtu_bytes(&outside.addr));
     else if (worker_error_means(error, &why))
         worker_send_error(worker, NULL, packet, why, 0);
 }
@@ -293,20 +387,16 @@ int echo_new(struct worker *worker, struct echo **ret_echo)
 {
     struct echo *echo = calloc(1, sizeof(*echo));
     int raw_fd[2] = {worker->config.raw4_fd, worker->config.raw6_fd};
-    int result = 0;
+    int result;
 
     if (!echo)
         return -ENOMEM;
     echo->worker = worker;
     echo->timer.on_timer = on_timer;
-    echo->raw[0] = (struct loop_source){.on_event = on_raw4, .fd = -1};
-    echo->raw[1] = (struct loop_source){.on_event = on_raw6, .fd = -1};
+    for (int i = 0; i < 2; i++)
+        echo->raw[i].source.fd = -1;
     echo->buffer = malloc(WIRE_HEADROOM + WIRE_PACKET_MAX + 1);
-    if (!echo->buffer)
-        result = -ENOMEM;
-    for (int i = 0; i < 2 && result == 0; i++)
-        if (raw_fd[i] >= 0)
-            result = loop_add(worker->loop, &echo->raw[i], raw_fd[i], LOOP_IN);
+    result = echo->buffer ? echo_raw_start(echo, raw_fd) : -ENOMEM;
     if (result < 0) {
         echo_free(echo);
         return result;
@@ -323,7 +413,7 @@ void echo_free(struct echo *echo)
         if (echo->slots[i].used)
             mapping_free(&echo->slots[i]);
     for (int i = 0; i < 2; i++)
-        loop_remove(echo->worker->loop, &echo->raw[i]);
+        loop_remove(echo->worker->loop, &echo->raw[i].source);
     loop_timer_clear(echo->worker->loop, &echo->timer);
     free(echo->buffer);
     free(echo);

@@ -66,6 +66,7 @@ struct uplink_limits uplink_limits(unsigned long descriptors);
     X(udp_send_failed)                                                                             \
     X(echo_up)                                                                                     \
     X(echo_down)                                                                                   \
+    X(echo_errors)          /* ICMP errors carried back to a guest */                              \
     X(dns_queries)                                                                                 \
     X(dns_answers)                                                                                 \
     X(dns_timeouts)                                                                                \
@@ -74,7 +75,9 @@ struct uplink_limits uplink_limits(unsigned long descriptors);
     X(drop_fragment)        /* fragments that did not make a packet */                             \
     X(drop_source)          /* a source that is not of the network */                              \
     X(drop_denied)          /* destinations that no guest may reach */                             \
-    X(drop_protocol)        /* neither TCP, UDP nor an echo request */                             \
+    X(drop_protocol)        /* neither TCP, UDP nor ICMP */                                        \
+    X(drop_icmp)            /* ICMP of guests that is no echo request: errors, redirects … */      \
+    X(drop_icmp_forged)     /* errors from outside about what was not sent */                      \
     X(drop_table_full)      /* a limit on flows was reached */                                     \
     X(drop_no_descriptor)   /* the host had no descriptor or memory left */                        \
     X(drop_echo_forbidden)  /* echo requests, where the host lets us send none */                 \
@@ -99,8 +102,8 @@ struct uplink_counters {
     atomic_fetch_sub_explicit(&(counters)->name, 1, memory_order_relaxed)
 
 /*
- * A raw socket that receives echo replies alone (raw(7), icmp(7); RFC 3542 3.2). -1 where the caller has
- * no CAP_NET_RAW.
+ * A raw socket that receives echo replies and the errors that echo requests may meet (raw(7), icmp(7); RFC
+ * 3542 3.2). -1 where the caller has no CAP_NET_RAW.
  */
 int uplink_open_raw(int family);
 

@@ -103,6 +103,7 @@ static_assert(sizeof(struct wire_icmp) == 8, "RFC 792");
 enum {
     WIRE_ICMP_ECHO_REPLY = 0,
     WIRE_ICMP_UNREACHABLE = 3,
+    WIRE_ICMP_CODE_TOO_BIG = 4, /* of it: fragmentation needed, RFC 1191 */
     WIRE_ICMP_QUENCH = 4,
     WIRE_ICMP_REDIRECT = 5,
     WIRE_ICMP_ECHO = 8,
@@ -110,6 +111,9 @@ enum {
     WIRE_ICMP_PARAMETER = 12,
     WIRE_ICMP_TYPE_LAST = 18, /* no type after it was in use when its meaning was last assigned */
 
+    WIRE_ICMPV6_UNREACHABLE = 1,
+    WIRE_ICMPV6_TOO_BIG = 2,
+    WIRE_ICMPV6_PARAMETER = 4,
     WIRE_ICMPV6_ERROR_LAST = 127, /* RFC 4443 2.1: error messages have the high bit clear */
     WIRE_ICMPV6_ECHO = 128,
     WIRE_ICMPV6_ECHO_REPLY = 129,

@@ -121,6 +121,7 @@ static enum wire_parse_result parse_ipv4(struct wire_packet *packet, struct curs
     packet->l4_len_bytes = cursor.left_bytes;
 
     fragment = get16(ip->fragment);
+    packet->dont_fragment = fragment & WIRE_IPV4_DF;
     if (!(fragment & (WIRE_IPV4_MF | WIRE_IPV4_OFFSET)))
         return WIRE_PARSE_OK;
     packet->is_fragment = true;
@@ -349,6 +350,75 @@ enum wire_parse_result wire_parse(const uint8_t *data, size_t len_bytes,
         return parse_udp(ret_packet, cursor);
     if (is_icmp(ret_packet))
         return parse_icmp(ret_packet, cursor);
+    return WIRE_PARSE_OK;
+}
+
+/* Source, destination and what comes behind the IP header; the cursor stands there then. */
+static enum wire_parse_result parse_quoted_ip(struct wire_packet *packet, struct cursor *cursor)
+{
+    const struct wire_ipv6_fragment *fragment;
+    const struct wire_ipv4 *ip4;
+    const struct wire_ipv6 *ip6;
+
+    if (packet->data[0] >> 4 == 4) {
+        ip4 = cursor_take(cursor, sizeof(*ip4));
+        if (!ip4 || (ip4->version_ihl & 15u) * 4 < sizeof(*ip4) ||
+            !cursor_take(cursor, (ip4->version_ihl & 15u) * 4 - sizeof(*ip4)))
+            return WIRE_PARSE_SHORT;
+        packet->src.family = packet->dst.family = AF_INET;
+        memcpy(packet->src.bytes, ip4->src, sizeof(ip4->src));
+        memcpy(packet->dst.bytes, ip4->dst, sizeof(ip4->dst));
+        packet->protocol = ip4->protocol;
+        packet->tos = ip4->tos;
+        packet->ttl = ip4->ttl;
+        packet->dont_fragment = get16(ip4->fragment) & WIRE_IPV4_DF;
+        return get16(ip4->fragment) & WIRE_IPV4_OFFSET ? WIRE_PARSE_FRAGMENT : WIRE_PARSE_OK;
+    }
+    if (packet->data[0] >> 4 != 6)
+        return WIRE_PARSE_VERSION;
+    ip6 = cursor_take(cursor, sizeof(*ip6));
+    if (!ip6)
+        return WIRE_PARSE_SHORT;
+    packet->src.family = packet->dst.family = AF_INET6;
+    memcpy(packet->src.bytes, ip6->src, sizeof(ip6->src));
+    memcpy(packet->dst.bytes, ip6->dst, sizeof(ip6->dst));
+    packet->protocol = ip6->next_header;
+    packet->tos = (uint8_t)(get16(ip6->version_class_flow) >> 4);
+    packet->ttl = ip6->hop_limit;
+    if (packet->protocol != WIRE_EXT_FRAGMENT)
+        return WIRE_PARSE_OK;
+    fragment = cursor_take(cursor, sizeof(*fragment));
+    if (!fragment)
+        return WIRE_PARSE_SHORT;
+    packet->protocol = fragment->next_header;
+    return get16(fragment->offset_more) & 0xfff8 ? WIRE_PARSE_FRAGMENT : WIRE_PARSE_OK;
+}
+
+enum wire_parse_result wire_parse_quoted(const uint8_t *data, size_t len_bytes,
+                                         struct wire_packet *ret_packet)
+{
+    const size_t quoted_bytes = 8;
+    struct cursor cursor = {data, len_bytes};
+    enum wire_parse_result result;
+
+    *ret_packet = (struct wire_packet){.data = data, .len_bytes = len_bytes};
+    if (len_bytes == 0)
+        return WIRE_PARSE_SHORT;
+    result = parse_quoted_ip(ret_packet, &cursor);
+    if (result != WIRE_PARSE_OK)
+        return result;
+    if (cursor.left_bytes < quoted_bytes)
+        return WIRE_PARSE_SHORT;
+    ret_packet->l4 = cursor.at;
+    ret_packet->l4_len_bytes = cursor.left_bytes;
+    if (is_icmp(ret_packet))
+        return parse_icmp(ret_packet, cursor);
+    if (ret_packet->protocol == WIRE_PROTO_TCP || ret_packet->protocol == WIRE_PROTO_UDP) {
+        ret_packet->src_port = get16(cursor.at);
+        ret_packet->dst_port = get16(cursor.at + 2);
+    }
+    if (ret_packet->protocol == WIRE_PROTO_TCP)
+        ret_packet->tcp_seq = get32(cursor.at + 4);
     return WIRE_PARSE_OK;
 }
 

@@ -71,6 +71,7 @@ struct wire_packet {
     const uint8_t *l4;
     size_t l4_len_bytes;
 
+    bool dont_fragment; /* IPv4 alone; IPv6 packets are never cut on their way */
     bool is_fragment;
     bool more_fragments;
     uint16_t fragment_offset_bytes;
@@ -100,6 +101,14 @@ struct wire_packet {
  */
 enum wire_parse_result wire_parse(const uint8_t *data, size_t len_bytes,
                                   struct wire_packet *ret_packet);
+/*
+ * Reads what is left of a packet that an ICMP error quotes (RFC 792, RFC 4443 2.4 c): it may end anywhere
+ * behind the first eight bytes of its payload, so lengths are those of what is there, no checksum is looked
+ * at, and of TCP only ports and sequence number are known. Of IPv6 extension headers an initial
+ * fragment's is walked over. WIRE_PARSE_FRAGMENT where it is a later one.
+ */
+enum wire_parse_result wire_parse_quoted(const uint8_t *data, size_t len_bytes,
+                                         struct wire_packet *ret_packet);
 /* "short", "version", … for counters. */
 const char *wire_parse_name(enum wire_parse_result result);
 
@@ -125,7 +134,7 @@ uint8_t *wire_prepend_udp(uint8_t *payload, size_t payload_len_bytes, const stru
 /* An ICMP or ICMPv6 echo, by the addresses' family; a reply, or with @request a request. */
 uint8_t *wire_prepend_echo(uint8_t *payload, size_t payload_len_bytes, const struct ip_addr *src,
                            const struct ip_addr *dst, bool request, uint16_t echo_id,
-                           uint16_t echo_seq, uint8_t ttl, uint16_t ip_id);
+                           uint16_t echo_seq, uint8_t tos, uint8_t ttl, uint16_t ip_id);
 
 /*
  * Writes to @buf (at least WIRE_RST_MAX bytes) the RST that answers TCP packet @cause from its
@@ -159,6 +168,15 @@ enum wire_unreachable {
 size_t wire_build_icmp_error(uint8_t *buf, const struct ip_addr *from,
                              const struct wire_packet *cause, enum wire_unreachable why,
                              uint32_t mtu_bytes);
+
+/*
+ * The same with the type and code of an error that the host got (RFC 792, RFC 4443), and @info: the MTU of
+ * a packet too big, the pointer of a parameter problem. 0 also where @type is no error of @from's family
+ * that tells about a packet (a redirect or source quench is not passed on, RFC 5508 REQ-3 a).
+ */
+size_t wire_build_icmp_error_as(uint8_t *buf, const struct ip_addr *from,
+                                const struct wire_packet *cause, uint8_t type, uint8_t code,
+                                uint32_t info);
 
 /*
  * Cuts a whole IPv6 packet without extension headers into fragments of at most @mtu_bytes (at least

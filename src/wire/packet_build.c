@@ -99,13 +99,14 @@ uint8_t *wire_prepend_udp(uint8_t *payload, size_t payload_len_bytes, const stru
 
 uint8_t *wire_prepend_echo(uint8_t *payload, size_t payload_len_bytes, const struct ip_addr *src,
                            const struct ip_addr *dst, bool request, uint16_t echo_id,
-                           uint16_t echo_seq, uint8_t ttl, uint16_t ip_id)
+                           uint16_t echo_seq, uint8_t tos, uint8_t ttl, uint16_t ip_id)
 {
     bool v4 = src->family == AF_INET;
     const struct ip_fields fields = {
         .src = src,
         .dst = dst,
         .protocol = v4 ? WIRE_PROTO_ICMP : WIRE_PROTO_ICMPV6,
+        .tos = tos,
         .ttl = ttl,
         .id = ip_id,
     };
@@ -192,17 +193,28 @@ static bool is_icmp_error(const struct wire_packet *cause)
            type == WIRE_ICMP_PARAMETER || type > WIRE_ICMP_TYPE_LAST;
 }
 
-size_t wire_build_icmp_error(uint8_t *buf, const struct ip_addr *from,
-                             const struct wire_packet *cause, enum wire_unreachable why,
-                             uint32_t mtu_bytes)
+/* What stands in the last four bytes of an error's header; false where @type is no error to pass on. */
+static bool icmp_error_rest(bool v4, uint8_t type, uint8_t code, uint32_t info, uint8_t rest[4])
 {
-    static const struct {
-        uint8_t v4_type, v4_code, v6_type, v6_code;
-    } messages[] = {
-        [WIRE_UNREACHABLE_NET] = {3, 0, 1, 0},     [WIRE_UNREACHABLE_HOST] = {3, 1, 1, 3},
-        [WIRE_UNREACHABLE_PORT] = {3, 3, 1, 4},    [WIRE_UNREACHABLE_PROHIBITED] = {3, 13, 1, 1},
-        [WIRE_UNREACHABLE_TOO_BIG] = {3, 4, 2, 0}, [WIRE_UNREACHABLE_TTL] = {11, 0, 3, 0},
-    };
+    put32(rest, 0);
+    if (!v4) {
+        if (type == WIRE_ICMPV6_TOO_BIG || type == WIRE_ICMPV6_PARAMETER)
+            put32(rest, info);
+        return type >= WIRE_ICMPV6_UNREACHABLE && type <= WIRE_ICMPV6_PARAMETER;
+    }
+    /* RFC 1191 4 has 16 bits for the MTU, behind 16 of zero. */
+    if (type == WIRE_ICMP_UNREACHABLE && code == WIRE_ICMP_CODE_TOO_BIG)
+        put32(rest, info > UINT16_MAX ? UINT16_MAX : info);
+    else if (type == WIRE_ICMP_PARAMETER)
+        rest[0] = (uint8_t)info;
+    return type == WIRE_ICMP_UNREACHABLE || type == WIRE_ICMP_TIME_EXCEEDED ||
+           type == WIRE_ICMP_PARAMETER;
+}
+
+size_t wire_build_icmp_error_as(uint8_t *buf, const struct ip_addr *from,
+                                const struct wire_packet *cause, uint8_t type, uint8_t code,
+                                uint32_t info)
+{
     bool v4 = from->family == AF_INET;
     const struct ip_fields fields = {
         .src = from,
@@ -218,20 +230,35 @@ size_t wire_build_icmp_error(uint8_t *buf, const struct ip_addr *from,
     size_t quoted_bytes = cause->len_bytes < quoted_max_bytes ? cause->len_bytes : quoted_max_bytes;
     size_t len_bytes = sizeof(*icmp) + quoted_bytes;
 
-    assert(from->family == cause->src.family && why <= WIRE_UNREACHABLE_TTL);
+    assert(from->family == cause->src.family);
     if (cause->fragment_offset_bytes != 0 || !may_answer(cause) || is_icmp_error(cause))
         return 0;
-    *icmp = (struct wire_icmp){
-        .type = v4 ? messages[why].v4_type : messages[why].v6_type,
-        .code = v4 ? messages[why].v4_code : messages[why].v6_code,
-    };
-    /* RFC 1191 4 has 16 bits for it, behind 16 of zero; RFC 4443 3.2 has 32. */
-    if (why == WIRE_UNREACHABLE_TOO_BIG)
-        put32(icmp->rest, v4 && mtu_bytes > UINT16_MAX ? UINT16_MAX : mtu_bytes);
+    *icmp = (struct wire_icmp){.type = type, .code = code};
+    if (!icmp_error_rest(v4, type, code, info, icmp->rest))
+        return 0;
     memcpy(icmp + 1, cause->data, quoted_bytes);
     put16(icmp->checksum, l4_checksum((const uint8_t *)icmp, len_bytes, &fields));
     prepend_ip((uint8_t *)icmp, len_bytes, &fields);
     return ip_header_bytes(from) + len_bytes;
+}
+
+size_t wire_build_icmp_error(uint8_t *buf, const struct ip_addr *from,
+                             const struct wire_packet *cause, enum wire_unreachable why,
+                             uint32_t mtu_bytes)
+{
+    static const struct {
+        uint8_t v4_type, v4_code, v6_type, v6_code;
+    } messages[] = {
+        [WIRE_UNREACHABLE_NET] = {3, 0, 1, 0},     [WIRE_UNREACHABLE_HOST] = {3, 1, 1, 3},
+        [WIRE_UNREACHABLE_PORT] = {3, 3, 1, 4},    [WIRE_UNREACHABLE_PROHIBITED] = {3, 13, 1, 1},
+        [WIRE_UNREACHABLE_TOO_BIG] = {3, 4, 2, 0}, [WIRE_UNREACHABLE_TTL] = {11, 0, 3, 0},
+    };
+    bool v4 = from->family == AF_INET;
+
+    assert(why <= WIRE_UNREACHABLE_TTL);
+    return wire_build_icmp_error_as(buf, from, cause,
+                                    v4 ? messages[why].v4_type : messages[why].v6_type,
+                                    v4 ? messages[why].v4_code : messages[why].v6_code, mtu_bytes);
 }
 
 int wire_fragment_v6(const uint8_t *packet, size_t len_bytes, size_t mtu_bytes,

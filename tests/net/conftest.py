@@ -42,7 +42,7 @@ def bound():
 @pytest.fixture(scope="module")
 def lab():
     """The laboratory of a file's tests. At its end the host is as it was, and so is the machine where root ran this."""
-    for program in ("ip", "nft", "tc", "busybox", "ping", "dnsmasq", "mount"):
+    for program in ("ip", "nft", "tc", "busybox", "ping", "traceroute", "dnsmasq", "mount"):
         if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
             pytest.fail(f"{program} is missing: run `make deps`")
     machine = host_state() if os.geteuid() == 0 else None

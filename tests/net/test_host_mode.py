@@ -14,7 +14,7 @@ from test_dhcp import router_advertisement
 from test_restart import wait_for_another
 
 SEEN = ("tcp_opened", "tcp_refused", "tcp_unreachable", "tcp_timeout", "udp_opened", "echo_up",
-        "drop_denied", "drop_protocol")
+        "drop_denied", "drop_protocol", "drop_icmp")
 UUID = "9d7ab2f6-0c3c-4b3f-9a0e-6e3bb2a6c002"
 
 

@@ -204,6 +204,8 @@ static void test_reads_tcp(void **state)
     struct wire_packet v4 = PARSED(tcp4), v6 = PARSED(tcp6);
 
     (void)state;
+    assert_true(v4.dont_fragment);
+    assert_false(v6.dont_fragment);
     assert_int_equal(v4.src_port, 40001);
     assert_int_equal(v4.dst_port, 443);
     assert_int_equal(v4.tcp_seq, 0x01020304);
@@ -581,11 +583,11 @@ static void test_prepends(void **state)
     assert_built(packet, payload + 6, built_udp6, sizeof(built_udp6));
 
     memcpy(payload, "ping!", 5);
-    packet = wire_prepend_echo(payload, 5, &from4.addr, &to4.addr, false, 0xbeef, 3, 60, 0x4321);
+    packet = wire_prepend_echo(payload, 5, &from4.addr, &to4.addr, false, 0xbeef, 3, 0, 60, 0x4321);
     assert_built(packet, payload + 5, built_echo4, sizeof(built_echo4));
-    packet = wire_prepend_echo(payload, 5, &from6.addr, &to6.addr, false, 0xbeef, 3, 60, 0x4321);
+    packet = wire_prepend_echo(payload, 5, &from6.addr, &to6.addr, false, 0xbeef, 3, 0, 60, 0x4321);
     assert_built(packet, payload + 5, built_echo6, sizeof(built_echo6));
-    packet = wire_prepend_echo(payload, 5, &to6.addr, &from6.addr, true, 0xbeef, 3, 64, 0);
+    packet = wire_prepend_echo(payload, 5, &to6.addr, &from6.addr, true, 0xbeef, 3, 0, 64, 0);
     assert_built(packet, payload + 5, echo6, sizeof(echo6));
 
     /* A payload whose checksum comes out as zero, found with scapy. */
@@ -676,6 +678,122 @@ static void test_icmp_errors(void **state)
         assert_int_equal(error.icmp_code, all[i].v6_code);
         assert_true(wire_checksum_ok(&error));
     }
+}
+
+static void test_icmp_errors_as_they_came(void **state)
+{
+    static const struct {
+        uint8_t type, code;
+        uint32_t info, rest;
+    } all4[] = {{3, 10, 7, 0},
+                {3, 4, 1400, 1400},
+                {3, 4, 70000, 65535},
+                {11, 1, 9, 0},
+                {12, 0, 20, 20u << 24}},
+      all6[] = {{1, 5, 7, 0}, {2, 0, 70000, 70000}, {3, 1, 9, 0}, {4, 2, 40, 40}};
+    static const uint8_t never4[] = {0, 4, 5, 8, 13}, never6[] = {0, 5, 128, 137};
+    struct ip_addr from4 = ip("192.168.64.1"), from6 = ip("fd00:64::1");
+    struct wire_packet cause4 = PARSED(udp4), cause6 = PARSED(udp6), error;
+    uint8_t buf[WIRE_ICMP_ERROR_MAX];
+    size_t len_bytes;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(all4) / sizeof(all4[0]) + sizeof(all6) / sizeof(all6[0]); i++) {
+        bool v4 = i < sizeof(all4) / sizeof(all4[0]);
+        size_t at = v4 ? i : i - sizeof(all4) / sizeof(all4[0]);
+        uint8_t type = v4 ? all4[at].type : all6[at].type,
+                code = v4 ? all4[at].code : all6[at].code;
+        uint32_t info = v4 ? all4[at].info : all6[at].info,
+                 rest = v4 ? all4[at].rest : all6[at].rest;
+
+        len_bytes = wire_build_icmp_error_as(buf, v4 ? &from4 : &from6, v4 ? &cause4 : &cause6,
+                                             type, code, info);
+        error = parsed(buf, len_bytes);
+        assert_int_equal(error.icmp_type, type);
+        assert_int_equal(error.icmp_code, code);
+        assert_true(wire_checksum_ok(&error));
+        assert_int_equal((uint32_t)error.l4[4] << 24 | (uint32_t)error.l4[5] << 16 |
+                             (uint32_t)error.l4[6] << 8 | error.l4[7],
+                         rest);
+    }
+    for (size_t i = 0; i < sizeof(never4); i++)
+        assert_int_equal(wire_build_icmp_error_as(buf, &from4, &cause4, never4[i], 0, 0), 0);
+    for (size_t i = 0; i < sizeof(never6); i++)
+        assert_int_equal(wire_build_icmp_error_as(buf, &from6, &cause6, never6[i], 0, 0), 0);
+}
+
+static enum wire_parse_result quoted(const uint8_t *data, size_t len_bytes,
+                                     struct wire_packet *ret_packet)
+{
+    uint8_t *copy = malloc(len_bytes ? len_bytes : 1); /* so that a sanitizer knows its end */
+    enum wire_parse_result result;
+
+    memcpy(copy, data, len_bytes);
+    result = wire_parse_quoted(copy, len_bytes, ret_packet);
+    free(copy);
+    return result;
+}
+
+static void test_quoted_packets(void **state)
+{
+    static const struct {
+        const uint8_t *data;
+        size_t header_bytes, len_bytes;
+        uint8_t protocol;
+    } all[] = {{udp4, V4_BYTES, sizeof(udp4), WIRE_PROTO_UDP},
+               {tcp4, V4_BYTES, sizeof(tcp4), WIRE_PROTO_TCP},
+               {echo4, V4_BYTES, sizeof(echo4), WIRE_PROTO_ICMP},
+               {udp6, V6_BYTES, sizeof(udp6), WIRE_PROTO_UDP},
+               {tcp6, V6_BYTES, sizeof(tcp6), WIRE_PROTO_TCP},
+               {echo6, V6_BYTES, sizeof(echo6), WIRE_PROTO_ICMPV6}};
+    uint8_t bytes[sizeof(echo6) + 8];
+    struct wire_packet packet, whole;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        whole = parsed(all[i].data, all[i].len_bytes);
+        for (size_t len = 0; len <= all[i].len_bytes; len++) {
+            if (len < all[i].header_bytes + 8) {
+                assert_int_equal(quoted(all[i].data, len, &packet), WIRE_PARSE_SHORT);
+                continue;
+            }
+            assert_int_equal(quoted(all[i].data, len, &packet), WIRE_PARSE_OK);
+            assert_true(ip_equal(&packet.src, &whole.src) && ip_equal(&packet.dst, &whole.dst));
+            assert_int_equal(packet.protocol, all[i].protocol);
+            assert_int_equal(packet.src_port, whole.src_port);
+            assert_int_equal(packet.dst_port, whole.dst_port);
+            assert_int_equal(packet.tcp_seq, whole.tcp_seq);
+            assert_int_equal(packet.echo_id, whole.echo_id);
+            assert_int_equal(packet.echo_seq, whole.echo_seq);
+            assert_int_equal(packet.ttl, whole.ttl);
+            assert_int_equal(packet.tos, whole.tos);
+            assert_int_equal(packet.l4_len_bytes, len - all[i].header_bytes);
+        }
+    }
+
+    /* A router has cut it: the first piece tells, a later one does not. */
+    memcpy(bytes, echo4, sizeof(echo4));
+    bytes[6] = 0x20;
+    assert_int_equal(quoted(bytes, sizeof(echo4), &packet), WIRE_PARSE_OK);
+    bytes[7] = 1;
+    assert_int_equal(quoted(bytes, sizeof(echo4), &packet), WIRE_PARSE_FRAGMENT);
+    memcpy(bytes, echo6, V6_BYTES);
+    memcpy(bytes + V6_BYTES, "\x3a\0\0\1\0\0\0\1", 8);
+    memcpy(bytes + V6_BYTES + 8, echo6 + V6_BYTES, sizeof(echo6) - V6_BYTES);
+    bytes[6] = 44;
+    assert_int_equal(quoted(bytes, sizeof(bytes), &packet), WIRE_PARSE_OK);
+    assert_int_equal(packet.protocol, WIRE_PROTO_ICMPV6);
+    assert_int_equal(packet.echo_id, 0xbeef);
+    assert_int_equal(quoted(bytes, V6_BYTES + 8 + 7, &packet), WIRE_PARSE_SHORT);
+    bytes[V6_BYTES + 3] = 9;
+    assert_int_equal(quoted(bytes, sizeof(bytes), &packet), WIRE_PARSE_FRAGMENT);
+    bytes[0] = 0x50;
+    assert_int_equal(quoted(bytes, sizeof(bytes), &packet), WIRE_PARSE_VERSION);
+    memcpy(bytes, echo4, sizeof(echo4));
+    bytes[0] = 0x44;
+    assert_int_equal(quoted(bytes, sizeof(echo4), &packet), WIRE_PARSE_SHORT);
+    bytes[0] = 0x4f;
+    assert_int_equal(quoted(bytes, sizeof(echo4), &packet), WIRE_PARSE_SHORT);
 }
 
 static void test_icmp_error_size(void **state)
@@ -866,6 +984,8 @@ int main(void)
         cmocka_unit_test(test_prepends_the_largest),
         cmocka_unit_test(test_rst),
         cmocka_unit_test(test_icmp_errors),
+        cmocka_unit_test(test_icmp_errors_as_they_came),
+        cmocka_unit_test(test_quoted_packets),
         cmocka_unit_test(test_icmp_error_size),
         cmocka_unit_test(test_icmp_errors_that_must_not_be),
         cmocka_unit_test(test_fragments_v6),
