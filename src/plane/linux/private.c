@@ -408,6 +408,8 @@ static int on_listed_link(const struct nlmsghdr *header, void *context)
         return MNL_CB_OK;
     if (!walk->drops)
         walk->drops = guard_read_drops(walk->nft);
+    if (!walk->drops) /* unreadable: not tried again for each port */
+        walk->drops = json_object();
     guard_port_drops(walk->drops, port.interface, stats.drops);
     walk->each(walk->context, &port, &stats);
     return MNL_CB_OK;
