@@ -264,7 +264,7 @@ static void on_connected(struct relay *relay, int side, unsigned events)
 
     if (side != OUTSIDE || !(events & (LOOP_OUT | LOOP_HANGUP)))
         return;
-    if (getsockopt(relay->side[OUTSIDE].fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error)
+    if (getsockopt(relay->side[OUTSIDE].source.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error)
         on_connection_end(relay, true);
     else
         relay_run(relay);
@@ -295,6 +295,7 @@ static void dns_connect(struct dns *dns, int inside_fd)
     connection->dns = dns;
     list_append(&dns->connections, &connection->list);
     dns->connections_len++;
+    relay_prepare(fd);
     relay_init(&connection->relay, &dns->group);
     connection->relay.on_early_event = on_connected;
     connection->relay.on_end = on_connection_end;
@@ -331,6 +332,7 @@ int dns_new(struct loop *loop, int udp_fd, int tcp_fd, const char *resolv_conf,
     list_init(&dns->queries);
     list_init(&dns->connections);
     relay_group_init(&dns->group, loop, dns->buffer);
+    relay_prepare(tcp_fd);
     result = loop_add(loop, &dns->udp_source, udp_fd, LOOP_IN);
     if (result == 0)
         result = loop_add(loop, &dns->tcp_source, tcp_fd, LOOP_IN);

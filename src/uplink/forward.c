@@ -141,6 +141,7 @@ static int flow_connect(struct flow *flow, int fd)
         close(fd);
         return result;
     }
+    relay_prepare(fd);
     tcp_watch_guest(fd);
     /* Registered after connect(): an unconnected socket would report a hang-up. */
     return relay_set_side(&flow->relay, GUEST, fd);
@@ -187,7 +188,7 @@ static void on_early_event(struct relay *relay, int side, unsigned events)
     }
     if (!(events & (LOOP_OUT | LOOP_HANGUP)))
         return;
-    if (getsockopt(relay->side[GUEST].fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error) {
+    if (getsockopt(relay->side[GUEST].source.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error) {
         flow_fail(flow);
         return;
     }
@@ -400,6 +401,8 @@ void forwarder_add(struct forwarder *forwarder, uint32_t id, bool udp, int fd,
         list_init(&forward->paused);
         list_init(&forward->flows);
         forward_set_guest(forward, guest);
+        if (!udp)
+            relay_prepare(fd);
         result = udp ? forward_udp_start(worker->forward_udp, forward, fd)
                      : loop_add(worker->loop, &forward->source, fd, LOOP_IN);
     }

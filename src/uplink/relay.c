@@ -109,13 +109,12 @@ static size_t relay_splice_in(struct relay_group *group, struct relay_side *from
     if (!from->bulk)
         return 0;
     if (relay_take_pipe(group, to))
-        len = splice(from->fd, NULL, to->pipe.write_fd, NULL, RELAY_PIPE_BYTES,
+        len = splice(from->source.fd, NULL, to->pipe.write_fd, NULL, RELAY_PIPE_BYTES,
                      SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (len > 0) {
         to->piped_bytes = (size_t)len;
         return (size_t)len;
     }
-    from->bulk = false;
     relay_give_pipe(group, to);
     return 0;
 }
@@ -127,9 +126,9 @@ static bool relay_flush(struct relay_side *to, bool *ret_reset)
 {
     while ((to->waiting || to->piped_bytes) && to->writable) {
         ssize_t sent = to->waiting
-                           ? send(to->fd, to->waiting + to->waiting_start,
+                           ? send(to->source.fd, to->waiting + to->waiting_start,
                                   to->waiting_end - to->waiting_start, MSG_NOSIGNAL | MSG_DONTWAIT)
-                           : splice(to->pipe.read_fd, NULL, to->fd, NULL, to->piped_bytes,
+                           : splice(to->pipe.read_fd, NULL, to->source.fd, NULL, to->piped_bytes,
                                     SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
         if (sent < 0 && errno == EINTR)
@@ -158,7 +157,8 @@ static bool relay_pass(struct relay_side *to, const uint8_t *data, size_t len_by
     size_t done = 0;
 
     while (done < len_bytes && to->writable) {
-        ssize_t sent = send(to->fd, data + done, len_bytes - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent =
+            send(to->source.fd, data + done, len_bytes - done, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (sent >= 0)
             done += (size_t)sent;
@@ -196,10 +196,10 @@ static enum progress relay_move(struct relay *relay, int from_side)
         ssize_t len;
 
         if (from->ended) {
-            if (!to->shut) {
-                to->shut = true;
-                shutdown(to->fd, SHUT_WR);
-            }
+            /* Where this is the end of both directions relay_done() says so, by closing. */
+            if (!to->shut && !(to->ended && from->shut))
+                shutdown(to->source.fd, SHUT_WR);
+            to->shut = true;
             return PROGRESS_NONE;
         }
         if (!from->readable)
@@ -211,7 +211,7 @@ static enum progress relay_move(struct relay *relay, int from_side)
             relay_count(relay, from_side, (size_t)len, &moved_bytes);
             continue;
         }
-        len = recv(from->fd, buffer, RELAY_CHUNK_BYTES, MSG_DONTWAIT);
+        len = recv(from->source.fd, buffer, RELAY_CHUNK_BYTES, MSG_DONTWAIT);
         if (len > 0) {
             from->bulk = len >= RELAY_BULK_BYTES;
             relay_count(relay, from_side, (size_t)len, &moved_bytes);
@@ -221,6 +221,7 @@ static enum progress relay_move(struct relay *relay, int from_side)
             from->ended = true;
         } else if (errno == EAGAIN) {
             from->readable = false;
+            from->bulk = moved_bytes >= RELAY_BULK_BYTES;
         } else if (errno != EINTR) {
             return PROGRESS_RESET;
         }
@@ -278,10 +279,8 @@ void relay_init(struct relay *relay, struct relay_group *group)
     *relay = (struct relay){.group = group};
     list_init(&relay->ready);
     for (int side = 0; side < 2; side++)
-        relay->side[side] =
-            (struct relay_side){.fd = -1,
-                                .pipe = {-1, -1},
-                                .source = {.fd = -1, .on_event = side ? on_side_1 : on_side_0}};
+        relay->side[side] = (struct relay_side){
+            .pipe = {-1, -1}, .source = {.fd = -1, .on_event = side ? on_side_1 : on_side_0}};
 }
 
 static void set_abort_on_close(int fd, bool abort)
@@ -291,21 +290,24 @@ static void set_abort_on_close(int fd, bool abort)
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 }
 
-int relay_set_side(struct relay *relay, int side, int fd)
+void relay_prepare(int fd)
 {
-    struct relay_side *at = &relay->side[side];
-    int one = 1, result;
+    int one = 1, unsent_bytes = RELAY_UNSENT_BYTES;
 
     /* When to send is the business of who wrote the bytes; we only pass them on. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes, sizeof(unsent_bytes));
     /* Should this process be killed, both sides must see a reset, not what looks like a proper end. */
     set_abort_on_close(fd, true);
-    at->fd = fd;
-    result = loop_add(relay->group->loop, &at->source, fd, LOOP_IN | LOOP_OUT | LOOP_EDGE);
-    if (result < 0) {
+}
+
+int relay_set_side(struct relay *relay, int side, int fd)
+{
+    struct relay_side *at = &relay->side[side];
+    int result = loop_add(relay->group->loop, &at->source, fd, LOOP_IN | LOOP_OUT | LOOP_EDGE);
+
+    if (result < 0)
         close(fd);
-        at->fd = -1;
-    }
     return result;
 }
 
@@ -326,15 +328,16 @@ void relay_done(struct relay *relay, bool reset)
     list_remove(&relay->ready);
     for (int side = 0; side < 2; side++) {
         struct relay_side *at = &relay->side[side];
+        int fd = at->source.fd;
 
         free(at->waiting);
         at->waiting = NULL;
         relay_give_pipe(relay->group, at);
-        if (at->fd < 0)
+        if (fd < 0)
             continue;
         loop_remove(relay->group->loop, &at->source);
-        set_abort_on_close(at->fd, reset);
-        close(at->fd);
-        at->fd = -1;
+        if (!reset)
+            set_abort_on_close(fd, false);
+        close(fd);
     }
 }

@@ -28,6 +28,11 @@
  */
 #define RELAY_PIPE_BYTES (256 * 1024)
 #define RELAY_PIPES_MAX 64
+/*
+ * So much may wait in a socket for its turn to be sent (TCP_NOTSENT_LOWAT, tcp(7)): what a stream has under way
+ * stays in the processor's cache, and in the sender's hands where its receiver is slow.
+ */
+#define RELAY_UNSENT_BYTES (512 * 1024)
 /* Moved in one direction before other events get their turn. */
 #define RELAY_TURN_BYTES (1024 * 1024)
 
@@ -46,8 +51,7 @@ struct relay_group {
 };
 
 struct relay_side {
-    struct loop_source source;
-    int fd; /* -1: not there yet */
+    struct loop_source source; /* fd -1: not there yet */
     bool readable, writable;
     bool ended;       /* it sent its last byte */
     bool shut;        /* it was told that the other did */
@@ -75,7 +79,15 @@ void relay_group_done(struct relay_group *group);
 
 /* Callbacks and counters are set by the caller afterwards. */
 void relay_init(struct relay *relay, struct relay_group *group);
-/* Takes over @fd, a non-blocking socket, as one of the sides. 0 or -errno; on error @fd is closed. */
+/*
+ * Sets the options of a relay's socket. Connections inherit them from the socket that listens for them, so there
+ * it is done once.
+ */
+void relay_prepare(int fd);
+/*
+ * Takes over @fd, a non-blocking socket that is prepared, as one of the sides. 0 or -errno; on error @fd is
+ * closed.
+ */
 int relay_set_side(struct relay *relay, int side, int fd);
 /* Both sides are there and connected. May call on_end, after which the relay may be gone. */
 void relay_run(struct relay *relay);

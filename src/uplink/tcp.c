@@ -181,7 +181,9 @@ static void on_early_event(struct relay *relay, int side, unsigned events)
     /* In OFFERED the relay remembers what happened and meets it when it runs. */
     if (flow->state != TCP_CONNECTING || !(events & (LOOP_OUT | LOOP_HANGUP)))
         return;
-    if (getsockopt(relay->side[HOST].fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+    /* Writable and no error: connected. */
+    if ((events & LOOP_HANGUP) &&
+        getsockopt(relay->side[HOST].source.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         error = errno;
     if (error) {
         flow_fail(flow, error);
@@ -246,6 +248,7 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
     flow->relay.bytes[GUEST] = &worker->config.counters->tcp_bytes_up;
     flow->relay.bytes[HOST] = &worker->config.counters->tcp_bytes_down;
 
+    relay_prepare(fd);
     len = endpoint_to_sockaddr(&outside, &address);
     if (connect(fd, (struct sockaddr *)&address, len) < 0 && errno != EINPROGRESS) {
         int error = errno;
@@ -318,7 +321,6 @@ static void tcp_accepted(struct tcp *tcp, int fd, const struct sockaddr_storage 
         relay_close_reset(fd);
         return;
     }
-    tcp_watch_guest(fd);
     if (relay_set_side(&flow->relay, GUEST, fd) < 0) {
         COUNT(counters, drop_no_descriptor);
         flow_free(flow, true);
@@ -391,6 +393,14 @@ static void on_timer(struct loop_timer *timer)
         loop_timer_set(tcp->worker->loop, &tcp->timer, TIMER_PERIOD_MS);
 }
 
+/* Connections inherit the options of the socket that listens for them. */
+static int tcp_listen(struct tcp *tcp, int i, int fd)
+{
+    relay_prepare(fd);
+    tcp_watch_guest(fd);
+    return loop_add(tcp->worker->loop, &tcp->listener[i], fd, LOOP_IN);
+}
+
 int tcp_new(struct worker *worker, struct tcp **ret_tcp)
 {
     struct tcp *tcp = calloc(1, sizeof(*tcp));
@@ -405,9 +415,9 @@ int tcp_new(struct worker *worker, struct tcp **ret_tcp)
     tcp->listener[0] = (struct loop_source){.on_event = on_listener_0, .fd = -1};
     tcp->listener[1] = (struct loop_source){.on_event = on_listener_1, .fd = -1};
     tcp->timer.on_timer = on_timer;
-    result = loop_add(worker->loop, &tcp->listener[0], worker->config.listen4_fd, LOOP_IN);
+    result = tcp_listen(tcp, 0, worker->config.listen4_fd);
     if (result == 0 && worker->config.listen6_fd >= 0)
-        result = loop_add(worker->loop, &tcp->listener[1], worker->config.listen6_fd, LOOP_IN);
+        result = tcp_listen(tcp, 1, worker->config.listen6_fd);
     if (result < 0) {
         free(tcp);
         return result;
