@@ -17,6 +17,7 @@
  * "NAME=on". They end with NULL; a list that is NULL or empty asks for the network "shared".
  *
  *   a network's:  network mode start-address end-address subnet-mask nat66-prefix net-uuid mtu
+ *                 host-loopback host-ports
  *   a port's:     hostname mac interface-id isolated anti-spoof forward (may repeat), and
  *     kind=tap      a tap descriptor, the default
  *     kind=stream   a stream socket: 4 bytes of length, big-endian, then the frame

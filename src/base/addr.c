@@ -70,10 +70,38 @@ bool ip_is_multicast(const struct ip_addr *addr)
     return addr->family == AF_INET6 && addr->bytes[0] == 0xff;
 }
 
+bool ip_embedded(const struct ip_addr *addr, struct ip_addr *ret_v4)
+{
+    static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};
+    static const uint8_t siit[12] = {[8] = 0xff, 0xff};
+    static const uint8_t teredo[4] = {0x20, 0x01};
+    static const uint8_t isatap[3] = {0x00, 0x5e, 0xfe};
+    const uint8_t *b = addr->bytes;
+    struct in_addr v4;
+
+    if (addr->family != AF_INET6)
+        return false;
+    if (memcmp(b, nat64, sizeof(nat64)) == 0 || memcmp(b, siit, sizeof(siit)) == 0 ||
+        ((b[8] & ~2) == 0 && memcmp(b + 9, isatap, sizeof(isatap)) == 0))
+        memcpy(&v4, b + 12, sizeof(v4));
+    else if (b[0] == 0x20 && b[1] == 0x02)
+        memcpy(&v4, b + 2, sizeof(v4));
+    else if (memcmp(b, teredo, sizeof(teredo)) == 0)
+        memcpy(&v4, b + 12, sizeof(v4));
+    else
+        return false;
+    /* Teredo's is hidden from translators on the way. */
+    if (memcmp(b, teredo, sizeof(teredo)) == 0)
+        v4.s_addr = ~v4.s_addr;
+    *ret_v4 = ip_from_v4(v4);
+    return true;
+}
+
 bool ip_is_forbidden(const struct ip_addr *addr)
 {
     static const uint8_t zero[12];
     const uint8_t *b = addr->bytes;
+    struct ip_addr v4;
 
     if (ip_is_multicast(addr))
         return true;
@@ -82,7 +110,7 @@ bool ip_is_forbidden(const struct ip_addr *addr)
     if (addr->family == AF_INET6)
         /* ::, ::1 and IPv4-compatible share twelve zero bytes (RFC 4291 2.5.5). */
         return memcmp(b, zero, 12) == 0 || IN6_IS_ADDR_V4MAPPED(&addr->v6) ||
-               IN6_IS_ADDR_LINKLOCAL(&addr->v6);
+               IN6_IS_ADDR_LINKLOCAL(&addr->v6) || (ip_embedded(addr, &v4) && ip_is_forbidden(&v4));
     return true;
 }
 

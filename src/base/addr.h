@@ -50,9 +50,17 @@ unsigned ip_len_bytes(const struct ip_addr *addr);
 /*
  * True for what must never be reached on behalf of a guest, whatever the network's policy: unspecified
  * (0/8, ::), loopback (127/8, ::1), link-local (169.254/16 with the cloud metadata service, fe80::/10),
- * multicast, limited broadcast, class E, IPv4-mapped and IPv4-compatible IPv6.
+ * multicast, limited broadcast, class E, IPv4-mapped and IPv4-compatible IPv6, and IPv6 addresses that
+ * carry one of these (ip_embedded()).
  */
 bool ip_is_forbidden(const struct ip_addr *addr);
+/*
+ * The IPv4 address that a translator or a tunnel on the way would make of an IPv6 one: 64:ff9b::/96 (NAT64,
+ * RFC 6052 2.1), ::ffff:0:0:0/96 (SIIT, RFC 2765 2.1), 2002::/16 (6to4, RFC 3056 2), 2001::/32 (Teredo, RFC
+ * 4380 4) and interface identifiers of ISATAP (RFC 5214 6.1). False where there is none. The longer prefixes
+ * of RFC 6052 are a network's own choice and are not known here.
+ */
+bool ip_embedded(const struct ip_addr *addr, struct ip_addr *ret_v4);
 bool ip_is_multicast(const struct ip_addr *addr);
 
 /* 0 or -EINVAL; six pairs of hex digits with ':' or '-' between them. */

@@ -27,8 +27,10 @@ struct net_config {
     struct ip_addr gateway6; /* the prefix's ::1 */
     struct mac_addr mac;     /* of the bridge, so that guests' ARP caches stay right */
     unsigned mtu;
-    bool host_has_ipv6; /* a default route at start: else guests get no IPv6 router */
-    bool no_dhcp;       /* net-uuid: guests have addresses of their own choice */
+    bool host_has_ipv6;         /* a default route at start: else guests get no IPv6 router */
+    bool no_dhcp;               /* net-uuid: guests have addresses of their own choice */
+    bool host_loopback;         /* the gateway's address leads to the host's loopback */
+    struct port_set host_ports; /* of the host, that guests reach at the gateway's address */
     unsigned lease_time_s;
     char domain[NET_DOMAIN_MAX + 1];
     char run_dir[NET_PATH_MAX];   /* exists, 0700, this network's own */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/portspec.h"
 #include "base/text.h"
 
 const char *net_mode_name(enum net_mode mode)
@@ -216,16 +217,36 @@ static int set_mtu(struct net_spec *spec, const char *value, struct err *err)
     return 0;
 }
 
+static int set_host_loopback(struct net_spec *spec, const char *value, struct err *err)
+{
+    int error = spec_parse_switch("host-loopback", value, &spec->host_loopback, err);
+
+    if (!error)
+        spec->host_loopback_given = true;
+    return error;
+}
+
+static int set_host_ports(struct net_spec *spec, const char *value, struct err *err)
+{
+    return port_set_add(&spec->host_ports, "host-ports", value, err);
+}
+
 static const struct option {
     const char *name;
     int (*set)(struct net_spec *spec, const char *value, struct err *err);
     bool dhcp_prefix;
 } options[] = {
-    {"mode", set_mode, false},       {"start-address", set_start, true},
-    {"end-address", set_end, true},  {"subnet-mask", set_mask, true},
-    {"network", set_network, false}, {"nat66-prefix", set_prefix, false},
-    {"net-uuid", set_uuid, false},   {"ifname", set_ifname, false},
+    {"mode", set_mode, false},
+    {"start-address", set_start, true},
+    {"end-address", set_end, true},
+    {"subnet-mask", set_mask, true},
+    {"network", set_network, false},
+    {"nat66-prefix", set_prefix, false},
+    {"net-uuid", set_uuid, false},
+    {"ifname", set_ifname, false},
     {"mtu", set_mtu, false},
+    {"host-loopback", set_host_loopback, false},
+    {"host-ports", set_host_ports, false},
 };
 
 static const struct option *find_option(const char *text)
@@ -254,6 +275,7 @@ int net_spec_set(struct net_spec *spec, const char *option, const char *value, s
         return known->set(spec, value, err);
     return err_set(err, -ENOENT,
                    "unknown option '%s': the options of a network are mode, start-address, "
-                   "end-address, subnet-mask, network, nat66-prefix, net-uuid, ifname and mtu",
+                   "end-address, subnet-mask, network, nat66-prefix, net-uuid, ifname, mtu, "
+                   "host-loopback and host-ports",
                    text_show(option).text);
 }

@@ -10,6 +10,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "base/portset.h"
 
 /* A directory name, part of a socket's path; the longest net_spec_complete() makes just fits. */
 #define NET_NAME_MAX 41
@@ -40,6 +41,9 @@ struct net_spec {
     char net_uuid[NET_UUID_LEN + 1];
     char ifname[NET_IFNAME_MAX + 1]; /* bridged only; or "" */
     unsigned mtu;                    /* 0: default */
+    /* Whether the gateway's address is the host's loopback, and which ports are open there. */
+    bool host_loopback, host_loopback_given;
+    struct port_set host_ports;
 };
 
 /* "shared", "host", "bridged". */
@@ -47,9 +51,9 @@ const char *net_mode_name(enum net_mode mode);
 
 /*
  * Sets one option by its name as QEMU's vmnet netdevs spell it: "mode", "start-address",
- * "end-address", "subnet-mask", "network", "nat66-prefix", "net-uuid", "ifname", "mtu"; underscores
- * are dashes, and the origin's "dhcp-" prefix is accepted for the three addresses. "bridge" is
- * "bridged". -ENOENT: no such option (the text lists those there are); -EINVAL with the reason. A
+ * "end-address", "subnet-mask", "network", "nat66-prefix", "net-uuid", "ifname", "mtu",
+ * "host-loopback", "host-ports"; underscores are dashes, and the origin's "dhcp-" prefix is accepted for
+ * the three addresses. "bridge" is "bridged". "host-ports" adds to what it had. -ENOENT: no such option (the text lists those there are); -EINVAL with the reason. A
  * refused value leaves the earlier one.
  */
 int net_spec_set(struct net_spec *spec, const char *option, const char *value, struct err *err);

@@ -174,6 +174,11 @@ static int check_modes(const struct net_spec *spec, struct err *err)
                        "ifname=%s is set in mode=%s: only mode=bridged joins an interface; leave "
                        "ifname out or write mode=bridged",
                        spec->ifname, mode);
+    if (spec->mode == NET_MODE_BRIDGED && (spec->host_loopback_given || spec->host_ports.given))
+        return err_set(err, -EINVAL,
+                       "%s is set in mode=bridged: it is about the gateway's address, and a "
+                       "bridged network has the gateway of the physical one; leave it out",
+                       spec->host_ports.given ? "host-ports" : "host-loopback");
     return 0;
 }
 

@@ -32,7 +32,7 @@ static int read_name(const char *path, char ret_name[BASE_MAX + 1], struct err *
 static void print_addresses(const struct net_spec *spec)
 {
     unsigned prefix_len = (unsigned)__builtin_popcount(spec->subnet_mask.v4.s_addr);
-    char start[IP_TEXT_MAX], first[IP_TEXT_MAX], end[IP_TEXT_MAX];
+    char start[IP_TEXT_MAX], first[IP_TEXT_MAX], end[IP_TEXT_MAX], ports[PORT_SET_TEXT_MAX];
     struct ip_addr pool = ip_from_u32(ntohl(spec->start_address.v4.s_addr) + 1);
 
     if (spec->mode == NET_MODE_BRIDGED)
@@ -48,6 +48,10 @@ static void print_addresses(const struct net_spec *spec)
         printf(", IPv6 prefix %s/64", ip_format(&spec->nat66_prefix, start));
     if (spec->mtu)
         printf(", mtu %u", spec->mtu);
+    if (spec->host_loopback)
+        fputs(", host's loopback open", stdout);
+    if (spec->host_ports.given)
+        printf(", host ports %s", port_set_format(&spec->host_ports, ports));
 }
 
 static void print_summary(const struct net_file *file)

@@ -43,6 +43,8 @@ static const struct netdev_option {
     {"net-uuid", MACOS | HOST, false},
     {"ifname", MACOS | BRIDGED, false},
     {"mtu", ALL, false},
+    {"host-loopback", MACOS | SHARED | HOST, false},
+    {"host-ports", MACOS | SHARED | HOST, true},
     {"isolated", ALL, false},
     {"hostname", ALL, false},
     {"interface-id", ALL, false},

@@ -30,6 +30,8 @@ static const struct output_fact facts[] = {
     {"IPv6 out", "ipv6Default", NULL, NULL},
     {"domain", "domain", NULL, NULL},
     {"MTU", "mtu", NULL, NULL},
+    {"loopback", "hostLoopback", NULL, NULL},
+    {"host ports", "hostPorts", NULL, NULL},
     {"lasting", "lasting", NULL, NULL},
     {"socket", "streamSocket", NULL, NULL},
 };
@@ -218,6 +220,10 @@ static void print_facts(const json_t *network)
     json_object_del(shown, dhcp ? "dhcp" : "poolStart");
     if (json_is_null(json_object_get(shown, "configFile")))
         json_object_del(shown, "configFile");
+    if (!json_is_true(json_object_get(shown, "hostLoopback")))
+        json_object_del(shown, "hostLoopback");
+    if (strcmp(text_of(shown, "hostPorts"), "all") == 0)
+        json_object_del(shown, "hostPorts");
     if (json_is_null(json_object_get(shown, "streamSocket")))
         json_object_del(shown, "streamSocket");
     output_facts(shown, facts, COUNT_OF(facts), INDENT);

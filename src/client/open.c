@@ -54,6 +54,21 @@ static int check_prefix6(const struct net_spec *spec, const json_t *network, str
     return runs && strcmp(runs, asked) == 0 ? 0 : refuse("nat66-prefix", runs, asked, err);
 }
 
+/* What guests reach of the host. A daemon of a version before these options has what is the default. */
+static int check_host(const struct net_spec *spec, const json_t *network, struct err *err)
+{
+    bool loopback = json_is_true(json_object_get(network, "hostLoopback"));
+    const char *runs = json_string_value(json_object_get(network, "hostPorts"));
+    char asked[PORT_SET_TEXT_MAX];
+
+    if (spec->host_loopback_given && loopback != spec->host_loopback)
+        return refuse("host-loopback", loopback ? "on" : "off", loopback ? "off" : "on", err);
+    port_set_format(&spec->host_ports, asked);
+    if (spec->host_ports.given && strcmp(runs ? runs : "all", asked) != 0)
+        return refuse("host-ports", runs ? runs : "all", asked, err);
+    return 0;
+}
+
 /* Refuses a running network that is not the one that was asked for. What was not asked is as it is. */
 static int check_same(const struct net_spec *spec, const json_t *network, struct err *err)
 {
@@ -76,7 +91,7 @@ static int check_same(const struct net_spec *spec, const json_t *network, struct
         snprintf(asked, sizeof(asked), "%u", spec->mtu);
         result = refuse("mtu", runs, asked, err);
     }
-    return result;
+    return result < 0 ? result : check_host(spec, network, err);
 }
 
 int network_open(const struct net_spec *spec, bool lasting, uint64_t deadline_ms, int *ret_fd,

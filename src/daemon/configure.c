@@ -251,7 +251,8 @@ static int merge_address(struct ip_addr *addr, const struct ip_addr *filed, cons
 int configure_merge(struct net_spec *spec, const struct net_file *file, struct err *err)
 {
     const struct net_spec *filed = file ? &file->spec : NULL;
-    char asked_mtu[16], filed_mtu[16];
+    char asked_mtu[16], filed_mtu[16], asked_ports[PORT_SET_TEXT_MAX],
+        filed_ports[PORT_SET_TEXT_MAX];
     int result = 0;
 
     if (!filed)
@@ -267,6 +268,14 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     if (spec->net_uuid[0] && strcasecmp(spec->net_uuid, filed->net_uuid) != 0)
         return refuse_difference(file, "net-uuid", spec->net_uuid,
                                  filed->net_uuid[0] ? filed->net_uuid : "nothing of it", err);
+    if (spec->host_loopback_given && spec->host_loopback != filed->host_loopback)
+        return refuse_difference(file, "host-loopback", spec->host_loopback ? "on" : "off",
+                                 filed->host_loopback ? "on" : "nothing of it", err);
+    port_set_format(&spec->host_ports, asked_ports);
+    port_set_format(&filed->host_ports, filed_ports);
+    if (spec->host_ports.given && strcmp(asked_ports, filed_ports) != 0)
+        return refuse_difference(file, "host-ports", asked_ports,
+                                 filed->host_ports.given ? filed_ports : "nothing of it", err);
     result = merge_address(&spec->start_address, &filed->start_address, "start-address", file, err);
     if (result == 0)
         result = merge_address(&spec->end_address, &filed->end_address, "end-address", file, err);
@@ -279,6 +288,8 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     spec->mtu = filed->mtu;
     memcpy(spec->net_uuid, filed->net_uuid, sizeof(spec->net_uuid));
     memcpy(spec->ifname, filed->ifname, sizeof(spec->ifname));
+    spec->host_loopback = filed->host_loopback;
+    spec->host_ports = filed->host_ports;
     return result < 0 ? result : net_spec_check_private(spec, err);
 }
 
@@ -339,6 +350,8 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     config->mode = spec->mode;
     config->mtu = spec->mtu ? spec->mtu : NET_MTU_DEFAULT;
     config->no_dhcp = spec->net_uuid[0] != '\0';
+    config->host_loopback = spec->host_loopback;
+    config->host_ports = spec->host_ports;
     config->lease_time_s = config->file && config->file->lease_time_s ? config->file->lease_time_s
                                                                       : NET_LEASE_TIME_DEFAULT_S;
     snprintf(config->domain, sizeof(config->domain), "%s." NET_DOMAIN_ALL, config->name);

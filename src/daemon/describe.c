@@ -39,7 +39,7 @@ json_t *network_describe(const struct network *network, const struct network_sta
     const struct net_config *config = network->config;
     struct ip_addr gateway = ip_from_u32(config->gateway), end = ip_from_u32(config->pool_end);
     struct ip_addr start = ip_from_u32(config->gateway + 1);
-    char subnet[IP_TEXT_MAX + 4], path[NET_PATH_MAX + 16];
+    char subnet[IP_TEXT_MAX + 4], path[NET_PATH_MAX + 16], ports[PORT_SET_TEXT_MAX];
     json_t *object;
 
     object =
@@ -51,6 +51,8 @@ json_t *network_describe(const struct network *network, const struct network_sta
                   ipv6_prefix(config), "gateway6", address_or_null(&config->gateway6),
                   "ipv6Default", state->has_ipv6, "domain", config->domain, "mtu", (int)config->mtu,
                   "lasting", state->lasting, "ports", (int)network->ports_len);
+    json_object_set_new(object, "hostLoopback", json_boolean(config->host_loopback));
+    set_string(object, "hostPorts", port_set_format(&config->host_ports, ports));
     set_string(object, "configFile", config->file ? config->file->path : "");
     snprintf(path, sizeof(path), "%s/" PATH_STREAM, config->run_dir);
     set_string(object, "streamSocket", path);

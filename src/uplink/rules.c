@@ -29,20 +29,44 @@ static bool rules_of_file(struct worker *worker, const struct ip_endpoint *dst)
     return verdict->allow;
 }
 
+/* The host by a name of its own, also where a translator or a tunnel would lead back to it. */
+static bool rules_is_host(struct worker *worker, const struct ip_addr *addr)
+{
+    struct ip_addr v4;
+
+    return host_view_owns(worker->host, addr) ||
+           (ip_embedded(addr, &v4) && host_view_owns(worker->host, &v4));
+}
+
+/* The gateway's address means the host: its loopback where that was opened, else an address of its own. */
+static enum rule rules_host(struct worker *worker, struct ip_endpoint *dst)
+{
+    const struct net_config *net = worker->config.net;
+    int family = dst->addr.family;
+
+    if (!port_set_has(&net->host_ports, dst->port))
+        return RULE_EXCLUDED;
+    if (net->host_loopback) {
+        dst->addr =
+            family == AF_INET ? ip_from_u32(INADDR_LOOPBACK) : ip_from_v6(&in6addr_loopback);
+        return host_view_owns(worker->host, &dst->addr) ? RULE_ALLOW : RULE_NO_HOST;
+    }
+    dst->addr = host_view_address(worker->host, family);
+    if (!dst->addr.family)
+        return RULE_NO_HOST;
+    return ip_is_forbidden(&dst->addr) ? RULE_DENY : RULE_ALLOW;
+}
+
 enum rule rules_outbound(struct worker *worker, const struct ip_endpoint *dst,
                          struct ip_endpoint *ret_dst)
 {
     struct ip_addr gateway = rules_gateway(worker, dst->addr.family);
 
     *ret_dst = *dst;
-    if (ip_equal(&dst->addr, &gateway)) {
-        ret_dst->addr = host_view_address(worker->host, dst->addr.family);
-        if (!ret_dst->addr.family)
-            return RULE_NO_HOST;
-        return ip_is_forbidden(&ret_dst->addr) ? RULE_DENY : RULE_ALLOW;
-    }
+    if (ip_equal(&dst->addr, &gateway))
+        return rules_host(worker, ret_dst);
     /* In host mode the network's own rules let nothing of this through; this is the second lock. */
-    if (worker->config.net->mode == NET_MODE_HOST || host_view_owns(worker->host, &dst->addr) ||
+    if (worker->config.net->mode == NET_MODE_HOST || rules_is_host(worker, &dst->addr) ||
         ip_is_forbidden(&dst->addr))
         return RULE_DENY;
     return rules_of_file(worker, dst) ? RULE_ALLOW : RULE_EXCLUDED;

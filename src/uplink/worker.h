@@ -81,9 +81,10 @@ void tun_send(struct worker *worker, const uint8_t *packet, size_t len_bytes,
 
 /*
  * What becomes of a packet from a guest to @dst (port 0: a protocol without ports): with the gateway's address
- * it means the host. Loopback, link-local and the like, and the host's addresses by their own name, are denied;
- * the answer is tested after the translation. In host mode all but the gateway is denied. What is left is up
- * to the rules in the network's file: RULE_EXCLUDED. RULE_NO_HOST: the host has no address of that family to
+ * it means the host, as far as the network's host-ports say. Loopback, link-local and the like, and the host's
+ * addresses by their own name, are denied; the answer is tested after the translation, to which loopback is
+ * only right with host-loopback. In host mode all but the gateway is denied. What is left is up to the rules in
+ * the network's file. RULE_EXCLUDED: by host-ports or by these rules. RULE_NO_HOST: the host has no address of that family to
  * be reached by.
  */
 enum rule {

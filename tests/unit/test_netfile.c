@@ -8,6 +8,9 @@ static const char whole[] = "# comment\n"
                             "mode = shared\n" ADDRESSES "nat66-prefix = fd12:3456:789a:1::/64\n"
                             "mtu = 9000\n"
                             "lease-time = 2h\n"
+                            "host-loopback = on\n"
+                            "host-ports = 8000-8100\n"
+                            "host-ports = 22\n"
                             "deny = 10.0.0.0/8\n"
                             "allow = 10.1.2.3:443\n"
                             "forward = tcp::2222-web:22\n"
@@ -34,7 +37,7 @@ static void test_whole(void **state)
 {
     struct fixture *fixture = *state;
     const struct net_file *file = fixture->file;
-    char text[FORWARD_TEXT_MAX];
+    char text[FORWARD_TEXT_MAX + PORT_SET_TEXT_MAX];
     struct err err;
 
     if (read_text(fixture, whole, &err) < 0)
@@ -47,6 +50,8 @@ static void test_whole(void **state)
     assert_int_equal(file->spec.mtu, 9000);
     assert_int_equal(file->spec.nat66_prefix.family, AF_INET6);
     assert_int_equal(file->lease_time_s, 7200);
+    assert_true(file->spec.host_loopback);
+    assert_string_equal(port_set_format(&file->spec.host_ports, text), "22,8000-8100");
     assert_int_equal(file->rules_len, 2);
     assert_false(file->rules[0].allow);
     assert_true(file->rules[1].allow);
@@ -57,8 +62,8 @@ static void test_whole(void **state)
     assert_int_equal(file->reservations_len, 2);
     assert_string_equal(file->reservations[0].name, "web");
     assert_string_equal(file->reservations[0].interface_id, UUID);
-    assert_int_equal(file->reservations[0].line, 14);
-    assert_int_equal(file->reservations[1].line, 19);
+    assert_int_equal(file->reservations[0].line, 17);
+    assert_int_equal(file->reservations[1].line, 22);
     assert_true(file->reservations[1].mac_given);
     assert_int_equal(file->reservations[1].address.family, 0);
     assert_string_equal(file->reservations[1].interface_id, "");

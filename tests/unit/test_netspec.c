@@ -131,6 +131,41 @@ static void test_values(void **state)
     assert_string_equal(spec.net_uuid, UUID);
 }
 
+static void test_host(void **state)
+{
+    static const char *const texts[][2] = {
+        {"mtu=1500", "all"},
+        {"host-ports=none", "none"},
+        {"host-ports=none host_ports=none", "none"},
+        {"host-ports=22", "22"},
+        {"host-ports=8000-8100,22", "22,8000-8100"},
+        {"host-ports=1-65535", "1-65535"},
+        {"host-ports=22,23,24", "22-24"},
+        {"host-ports=22,24 host-ports=23", "22-24"},
+        {"host-ports=10-20,30-40 host-ports=15-35,50", "10-40,50"},
+        {"host-ports=65535,65534,1", "1,65534-65535"},
+        {"host-ports=5-5,7-7,6", "5-7"},
+    };
+    char text[PORT_SET_TEXT_MAX];
+    struct net_spec spec;
+    struct err err;
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        assert_int_equal(read_spec(texts[i][0], &spec, &err), 0);
+        assert_string_equal(port_set_format(&spec.host_ports, text), texts[i][1]);
+        assert_false(spec.host_loopback || spec.host_loopback_given);
+    }
+    assert_int_equal(read_spec("host-ports=22,8000-8100", &spec, &err), 0);
+    for (unsigned port = 0; port <= 65535; port++)
+        assert_int_equal(port_set_has(&spec.host_ports, (uint16_t)port),
+                         port == 22 || (port >= 8000 && port <= 8100));
+    assert_int_equal(read_spec("host_loopback=on mode=host", &spec, &err), 0);
+    assert_true(spec.host_loopback && spec.host_loopback_given);
+    assert_true(port_set_has(&spec.host_ports, 1));
+    assert_int_equal(read_spec("host-ports=none", &spec, &err), 0);
+    assert_false(port_set_has(&spec.host_ports, 1));
+}
+
 static void test_mode_names(void **state)
 {
     (void)state;
@@ -207,7 +242,29 @@ static void test_refused(void **state)
         {"colour=red",
          -ENOENT,
          {"'colour'", "mode, start-address, end-address, subnet-mask, network,",
-          "network, nat66-prefix, net-uuid, ifname and mtu"}},
+          "network, nat66-prefix, net-uuid, ifname, mtu, host-loopback and host-ports"}},
+        {"host-loopback=maybe",
+         -EINVAL,
+         {"host-loopback=maybe is neither on nor off", "write host-loopback=on"}},
+        {"host-ports=",
+         -EINVAL,
+         {"host-ports: '' is neither a port from 1 to 65535", "22,8000-8100", "none"}},
+        {"host-ports=0", -EINVAL, {"host-ports: '0' is neither"}},
+        {"host-ports=65536", -EINVAL, {"host-ports: '65536' is neither"}},
+        {"host-ports=22,", -EINVAL, {"host-ports: '' is neither"}},
+        {"host-ports=22,ssh", -EINVAL, {"host-ports: 'ssh' is neither"}},
+        {"host-ports=80-22", -EINVAL, {"host-ports: '80-22' is neither"}},
+        {"host-ports=1-2-3", -EINVAL, {"host-ports: '1-2-3' is neither"}},
+        {"host-ports=22 host-ports=none", -EINVAL, {"host-ports=none stands beside ports"}},
+        {"host-ports=none host-ports=22", -EINVAL, {"host-ports=none stands beside ports"}},
+        {"host-ports=1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,33,35,37,39,41,43,45,47,49,51,53,"
+         "55,57,59,61,63,65",
+         -EINVAL,
+         {"host-ports has more than 32 ranges"}},
+        {"mode=bridged host-ports=22",
+         -EINVAL,
+         {"host-ports is set in mode=bridged", "gateway", "leave it out"}},
+        {"mode=bridged host-loopback=off", -EINVAL, {"host-loopback is set in mode=bridged"}},
         {"isolated=on", -ENOENT, {"unknown option 'isolated'"}},
         {"dhcp-mode=shared", -ENOENT, {"'dhcp-mode'"}},
         {"dhcp-=1", -ENOENT, {"'dhcp-'"}},
@@ -404,7 +461,7 @@ static void test_shown_values(void **state)
     assert_int_equal(net_spec_set(&spec, "mode", value, &err), -EINVAL);
     assert_non_null(strstr(err.text, "xxx...': write mode=shared"));
     assert_int_equal(net_spec_set(&spec, value, "1", &err), -ENOENT);
-    assert_non_null(strstr(err.text, "ifname and mtu"));
+    assert_non_null(strstr(err.text, "host-loopback and host-ports"));
 }
 
 static void test_names(void **state)
@@ -523,9 +580,9 @@ int main(void)
         cmocka_unit_test(test_accepted),     cmocka_unit_test(test_values),
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_failure_changes_nothing),
         cmocka_unit_test(test_shown_values), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_uuid),         cmocka_unit_test(test_mode_names),
-        cmocka_unit_test(test_option_names), cmocka_unit_test(test_private),
-        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_uuid),         cmocka_unit_test(test_host),
+        cmocka_unit_test(test_mode_names),   cmocka_unit_test(test_option_names),
+        cmocka_unit_test(test_private),      cmocka_unit_test(test_broken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -359,11 +359,11 @@ static const struct error_case error_cases[] = {
     {"unknown type", "q|-nic|vmnet-nat", "no network type 'vmnet-nat'; the types are: vmnet-macos"},
     {"unknown option", "q|-netdev|" SHARED ",id=a,foo=b",
      "-netdev '" SHARED ",id=a,foo=b': unknown option 'foo'; the options of vmnet-shared are: id, "
-     "network, start-address, end-address, subnet-mask, nat66-prefix, mtu, isolated, hostname, "
-     "interface-id, anti-spoof, forward"},
+     "network, start-address, end-address, subnet-mask, nat66-prefix, mtu, host-loopback, "
+     "host-ports, isolated, hostname, interface-id, anti-spoof, forward"},
     {"unknown switch", "q|-netdev|vmnet-macos,id=a,foo",
      "the options of vmnet-macos are: id, mode, network, start-address, end-address, subnet-mask, "
-     "nat66-prefix, net-uuid, ifname, mtu"},
+     "nat66-prefix, net-uuid, ifname, mtu, host-loopback, host-ports"},
     {"MAC of a netdev", "q|-netdev|" SHARED ",id=a,mac=52:54:00:00:00:01",
      "option 'mac' does not belong to a netdev: give it to the -device"},
 
@@ -388,6 +388,9 @@ static const struct error_case error_cases[] = {
      "vmnet-host"},
     {"dhcp_end_address, bridged", "q|-nic|vmnet-bridged,dhcp_end_address=192.168.70.1",
      "option 'dhcp_end_address' does not belong to vmnet-bridged"},
+    {"host-ports, bridged", "q|-nic|vmnet-bridged,host-ports=22",
+     "option 'host-ports' does not belong to vmnet-bridged: it is one of vmnet-shared and "
+     "vmnet-host"},
     {"subnet-mask, bridged", "q|-nic|vmnet-bridged,subnet-mask=255.255.255.0",
      "option 'subnet-mask' does not belong to vmnet-bridged"},
 
@@ -546,7 +549,7 @@ static void dump(const struct qemu_nic *nic, char text[TEXT_MAX])
 {
     const struct net_spec *spec = &nic->spec;
     char start[IP_TEXT_MAX], end[IP_TEXT_MAX], mask[IP_TEXT_MAX], prefix[IP_TEXT_MAX];
-    char forward[FORWARD_TEXT_MAX];
+    char forward[FORWARD_TEXT_MAX], ports[PORT_SET_TEXT_MAX];
     int len = snprintf(text, TEXT_MAX, "%s %s%s %s-%s/%s %s uuid=%s if=%s mtu=%u %s %s %s %s",
                        spec->name, net_mode_name(spec->mode), spec->mode_given ? "!" : "",
                        ip_format(&spec->start_address, start), ip_format(&spec->end_address, end),
@@ -555,6 +558,10 @@ static void dump(const struct qemu_nic *nic, char text[TEXT_MAX])
                        nic->request.interface_id, nic->request.isolated ? "isolated" : "open",
                        nic->request.anti_spoof_off ? "spoofs" : "checked");
 
+    if (spec->host_ports.given)
+        len += snprintf(text + len, (size_t)(TEXT_MAX - len), " ports=%s%s",
+                        port_set_format(&spec->host_ports, ports),
+                        spec->host_loopback ? " loopback" : "");
     for (unsigned i = 0; i < nic->request.forwards_len; i++)
         len += snprintf(text + len, (size_t)(TEXT_MAX - len), " %s",
                         forward_format(&nic->request.forwards[i], forward));
@@ -586,6 +593,10 @@ static void test_options(void **state)
          "\"nat66-prefix\":\"fd12:3456:789a:1::\",\"mtu\":9000,\"anti-spoof\":false",
          "shared-192.168.70.1-192.168.70.9-24 shared! 192.168.70.1-192.168.70.9/255.255.255.0 "
          "fd12:3456:789a:1:: uuid= if= mtu=9000   isolated spoofs"},
+        {"vmnet-host", "host-loopback=on,host-ports=22,,8000-8100,host_ports=23",
+         "\"host-loopback\":true,\"host-ports\":[\"22,8000-8100\",23]",
+         "host host! none-none/none none uuid= if= mtu=0   open checked ports=22-23,8000-8100 "
+         "loopback"},
         {"vmnet-shared", "isolated=yes,isolated=no,interface_id=" UUID,
          "\"isolated\":false,\"interface_id\":\"" UUID "\"",
          "shared shared! none-none/none none uuid= if= mtu=0  " UUID " open checked"},

@@ -24,7 +24,7 @@ static struct net_config config;
 static struct net_file file;
 static struct worker worker;
 static unsigned host_addresses;
-static bool host_is_loopback;
+static bool host_is_loopback, host_has_loopback;
 
 static struct ip_addr parse(const char *text)
 {
@@ -38,8 +38,9 @@ static struct ip_addr parse(const char *text)
 bool host_view_owns(struct host_view *view, const struct ip_addr *addr)
 {
     struct ip_addr own = parse(addr->family == AF_INET ? HOST4 : HOST6);
+    struct ip_addr loopback = parse(addr->family == AF_INET ? "127.0.0.1" : "::1");
 
-    return ip_equal(&own, addr);
+    return ip_equal(&own, addr) || (ip_equal(&loopback, addr) && host_has_loopback);
 }
 
 struct ip_addr host_view_address(struct host_view *view, int family)
@@ -78,6 +79,7 @@ static int setup(void **state)
     worker.config.net = &config;
     host_addresses = 1;
     host_is_loopback = false;
+    host_has_loopback = true;
     return 0;
 }
 
@@ -122,6 +124,12 @@ static void test_destinations(void **state)
         {"169.254.169.254", RULE_DENY, NULL},
         {"::1", RULE_DENY, NULL},
         {"fe80::1", RULE_DENY, NULL},
+        /* The host, and what is never right, as a translator or a tunnel would have it. */
+        {"64:ff9b::198.51.100.1", RULE_DENY, NULL},
+        {"2002:c633:6401::1", RULE_DENY, NULL},
+        {"64:ff9b::169.254.169.254", RULE_DENY, NULL},
+        {"2002:7f00:1::1", RULE_DENY, NULL},
+        {"64:ff9b::203.0.113.7", RULE_ALLOW, "64:ff9b::cb00:7107"},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -135,6 +143,37 @@ static void test_host_without_an_address(void **state)
     host_addresses = 1;
     host_is_loopback = true;
     expect(GATEWAY4, 80, RULE_DENY, NULL);
+}
+
+static void test_host_loopback(void **state)
+{
+    config.host_loopback = true;
+    expect(GATEWAY4, 80, RULE_ALLOW, "127.0.0.1");
+    expect(GATEWAY6, 80, RULE_ALLOW, "::1");
+    /* By the gateway's address and no other. */
+    expect("127.0.0.1", 80, RULE_DENY, NULL);
+    expect("::1", 80, RULE_DENY, NULL);
+    expect(HOST4, 80, RULE_DENY, NULL);
+    host_has_loopback = false;
+    expect(GATEWAY6, 80, RULE_NO_HOST, NULL);
+}
+
+static void test_host_ports(void **state)
+{
+    struct err err;
+
+    assert_int_equal(port_set_add(&config.host_ports, "host-ports", "22,8000-8100", &err), 0);
+    expect(GATEWAY4, 22, RULE_ALLOW, HOST4);
+    expect(GATEWAY6, 8100, RULE_ALLOW, HOST6);
+    expect(GATEWAY4, 80, RULE_EXCLUDED, NULL);
+    expect(GATEWAY6, 8101, RULE_EXCLUDED, NULL);
+    expect("203.0.113.7", 80, RULE_ALLOW, "203.0.113.7");
+    config.host_loopback = true;
+    expect(GATEWAY4, 22, RULE_ALLOW, "127.0.0.1");
+    expect(GATEWAY4, 80, RULE_EXCLUDED, NULL);
+    memset(&config.host_ports, 0, sizeof(config.host_ports));
+    assert_int_equal(port_set_add(&config.host_ports, "host-ports", "none", &err), 0);
+    expect(GATEWAY4, 22, RULE_EXCLUDED, NULL);
 }
 
 static void test_host_mode_is_the_gateway_alone(void **state)
@@ -213,6 +252,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_destinations, setup),
         cmocka_unit_test_setup(test_host_without_an_address, setup),
+        cmocka_unit_test_setup(test_host_loopback, setup),
+        cmocka_unit_test_setup(test_host_ports, setup),
         cmocka_unit_test_setup(test_host_mode_is_the_gateway_alone, setup),
         cmocka_unit_test_setup(test_rules_of_the_file, setup),
         cmocka_unit_test_setup(test_rules_leave_the_rest_as_it_is, setup),
