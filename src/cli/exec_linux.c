@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/netfile.h"
+#include "base/resolv_conf.h"
 #include "cli/cli.h"
 #include "cli/join_linux.h"
 #include "cli/output.h"
@@ -33,7 +34,7 @@
 
 /* The network may end, and begin as another, between two questions; not each time. */
 #define TRIES_MAX 5
-#define RESOLV_CONF "/etc/resolv.conf"
+#define RESOLV_CONF RESOLV_CONF_PATH
 
 /* ---- what is asked for */
 
@@ -194,13 +195,19 @@ static int cover_file(int target_fd, const char *text)
 
 static int set_resolver(const struct client_port *port, struct err *err)
 {
-    char text[IP_TEXT_MAX + NET_DOMAIN_MAX + 32] = "", *path = realpath(RESOLV_CONF, NULL);
+    char text[IP_TEXT_MAX + NET_DOMAIN_MAX + RESOLV_SEARCH_BYTES + 32] = "";
+    char *path = realpath(RESOLV_CONF, NULL);
+    struct resolv_conf host;
     size_t len = 0;
     int target_fd, rc;
 
     if (!path)
         err_set(err, 0, RESOLV_CONF ": %s; the network's names are not found without this file",
                 strerror(errno));
+    resolv_conf_read(RESOLV_CONF, &host);
+    /* The host's own domains are for names outside, of which there are none in host mode. */
+    if (strcmp(port->mode, net_mode_name(NET_MODE_HOST)) == 0)
+        host.search[0] = '\0';
     rc = hide_resolvers(err);
     if (rc < 0 || !path) {
         free(path);
@@ -209,7 +216,8 @@ static int set_resolver(const struct client_port *port, struct err *err)
     if (port->gateway[0])
         len = (size_t)snprintf(text, sizeof(text), "nameserver %s\n", port->gateway);
     if (port->domain[0])
-        snprintf(text + len, sizeof(text) - len, "search %s\n", port->domain);
+        snprintf(text + len, sizeof(text) - len, "search %s%s%s\n", port->domain,
+                 host.search[0] ? " " : "", host.search);
     /* It may have been a link into what is hidden now. */
     target_fd = open(path, O_PATH | O_CLOEXEC);
     if (target_fd < 0 && write_file(path, "") == 0)

@@ -29,6 +29,7 @@ int channel_receive(int fd, struct message *ret_message, int *ret_fds, unsigned 
     port->interface[sizeof(port->interface) - 1] = '\0';
     port->name[sizeof(port->name) - 1] = '\0';
     port->interface_id[sizeof(port->interface_id) - 1] = '\0';
+    ret_message->outside.search[sizeof(ret_message->outside.search) - 1] = '\0';
     ret_message->err.text[sizeof(ret_message->err.text) - 1] = '\0';
     return 0;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/resolv_conf.h"
 #include "plane/plane.h"
 
 #define CHANNEL_FDS_MAX 2 /* with one message, but for READY */
@@ -27,7 +28,7 @@ enum message_type {
     MESSAGE_LIST_PORTS,
     MESSAGE_OPEN_SOCKET, /* a transparent one of .family and .socket_type */
     MESSAGE_NAMESPACES,
-    MESSAGE_SET_IPV6, /* .has_ipv6: the host has a way out; no answer */
+    MESSAGE_SET_OUTSIDE, /* .outside: what the host's network is like; no answer */
     /* router -> engine */
     MESSAGE_DONE,      /* answer to the request of the same id, with its descriptors */
     MESSAGE_PORT,      /* answer to LIST_PORTS: one for each with .stats, then DONE */
@@ -42,7 +43,7 @@ struct message {
     uint32_t handles; /* READY: bit i is set where handle i was sent */
     int32_t router_pid, service_pid;
     int32_t family, socket_type;
-    bool has_ipv6;
+    struct plane_outside outside;
     struct plane_port port;
     struct plane_port_stats stats;
     struct err err;

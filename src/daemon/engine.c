@@ -14,7 +14,6 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "daemon/channel.h"
-#include "daemon/configure.h"
 #include "daemon/methods.h"
 #include "daemon/signals.h"
 
@@ -22,8 +21,6 @@
 #define FIRST_PORT_MS 5000
 /* A router that does not answer for so long is being started anew. */
 #define ROUTER_TIMEOUT_MS 5000
-/* After the first of several changes to the host's routes. */
-#define ROUTES_SETTLE_MS 100
 
 static bool engine_is_lasting(const struct engine *engine)
 {
@@ -257,15 +254,6 @@ static void engine_gone(struct engine *engine, const char *interface)
     engine_port_removed(engine);
 }
 
-/* The router tells the guests. It forgets what it was told when it is started anew. */
-static void engine_tell_ipv6(struct engine *engine)
-{
-    struct message message = {.type = MESSAGE_SET_IPV6, .has_ipv6 = engine->has_ipv6};
-
-    if (channel_send(engine->args->router_fd, &message, NULL, 0) < 0)
-        loop_timer_set(engine->loop, &engine->routes_timer, ROUTES_SETTLE_MS);
-}
-
 /* A new router: what the old one was asked is lost, and ports may have gone meanwhile. */
 static void engine_router_changed(struct engine *engine)
 {
@@ -275,7 +263,7 @@ static void engine_router_changed(struct engine *engine)
     for (int i = 0; i < ENGINE_REQUESTS_MAX; i++)
         if (engine->requests[i].used)
             engine_answer(engine, &engine->requests[i], &answer, NULL, 0);
-    engine_tell_ipv6(engine);
+    outside_tell(engine->outside);
     engine_list_ports(engine);
 }
 
@@ -318,39 +306,6 @@ static void on_router(struct loop_source *source, unsigned events)
     }
     while (fds_len)
         close(fds[--fds_len]);
-}
-
-/*
- * What of the host's routes concerns a running network: whether there is a way out for IPv6, and whether one
- * leads now to where this network's own addresses are.
- */
-static void engine_look_at_routes(struct engine *engine)
-{
-    const struct net_config *config = engine->args->config;
-    struct err warning;
-    bool has_ipv6;
-
-    if (configure_look_at_routes(config, &has_ipv6, &warning) < 0)
-        return;
-    if (strcmp(warning.text, engine->warning.text) != 0 && warning.text[0])
-        log_warn("network '%s': %s", config->name, warning.text);
-    engine->warning = warning;
-    engine->has_ipv6 = has_ipv6 && config->mode != NET_MODE_HOST;
-    engine_tell_ipv6(engine);
-}
-
-static void on_routes_timer(struct loop_timer *timer)
-{
-    engine_look_at_routes(CONTAINER_OF(timer, struct engine, routes_timer));
-}
-
-/* Changes come in bursts. */
-static void on_routes(void *context)
-{
-    struct engine *engine = context;
-
-    if (!engine->routes_timer.due_ms)
-        loop_timer_set(engine->loop, &engine->routes_timer, ROUTES_SETTLE_MS);
 }
 
 static void on_signal(void *context, int signal)
@@ -426,10 +381,7 @@ static int engine_start(struct engine *engine, struct err *err)
     if (result == 0)
         result = loop_add(engine->loop, &engine->router_source, args->router_fd, LOOP_IN);
     if (result == 0)
-        result = dns_new(engine->loop, handles[PLANE_DNS_UDP], handles[PLANE_DNS_TCP],
-                         "/etc/resolv.conf", &engine->counters, &engine->dns);
-    if (result == 0)
-        result = plane_watch_routes(engine->loop, on_routes, engine, &engine->watch);
+        result = outside_new(engine, &engine->outside);
     if (result < 0)
         return err_set(err, result, "cannot start the engine: %s", strerror(-result));
     network_init(&engine->network, args->config);
@@ -445,7 +397,7 @@ static int engine_start(struct engine *engine, struct err *err)
     engine->connects = connects_new(engine);
     if (!engine->forwards || !engine->connects)
         return err_set(err, -ENOMEM, "out of memory");
-    engine_look_at_routes(engine);
+    outside_look(engine->outside);
     engine_list_ports(engine);
     engine->first_port_timer.on_timer = on_first_port_timer;
     loop_timer_set(engine->loop, &engine->first_port_timer, FIRST_PORT_MS);
@@ -476,7 +428,6 @@ int engine_main(const struct engine_args *args)
     engine->router_source = (struct loop_source){.on_event = on_router, .fd = -1};
     engine->request_timer.on_timer = on_request_timer;
     engine->list_timer.on_timer = on_list_timer;
-    engine->routes_timer.on_timer = on_routes_timer;
     result = engine_start(engine, &ready.err);
     if (result < 0) {
         ready.type = MESSAGE_FAILED;
@@ -490,10 +441,9 @@ int engine_main(const struct engine_args *args)
     listener_free(engine->listener);
     connects_free(engine->connects);
     forwards_free(engine->forwards);
-    plane_watch_free(engine->watch);
     pump_free(engine->pump);
     worker_stop(engine->worker);
-    dns_free(engine->dns);
+    outside_free(engine->outside);
     host_free(engine->host);
     network_done(&engine->network);
     loop_free(engine->loop);

@@ -42,24 +42,24 @@ struct engine_request {
 
 struct connects;
 struct listener;
+struct outside;
 
 struct engine {
     const struct engine_args *args;
     struct loop *loop;
     struct host *host;
-    struct dns *dns;
+    struct outside *outside;
     struct control *control;
     struct worker *worker;
     struct pump *pump;
     struct forwards *forwards;
     struct connects *connects;
     struct listener *listener;
-    struct plane_watch *watch;
     struct network network;
     struct uplink_counters counters;
     struct pump_counters pump_counters;
     struct loop_source router_source;
-    struct loop_timer first_port_timer, request_timer, list_timer, routes_timer;
+    struct loop_timer first_port_timer, request_timer, list_timer;
     struct engine_request requests[ENGINE_REQUESTS_MAX];
     struct err warning; /* what the user should know of this network now, or "" */
     uint32_t next_id, list_id, next_socket;
@@ -105,6 +105,15 @@ extern const char interface_text[];
 
 /* attach.c */
 void attach_call(struct engine *engine, struct control_client *client, json_t *parameters);
+
+/*
+ * outside.c: follows the host's routes and resolvers. outside_look() looks at them now; outside_tell() tells the router
+ * what was seen last, which it has forgotten when it was started anew. 0 or -errno.
+ */
+int outside_new(struct engine *engine, struct outside **ret_outside);
+void outside_free(struct outside *outside);
+void outside_look(struct outside *outside);
+void outside_tell(struct outside *outside);
 
 /* connect.c */
 struct connects *connects_new(struct engine *engine);

@@ -113,7 +113,7 @@ static void router_answer(struct router *router, const struct message *request, 
                     strerror(-answer.result));
         answer.handles = fds[0] >= 0 ? 2 : 1;
         break;
-    case MESSAGE_SET_IPV6: plane_set_ipv6(router->plane, request->has_ipv6); return;
+    case MESSAGE_SET_OUTSIDE: plane_set_outside(router->plane, &request->outside); return;
     default: answer.result = err_set(&answer.err, -EBADMSG, "unknown request %u", request->type);
     }
     for (int i = 0; i < CHANNEL_FDS_MAX; i++)

@@ -19,6 +19,7 @@
 #include "base/loop.h"
 #include "base/netconfig.h"
 #include "base/portspec.h"
+#include "base/resolv_conf.h"
 
 #define PLANE_PORTS_MAX 1024 /* a bridge has 1023 ports */
 #define PLANE_ROUTES_MAX 4096
@@ -72,6 +73,13 @@ struct plane_port_stats {
     uint64_t down_packets, down_bytes; /* to the guest */
     uint64_t down_dropped;             /* the guest did not take them */
     uint64_t drops[PLANE_DROPS_LEN];
+};
+
+/* What guests are told of the host's own network. */
+struct plane_outside {
+    bool has_ipv6;                    /* there is a way out for IPv6: by router advertisements */
+    char search[RESOLV_SEARCH_BYTES]; /* the host's search domains, as in struct resolv_conf */
+    unsigned resolvers; /* another number: names may mean something else than before */
 };
 
 struct plane;
@@ -128,8 +136,8 @@ int plane_list_ports(struct plane *plane,
 int plane_open_socket(struct plane *plane, int family, int type);
 /* The namespaces as descriptors, the caller's; *ret_user_fd is -1 where root made the network. 0 or -errno. */
 int plane_open_namespaces(struct plane *plane, int *ret_user_fd, int *ret_net_fd);
-/* The host has, or has no more, a way out for IPv6: guests are told by router advertisements. */
-void plane_set_ipv6(struct plane *plane, bool has_ipv6);
+/* To be called whenever it may have changed. */
+void plane_set_outside(struct plane *plane, const struct plane_outside *outside);
 /* To be called after each SIGCHLD: starts again what plane_run() had started and has ended. */
 void plane_reap(struct plane *plane);
 /* Process id of the DNS server, 0 while there is none. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Carries what the network's DNS server does not know to the host's resolvers, over UDP and TCP, and the
- * answers back. Messages are not looked into: the DNS server checks its own answers. Which resolvers
- * these are stands in resolv.conf(5); a change there counts from the next query on.
+ * answers back. Which resolvers these are stands in resolv.conf(5); a change there counts from the next query on.
+ * docs/decisions/0017-names-and-a-host-that-changes.md says what happens when one of them does not answer.
  */
 #ifndef OPENVMNET_UPLINK_DNS_H
 #define OPENVMNET_UPLINK_DNS_H
@@ -10,24 +10,26 @@
 #include "base/loop.h"
 #include "uplink/uplink.h"
 
-#define DNS_RESOLVERS_MAX 3 /* as resolv.conf(5) has it */
-
 struct dns;
 
-/*
- * @udp_fd and @tcp_fd are sockets inside the network (borrowed): queries arrive there. @resolv_conf is
- * a path, "/etc/resolv.conf" but for tests. 0 or -errno.
- */
-int dns_new(struct loop *loop, int udp_fd, int tcp_fd, const char *resolv_conf,
-            struct uplink_counters *counters, struct dns **ret_dns);
+/* Everything is borrowed. */
+struct dns_config {
+    const struct net_config *net;
+    int udp_fd, tcp_fd;      /* sockets inside the network: queries arrive there */
+    const char *resolv_conf; /* a path: RESOLV_CONF_PATH but for tests */
+    struct uplink_counters *counters;
+    /* What resolv.conf says has changed. Not called from within dns_new(). */
+    void (*on_change)(void *context);
+    void *context;
+};
+
+/* 0 or -errno. */
+int dns_new(struct loop *loop, const struct dns_config *config, struct dns **ret_dns);
 void dns_free(struct dns *dns);
 
-/*
- * Reads the nameserver lines of a resolv.conf; with none, the local host's (resolv.conf(5)). Returns
- * how many were written to @ret_addresses. Exposed for its unit test.
- */
-struct sockaddr_storage;
-unsigned dns_read_resolvers(const char *path,
-                            struct sockaddr_storage ret_addresses[DNS_RESOLVERS_MAX]);
+/* resolv.conf may have changed, or the host's network may have: resolvers that failed before get another chance. */
+void dns_look_again(struct dns *dns);
+/* The host's search domains, as in struct resolv_conf. */
+const char *dns_search(const struct dns *dns);
 
 #endif

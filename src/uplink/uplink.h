@@ -26,7 +26,7 @@
 #define UPLINK_UDP_MAPPINGS_MAX 8192
 #define UPLINK_ECHO_MAPPINGS_MAX 1024
 #define UPLINK_DNS_QUERIES_MAX 256
-#define UPLINK_DNS_CONNECTIONS_MAX 64
+#define UPLINK_DNS_CONNECTIONS_MAX 64 /* two descriptors each; a query and an answer of 64 KiB */
 #define UPLINK_FORWARDS_MAX 16384
 /* Clients of UDP forwards. They share their forward's descriptor. */
 #define UPLINK_FORWARD_UDP_FLOWS_MAX 8192
@@ -69,7 +69,11 @@ struct uplink_limits uplink_limits(unsigned long descriptors);
     X(echo_errors)          /* ICMP errors carried back to a guest */                              \
     X(dns_queries)                                                                                 \
     X(dns_answers)                                                                                 \
-    X(dns_timeouts)                                                                                \
+    X(dns_timeouts)         /* no resolver answered */                                             \
+    X(dns_retries)          /* asked again, of another resolver or of the same */                  \
+    X(dns_kept)             /* about the network itself, not asked outside */                      \
+    X(dns_mismatched)       /* answers to something else than was asked */                         \
+    X(dns_dropped)          /* no queries at all, or too many at once */                           \
     X(drop_malformed)       /* packets that are not what they claim */                             \
     X(drop_checksum)                                                                               \
     X(drop_fragment)        /* fragments that did not make a packet */                             \

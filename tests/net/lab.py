@@ -755,7 +755,7 @@ STATE_COMMANDS = (
 )
 # Values that pass with time or with other programs' use, and one setting that tests change and that a
 # user namespace cannot set back: groups that it does not map cannot be named in it.
-VOLATILE = re.compile(r"nf_conntrack_(count|buckets)|secret|/nf_log/|ping_group_range")
+VOLATILE = re.compile(r"nf_conntrack_(count|buckets)|secret|/nf_log/|ping_group_range|fastopen_key")
 
 
 def host_state(namespace=None):
@@ -884,7 +884,8 @@ def send_between(sender, receiver, version, size):
 
 # ---- DNS, as little of it as tests need
 
-DNS_KINDS = {"A": 1, "PTR": 12, "TXT": 16, "AAAA": 28}
+DNS_KINDS = {"A": 1, "NS": 2, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33, "DS": 43,
+             "HTTPS": 65, "ANY": 255}
 DNS_NAMES = {number: name for name, number in DNS_KINDS.items()}
 
 
@@ -942,15 +943,18 @@ def dns_read_answer(message):
 class DnsServer:
     """A context: a resolver at @address of a namespace, UDP and TCP, port 53.
 
-    @records is {(name, kind): [values]} and may be changed; other names do not exist. What does not
-    fit 512 bytes is truncated over UDP. queries has (name, kind, "udp" or "tcp"), as they came.
-    A silent one (@silent) answers nothing.
+    @records is {(name, kind): [values]} and may be changed; other names do not exist. What does not fit
+    into 512 bytes, or what the query's EDNS record says, is truncated over UDP. queries has (name, kind,
+    "udp" or "tcp"), as they came, and asked (id, client's address, what it takes over UDP).
+    @misbehave(answer, transport) returns the messages that are sent in place of an answer; a silent
+    server (@silent) sends none.
     """
 
-    def __init__(self, namespace, address, records=None, silent=False):
+    def __init__(self, namespace, address, records=None, silent=False, misbehave=None):
         self.records = dict(records or {})
         self.queries = []
-        self.silent = silent
+        self.asked = []
+        self.misbehave = misbehave or (lambda answer, _: [] if silent else [answer])
         self._udp = namespace.udp(address, 53)
         self._listener = namespace.listen(address, 53)
         self._stop = False
@@ -976,11 +980,15 @@ class DnsServer:
                 return True
         return False
 
-    def _answer(self, query, transport):
+    def _answer(self, query, transport, client):
         name, at = dns_read_name(query, 12)
         kind = DNS_NAMES.get(struct.unpack("!H", query[at : at + 2])[0], "?")
         name = name.lower()
+        room = 512
+        if query[11] and query[at + 4 : at + 7] == b"\0\0\x29":  # OPT, of the root
+            room = max(room, struct.unpack("!H", query[at + 7 : at + 9])[0])
         self.queries.append((name, kind, transport))
+        self.asked.append((query[:2], client, room))
         values = self.records.get((name, kind), [])
         known = any(record == name for record, _ in self.records)
         body, count = b"", 0
@@ -993,7 +1001,7 @@ class DnsServer:
             count += 1
         flags = 0x8180 | (0 if known else 3)
         question = query[12 : at + 4]
-        if transport == "udp" and 12 + len(question) + len(body) > 512:
+        if transport == "udp" and 12 + len(question) + len(body) > room:
             flags, body, count = flags | 0x0200, b"", 0
         return query[:2] + struct.pack("!HHHHH", flags, 1, count, 0, 0) + question + body
 
@@ -1001,17 +1009,16 @@ class DnsServer:
         while self._wait(self._udp):
             with contextlib.suppress(OSError):
                 query, client = self._udp.recvfrom(65536)
-                answer = self._answer(query, "udp")
-                if not self.silent:
+                for answer in self.misbehave(self._answer(query, "udp", client), "udp"):
                     self._udp.sendto(answer, client)
 
     def _serve_tcp(self):
         while self._wait(self._listener):
             with contextlib.suppress(OSError, LabError):
-                stream, _ = self._listener.accept()
+                stream, client = self._listener.accept()
                 with stream:
                     stream.settimeout(TIMEOUT_S)
                     len_bytes = struct.unpack("!H", read_exactly(stream, 2))[0]
-                    answer = self._answer(read_exactly(stream, len_bytes), "tcp")
-                    if not self.silent:
+                    answer = self._answer(read_exactly(stream, len_bytes), "tcp", client)
+                    for answer in self.misbehave(answer, "tcp"):
                         stream.sendall(struct.pack("!H", len(answer)) + answer)

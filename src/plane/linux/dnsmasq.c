@@ -10,14 +10,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/confine.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/resolv_conf.h"
 
 #define RA_INTERVAL_S 60
+/* What guests that ask for it get over UDP: nothing is lost between them and us that a fragment would add to. */
+#define EDNS_BYTES 4096
 /* In the configuration, for dnsmasq_was_router6(). */
 #define MARK_ROUTER6 "# router6\n"
 
@@ -68,7 +72,7 @@ static void print_dns(FILE *file, const struct net_config *config)
     struct ip_addr subnet4 = ip_from_u32(net_config_subnet(config));
 
     /* Names of ours are answered here or not at all; others are the engine's, or refused. */
-    fprintf(file, "no-resolv\nno-hosts\ndomain-needed\n");
+    fprintf(file, "no-resolv\nno-hosts\ndomain-needed\nedns-packet-max=%d\n", EDNS_BYTES);
     if (config->mode != NET_MODE_HOST)
         fprintf(file, "server=127.0.0.1#%d\n", DNSMASQ_UPSTREAM_PORT);
     fprintf(file,
@@ -137,6 +141,7 @@ static void print_dhcp(FILE *file, const struct net_config *config, unsigned lea
             "dhcp-leasefile=%1$s/dnsmasq/leases\n"
             "dhcp-range=%2$s,static,%3$s,%4$u\n"
             "dhcp-hostsdir=%1$s/dnsmasq/hosts\n"
+            "dhcp-optsfile=%1$s/dnsmasq/options\n"
             "dhcp-authoritative\ndhcp-ignore-clid\ndhcp-rapid-commit\nno-ping\n"
             "dhcp-option=option:mtu,%5$u\n",
             config->run_dir, ip_format(&subnet4, subnet), ip_format(&mask4, mask), lease_time_s,
@@ -186,6 +191,40 @@ static void print_configuration(FILE *file, const struct net_config *config, con
                              lease_time_s);
 }
 
+/* Whether the network's file says itself what guests are to search. */
+static bool gives_search(const struct net_file *file)
+{
+    for (unsigned i = 0; file && i < file->dhcp_options_len; i++)
+        if (strcmp(file->dhcp_options[i].name, "domain-search") == 0 ||
+            strcmp(file->dhcp_options[i].name, "119") == 0)
+            return true;
+    return false;
+}
+
+int dnsmasq_set_search(const struct net_config *config, const char *search, struct err *err)
+{
+    /* Encoded each domain takes two bytes more; the option has 255 (RFC 2132 2). */
+    size_t left = 255 - (strlen(config->domain) + 2), len;
+    char path[NET_PATH_MAX + 64], domain[RESOLV_DOMAIN_MAX + 1];
+    char list[NET_DOMAIN_MAX + 255], text[2 * sizeof(list) + 64];
+    int result;
+
+    len = (size_t)snprintf(list, sizeof(list), "%s", config->domain);
+    while (resolv_search_next(&search, domain) && strlen(domain) + 2 <= left) {
+        if (strcasecmp(domain, config->domain) == 0)
+            continue;
+        left -= strlen(domain) + 2;
+        len += (size_t)snprintf(list + len, sizeof(list) - len, ",%s", domain);
+    }
+    len = 0;
+    if (!gives_search(config->file))
+        len = (size_t)snprintf(text, sizeof(text), "option:domain-search,%s\n", list);
+    len += (size_t)snprintf(text + len, sizeof(text) - len, "option6:domain-search,%s\n", list);
+    host_path(path, config, "", "options");
+    result = path_write_file(path, text, len, 0600, false);
+    return result < 0 ? err_set(err, result, "%s: %s", path, strerror(-result)) : 0;
+}
+
 static void configuration_path(const struct net_config *config, char path[NET_PATH_MAX + 64])
 {
     snprintf(path, NET_PATH_MAX + 64, "%s/dnsmasq/conf", config->run_dir);
@@ -206,6 +245,10 @@ int dnsmasq_configure(const struct net_config *config, const char *bridge, bool 
         result = path_make(path, 0700);
     if (result < 0)
         return err_set(err, result, "%s: %s", path, strerror(-result));
+    /* dnsmasq wants the file to be there; what the host's domains are is told later. */
+    host_path(path, config, "", "options");
+    if (access(path, F_OK) < 0 && dnsmasq_set_search(config, "", err) < 0)
+        return -EIO;
     file = open_memstream(&text, &len_bytes);
     if (!file)
         return err_set(err, -ENOMEM, "out of memory");

@@ -32,6 +32,12 @@ int dnsmasq_check(struct err *err);
  */
 int dnsmasq_configure(const struct net_config *config, const char *bridge, bool router6,
                       struct err *err);
+/*
+ * Guests get the network's domain and @search, the host's (as in struct resolv_conf), for names that they look up:
+ * DHCP's option 119 and DNSSL (RFC 8106), unless the network's file has an option of its own. A dnsmasq that runs has
+ * to be told by SIGHUP. 0 or -errno.
+ */
+int dnsmasq_set_search(const struct net_config *config, const char *search, struct err *err);
 /* How an earlier dnsmasq_configure() was called; @config's own word where there was none. */
 bool dnsmasq_was_router6(const struct net_config *config);
 

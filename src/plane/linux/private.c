@@ -49,6 +49,7 @@ struct plane {
     bool own_user; /* a user namespace was made for the network */
     bool created;  /* by this process, and it has had no port yet */
     bool router6;  /* guests are told that this is their router for IPv6 */
+    struct plane_outside outside;
     struct nft_ctx *nft;
     struct netlink netlink;
     struct netlink monitor;
@@ -457,7 +458,7 @@ int plane_open_namespaces(struct plane *plane, int *ret_user_fd, int *ret_net_fd
     return error;
 }
 
-void plane_set_ipv6(struct plane *plane, bool has_ipv6)
+static void plane_set_router6(struct plane *plane, bool has_ipv6)
 {
     const struct net_config *config = plane->config;
     struct err err;
@@ -477,6 +478,26 @@ void plane_set_ipv6(struct plane *plane, bool has_ipv6)
         plane->service_restarts = true;
         kill(plane->service_pid, SIGTERM);
     }
+}
+
+/* dnsmasq reads the domains anew when told to, and forgets what it knew of names outside. */
+static void plane_set_names(struct plane *plane, const char *search)
+{
+    struct err err;
+
+    if (dnsmasq_set_search(plane->config, search, &err) < 0)
+        log_error("%s", err.text);
+    if (plane->service_pid > 0 && !plane->service_restarts)
+        kill(plane->service_pid, SIGHUP);
+}
+
+void plane_set_outside(struct plane *plane, const struct plane_outside *outside)
+{
+    plane_set_router6(plane, outside->has_ipv6);
+    if (plane->outside.resolvers != outside->resolvers ||
+        strcmp(plane->outside.search, outside->search) != 0)
+        plane_set_names(plane, outside->search);
+    plane->outside = *outside;
 }
 
 int plane_service_pid(const struct plane *plane)

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of a question to the host's resolvers: which of them is asked, what of its answers is taken."""
+
+import os
+import re
+import struct
+import time
+
+import pytest
+from lab import (
+    HOST4,
+    HOST6,
+    REMOTE4,
+    REMOTE4_B,
+    REMOTE6,
+    DnsServer,
+    poll,
+)
+
+SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 2, 3, 4, 5
+SIMPLE = {(f"{name}.example", "A"): ["192.0.2.9"] for name in "abcdefgh"}
+BIG = {
+    (f"big{size}.example", "A"): [f"192.0.2.{n % 250 + 1}" for n in range(size // 16)]
+    for size in (1100, 3900, 8000)
+}
+
+
+@pytest.fixture(autouse=True)
+def clear(lab):
+    """The file as it was, at the end."""
+    yield
+    lab.write_resolv_conf(f"nameserver {REMOTE4}\n")
+
+
+@pytest.fixture
+def fresh_guest(new_network, new_guest):
+    """On a network of its own: whose DNS server has nothing in its cache."""
+    return new_guest(new_network())
+
+
+def dig(guest, *arguments):
+    """What dig(1) says in a guest: (status, flags, number of A records, bytes received, whether over TCP)."""
+    output = guest.run(["dig", f"@{guest.gateway}", "+tries=1", "+time=5", *arguments]).stdout
+    return {
+        "status": re.search(r"status: (\w+)", output)[1],
+        "flags": re.search(r"flags: ([\w ]*);", output)[1].split(),
+        "records": len(re.findall(r"\s\d+\s+IN\s+A\s", output)),
+        "bytes": int(re.search(r"MSG SIZE +rcvd: (\d+)", output)[1]),
+        "tcp": "(TCP)" in output,
+    }
+
+
+# ---- what is asked
+
+
+def test_sizes_over_udp(fresh_guest, lab):
+    """What a guest offers to take over UDP is what it gets, in fragments where it is that large; more comes over TCP."""
+    with lab.dns_server(records=BIG) as server:
+        small = dig(fresh_guest, "big1100.example", "+bufsize=1232", "+ignore")
+        assert "tc" not in small["flags"] and small["records"] == 68 and small["bytes"] > 1100
+        large = dig(fresh_guest, "big3900.example", "+bufsize=4096", "+ignore")
+        assert "tc" not in large["flags"] and large["records"] == 243 and large["bytes"] > 3800
+        assert ("big3900.example", "A", "tcp") not in server.queries
+        # Truncated, and then asked again over TCP: dig does that by itself.
+        assert "tc" in dig(fresh_guest, "big3900.example", "+bufsize=1232", "+ignore")["flags"]
+        for options in (["+noedns"], ["+bufsize=1232"], ["+bufsize=4096"]):
+            huge = dig(fresh_guest, "big8000.example", *options)
+            assert huge["tcp"] and huge["records"] == 500 and huge["status"] == "NOERROR"
+        assert ("big8000.example", "A", "tcp") in server.queries
+        assert max(room for _, _, room in server.asked) <= 4096
+
+
+def test_ids_and_ports_are_random(fresh_guest, lab):
+    with lab.dns_server() as server:
+        for number in range(40):
+            fresh_guest.resolve(f"n{number}.example")
+        ids = [int.from_bytes(identity, "big") for identity, _, _ in server.asked]
+        ports = [client[1] for _, client, _ in server.asked]
+    assert len(ids) == 40
+    # Two of 40 random ones are the same now and then, and steps between them are no pattern.
+    for numbers in (ids, ports):
+        assert len(set(numbers)) > 35
+        assert len({(b - a) % 65536 for a, b in zip(numbers, numbers[1:])}) > 30
+
+
+# ---- which resolver answers
+
+
+def code_of(answer, code):
+    """@answer with that code and without its records."""
+    length = 12 + answer[12:].index(b"\0") + 5
+    return answer[:3] + bytes([0x80 | code]) + answer[4:6] + bytes(6) + answer[12:length]
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+@pytest.mark.parametrize("code", [SERVFAIL, NOTIMP, REFUSED])
+def test_a_resolver_that_does_not_serve(fresh_guest, lab, code, tcp):
+    """Another one may; where none does, the guest is told at once what they said."""
+    lab.write_resolv_conf(f"nameserver {REMOTE4}\nnameserver {REMOTE4_B}\n")
+    broken = {"misbehave": lambda answer, _: [code_of(answer, code)]}
+    with lab.dns_server(**broken) as first:
+        with lab.dns_server(REMOTE4_B, records=SIMPLE):
+            assert fresh_guest.resolve("a.example", tcp=tcp) == (0, ["192.0.2.9"])
+            assert ("a.example", "A", "tcp" if tcp else "udp") in first.queries
+        with lab.dns_server(REMOTE4_B, **broken):
+            start = time.monotonic()
+            assert fresh_guest.resolve("b.example", tcp=tcp) == (code, [])
+            assert time.monotonic() - start < 0.9
+
+
+def test_an_answer_that_there_is_no_such_name_is_one(fresh_guest, lab):
+    lab.write_resolv_conf(f"nameserver {REMOTE4}\nnameserver {REMOTE4_B}\n")
+    with lab.dns_server(), lab.dns_server(REMOTE4_B, records=SIMPLE) as second:
+        assert fresh_guest.resolve("a.example")[0] == NXDOMAIN
+        assert not second.queries
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_nobody_at_any_resolver(fresh_guest, lab, tcp):
+    """The guest need not wait for a time limit."""
+    lab.write_resolv_conf(f"nameserver {REMOTE4}\nnameserver {REMOTE4_B}\n")
+    start = time.monotonic()
+    assert fresh_guest.resolve("a.example", tcp=tcp) == (SERVFAIL, [])
+    assert time.monotonic() - start < 0.9
+    assert fresh_guest.network.counters()["dns_timeouts"] == 1
+
+
+def test_a_lost_datagram(fresh_guest, lab):
+    """The one resolver is asked again after a second."""
+    lost = []
+
+    def lose_first(answer, _):
+        lost.append(answer)
+        return [answer] if len(lost) > 1 else []
+
+    with lab.dns_server(records=SIMPLE, misbehave=lose_first) as server:
+        start = time.monotonic()
+        assert fresh_guest.resolve("a.example") == (0, ["192.0.2.9"])
+        assert 0.9 < time.monotonic() - start < 2
+        # From the same port: an answer to the first would have been taken too.
+        assert len({client for _, client, _ in server.asked}) == 1
+        assert fresh_guest.network.counters()["dns_retries"] == 1
+
+
+def test_the_first_resolver_is_asked_again_on_another_path(fresh_guest, lab):
+    """One that was silent is not asked first again, until the host's routes are others."""
+    lab.write_resolv_conf(f"nameserver {REMOTE4}\nnameserver {REMOTE4_B}\n")
+    with lab.dns_server(REMOTE4_B, records=SIMPLE) as second:
+        with lab.dns_server(silent=True):
+            assert fresh_guest.resolve("a.example") == (0, ["192.0.2.9"])
+        with lab.dns_server(records=SIMPLE) as first:
+            assert fresh_guest.resolve("b.example") == (0, ["192.0.2.9"])
+            assert not first.queries
+            lab.host.ip("route add 203.0.113.0/24 dev out0")
+            lab.host.ip("route del 203.0.113.0/24 dev out0")
+            asked = len(second.queries)
+            assert poll(lambda: fresh_guest.resolve(f"n{time.monotonic_ns()}.example")
+                        and first.queries)
+            assert len(second.queries) <= asked + 1
+
+
+@pytest.mark.parametrize("how", ["refuses", "is silent", "closes", "lies"])
+def test_first_resolver_over_tcp(fresh_guest, lab, how):
+    lab.write_resolv_conf(f"nameserver {REMOTE4}\nnameserver {REMOTE4_B}\n")
+    misbehave = {
+        "is silent": lambda answer, _: time.sleep(4) or [],
+        "closes": lambda answer, _: [],
+        "lies": lambda answer, _: [os.urandom(2) + answer[2:]],
+    }
+    servers = [lab.dns_server(REMOTE4_B, records=SIMPLE)]
+    if how != "refuses":
+        servers.append(lab.dns_server(records=SIMPLE, misbehave=misbehave[how]))
+    for server in servers:
+        server.__enter__()
+    try:
+        start = time.monotonic()
+        answer = fresh_guest.resolve("a.example", tcp=True, timeout_s=8)
+        assert answer == (0, ["192.0.2.9"])
+        assert time.monotonic() - start < (3.9 if how == "is silent" else 0.9)
+    finally:
+        for server in servers:
+            server.__exit__()
+
+
+def test_several_questions_over_one_connection(fresh_guest, lab):
+    with lab.dns_server(records=SIMPLE):
+        output = fresh_guest.run(
+            ["dig", f"@{fresh_guest.gateway}", "+tcp", "+keepopen", "+short", "a.example",
+             "b.example", "c.example"]
+        ).stdout
+        assert output.split() == ["192.0.2.9"] * 3
+
+
+# ---- which answers are taken
+
+
+def test_answers_to_something_else(fresh_guest, lab):
+    """Another id or another question is no answer; what was asked for comes after it."""
+
+    def lie_first(answer, _):
+        wrong_id = bytes([answer[0] ^ 1]) + answer[1:]
+        wrong_name = answer.replace(b"\1a", b"\1b")
+        no_answer = answer[:2] + b"\1" + answer[3:]
+        return [wrong_id, wrong_name, no_answer, answer[:11], b"", answer]
+
+    with lab.dns_server(records=SIMPLE, misbehave=lie_first):
+        assert fresh_guest.resolve("a.example") == (0, ["192.0.2.9"])
+        assert fresh_guest.network.counters()["dns_mismatched"] == 5
+
+
+def test_answers_of_somebody_else(fresh_guest, lab):
+    """The right port and id from another address: the socket is connected."""
+    with lab.remote.udp(REMOTE4_B, 5300) as somebody:
+
+        def let_another_answer(answer, _):
+            client = server.asked[-1][1]
+            somebody.sendto(answer.replace(bytes([192, 0, 2, 9]), bytes([192, 0, 2, 66])), client)
+            return [answer]
+
+        with lab.dns_server(records=SIMPLE, misbehave=let_another_answer) as server:
+            for name in "abcdefgh":
+                assert fresh_guest.resolve(f"{name}.example") == (0, ["192.0.2.9"])
+
+
+# ---- where resolvers are
+
+
+def test_stub_of_the_host(fresh_guest, lab):
+    """A resolver on the host's loopback, as systemd-resolved's; here it is another dnsmasq."""
+    lab.write_resolv_conf("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n")
+    stub = lab.host.start(
+        ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--no-hosts",
+         "--listen-address=127.0.0.53", "--bind-interfaces", "--no-resolv", f"--server={REMOTE4}",
+         "--user=root", "--group=root", "--log-facility=-"],
+    )
+    try:
+        with lab.dns_server(records=SIMPLE | BIG):
+            assert poll(lambda: fresh_guest.resolve("a.example") == (0, ["192.0.2.9"]))
+            assert fresh_guest.resolve("b.example", tcp=True) == (0, ["192.0.2.9"])
+            assert len(fresh_guest.resolve("big8000.example", tcp=True)[1]) == 500
+            # Guests themselves do not come to it, by whatever name.
+            for address in ("127.0.0.53", HOST4):
+                with fresh_guest.udp() as asking:
+                    asking.settimeout(0.3)
+                    with pytest.raises(OSError):
+                        asking.connect((address, 53))
+                        asking.send(struct.pack("!6H", 1, 0x0100, 1, 0, 0, 0) + b"\1a\0\0\1\0\1")
+                        asking.recv(512)
+    finally:
+        stub.kill()
+        stub.wait()
+
+
+def test_link_local_resolver(fresh_guest, lab):
+    """It is on one link, which is part of its name."""
+    lab.host.ip("address add fe80::1/64 dev out0 nodad")
+    lab.remote.ip("address add fe80::2/64 dev in0 nodad")
+    try:
+        lab.write_resolv_conf("nameserver fe80::2%out0\n")
+        # Bound to all addresses: a link-local one alone needs the link's number in its namespace.
+        with DnsServer(lab.remote, "::", records=SIMPLE) as server:
+            assert fresh_guest.resolve("a.example") == (0, ["192.0.2.9"])
+            assert fresh_guest.resolve("b.example", tcp=True) == (0, ["192.0.2.9"])
+            assert server.asked[0][1][0].startswith("fe80::1")
+    finally:
+        lab.host.ip("address del fe80::1/64 dev out0")
+        lab.remote.ip("address del fe80::2/64 dev in0")
+
+
+def test_no_resolv_conf(fresh_guest, lab):
+    """The local host is asked, as resolv.conf(5) has it; and the file is seen when it comes."""
+    path = lab.etc / "resolv.conf"
+    path.unlink()
+    assert fresh_guest.resolve("a.example") == (SERVFAIL, [])
+    with DnsServer(lab.host, "127.0.0.1", records={("local.example", "A"): ["192.0.2.1"]}):
+        assert fresh_guest.resolve("local.example") == (0, ["192.0.2.1"])
+        path.write_text("# empty\n")
+        assert fresh_guest.resolve("b.example")[0] == NXDOMAIN
+    lab.write_resolv_conf(f"nameserver {REMOTE6}\n", rename=True)
+    with lab.dns_server(REMOTE6, records=SIMPLE) as server:
+        assert fresh_guest.resolve("c.example") == (0, ["192.0.2.9"])
+        assert server.asked[0][1][0] == HOST6
