@@ -10,27 +10,11 @@
 
 #include "pump/client.h"
 
-#define VNET_CSUM_OFFSET_UDP 6
-
 /* Makes the frame whole. False where it cannot be: a segment that somebody else was to cut. */
 static bool finish_frame(const struct wire_vnet_hdr *vnet, uint8_t *frame, size_t len_bytes)
 {
-    size_t start = vnet->csum_start, at = start + vnet->csum_offset;
-    uint16_t sum;
-
-    if (vnet->gso_type)
-        return false;
-    if (!(vnet->flags & WIRE_VNET_NEEDS_CSUM))
-        return true;
-    if (at + sizeof(sum) > len_bytes)
-        return false;
-    /* The field holds the sum of the pseudo header (virtio 1.2, 5.1.6.2). */
-    sum = wire_checksum_fold(wire_checksum_add(0, frame + start, len_bytes - start));
-    if (sum == 0 && vnet->csum_offset == VNET_CSUM_OFFSET_UDP)
-        sum = 0xffff; /* RFC 768: 0 would mean that there is none */
-    frame[at] = (uint8_t)(sum >> 8);
-    frame[at + 1] = (uint8_t)sum;
-    return true;
+    return !vnet->gso_type &&
+           (!(vnet->flags & WIRE_VNET_NEEDS_CSUM) || wire_offload_finish(vnet, frame, len_bytes));
 }
 
 /*

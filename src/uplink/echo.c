@@ -313,25 +313,6 @@ static int mapping_send(struct echo_mapping *mapping, const struct wire_packet *
     return -errno;
 }
 
-/* What the host knows of the way to @addr (ip(7), IP_MTU); 0 where it knows nothing. */
-static uint32_t path_mtu_bytes(const struct ip_addr *addr)
-{
-    struct ip_endpoint dst = {.addr = *addr, .port = 7};
-    struct sockaddr_storage address;
-    socklen_t len = endpoint_to_sockaddr(&dst, &address), value_len = sizeof(int);
-    bool ipv4 = addr->family == AF_INET;
-    int fd = socket(addr->family, SOCK_DGRAM | SOCK_CLOEXEC, 0), mtu_bytes = 0;
-
-    if (fd < 0)
-        return 0;
-    if (connect(fd, (struct sockaddr *)&address, len) < 0 ||
-        getsockopt(fd, ipv4 ? SOL_IP : SOL_IPV6, ipv4 ? IP_MTU : IPV6_MTU, &mtu_bytes, &value_len) <
-            0)
-        mtu_bytes = 0;
-    close(fd);
-    return (uint32_t)mtu_bytes;
-}
-
 void echo_take(struct echo *echo, const struct uplink_packet *in)
 {
     struct worker *worker = echo->worker;
@@ -364,7 +345,7 @@ void echo_take(struct echo *echo, const struct uplink_packet *in)
         COUNT(worker->config.counters, echo_up);
     else if (error == EMSGSIZE)
         worker_send_error(worker, NULL, packet, WIRE_UNREACHABLE_TOO_BIG,
-                          path_mtu_bytes(&outside.addr));
+                          host_path_mtu(&outside.addr));
     else if (worker_error_means(error, &why))
         worker_send_error(worker, NULL, packet, why, 0);
 }

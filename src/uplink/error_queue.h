@@ -29,6 +29,9 @@ void error_queue_keep(int fd, int family, bool keep);
  */
 ssize_t error_queue_next(int fd, struct msghdr *message, struct host_error *ret_error);
 
+/* The MTU of the way to @addr, as far as the host knows it (ip(7), IP_MTU); 0 where there is no way. */
+uint32_t host_path_mtu(const struct ip_addr *addr);
+
 /*
  * Tells a guest about its packet @cause, from the address of the router that told the host: type, code and
  * all (RFC 5508 REQ-4). Where that address means somebody else inside, or nobody, it is the gateway's.

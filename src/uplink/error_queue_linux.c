@@ -6,6 +6,7 @@
 #include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <unistd.h>
 
 void error_queue_keep(int fd, int family, bool keep)
 {
@@ -74,4 +75,22 @@ void worker_pass_error(struct worker *worker, const struct host_error *error,
     len_bytes = wire_build_icmp_error_as(buf, &from, cause, error->type, error->code, error->info);
     if (len_bytes)
         tun_send(worker, buf, len_bytes, NULL);
+}
+
+uint32_t host_path_mtu(const struct ip_addr *addr)
+{
+    struct ip_endpoint dst = {.addr = *addr, .port = 7};
+    struct sockaddr_storage address;
+    socklen_t len = endpoint_to_sockaddr(&dst, &address), value_len = sizeof(int);
+    bool ipv4 = addr->family == AF_INET;
+    int fd = socket(addr->family, SOCK_DGRAM | SOCK_CLOEXEC, 0), mtu_bytes = 0;
+
+    if (fd < 0)
+        return 0;
+    if (connect(fd, (struct sockaddr *)&address, len) < 0 ||
+        getsockopt(fd, ipv4 ? SOL_IP : SOL_IPV6, ipv4 ? IP_MTU : IPV6_MTU, &mtu_bytes, &value_len) <
+            0)
+        mtu_bytes = 0;
+    close(fd);
+    return (uint32_t)mtu_bytes;
 }

@@ -8,6 +8,7 @@
 #define OPENVMNET_UPLINK_FORWARD_H
 
 #include "uplink/socket_pool.h"
+#include "uplink/udp_socket.h"
 #include "uplink/worker.h"
 
 struct forward {
@@ -20,6 +21,7 @@ struct forward {
     struct list paused; /* TCP: in the list of those that do not accept now */
     bool wildcard;      /* UDP: bound to any address, so each datagram says to which it came */
     struct list flows;  /* UDP: its clients */
+    struct udp_socket socket; /* UDP */
 };
 
 int forwarder_new(struct worker *worker, struct forwarder **ret_forwarder);

@@ -22,14 +22,9 @@
 /* RFC 4787 REQ-5: not less than two minutes. */
 #define FLOW_TIMEOUT_MS 120000
 #define TIMER_PERIOD_MS 5000
-#define DATAGRAMS_A_TURN 32
-#define DATAGRAM_MAX 65507
-#define SLOT_BYTES (WIRE_HEADROOM + WIRE_PACKET_MAX + 1)
-#define FORWARDED_TTL 64
 /* With a tenth of all ports in use, sixteen tries fail once in 10^16. */
 #define PORT_TRIES 16
 #define PORT_MIN 1024
-#define CONTROL_BYTES CMSG_SPACE(sizeof(struct in6_pktinfo))
 
 /* Without padding, for they are hashed and compared as bytes. */
 struct client_key {
@@ -51,11 +46,7 @@ struct udp_flow {
     struct client_key client_key;
     struct guest_key guest_key;
     struct ip_endpoint guest, seen;
-    union {
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } client;
-    struct in6_pktinfo local; /* where the client's datagrams come to; IPv4 in the first 4 bytes */
+    struct udp_target client; /* and where its datagrams come to */
     uint64_t used_ms;
 };
 
@@ -65,7 +56,6 @@ struct forward_udp {
     struct list flows;
     struct loop_timer timer;
     uint64_t ports_tried;
-    uint8_t *slots; /* DATAGRAMS_A_TURN of SLOT_BYTES, from the first UDP forward on */
 };
 
 /* ---- flows */
@@ -185,30 +175,6 @@ static struct udp_flow *flow_new(struct forward_udp *udp, struct forward *forwar
 
 /* ---- from clients to guests */
 
-/* To which of the host's addresses a datagram came: all zero where the socket is bound to one. */
-static struct in6_pktinfo read_local(struct msghdr *message)
-{
-    struct in6_pktinfo local = {0};
-
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
-        if (cmsg->cmsg_level == SOL_IPV6 && cmsg->cmsg_type == IPV6_PKTINFO) {
-            memcpy(&local, CMSG_DATA(cmsg), sizeof(local));
-            /* The way back is the routes' business, but for addresses that mean nothing without it. */
-            if (!IN6_IS_ADDR_LINKLOCAL(&local.ipi6_addr))
-                local.ipi6_ifindex = 0;
-        } else if (cmsg->cmsg_level == SOL_IP && cmsg->cmsg_type == IP_PKTINFO) {
-            struct in_pktinfo info;
-
-            memcpy(&info, CMSG_DATA(cmsg), sizeof(info));
-            memset(&local, 0, sizeof(local));
-            /* What came before the option was set knows its destination only, which is nearly the same. */
-            memcpy(&local.ipi6_addr, info.ipi_spec_dst.s_addr ? &info.ipi_spec_dst : &info.ipi_addr,
-                   sizeof(info.ipi_addr));
-        }
-    }
-    return local;
-}
-
 static struct udp_flow *flow_of_client(struct forward_udp *udp, struct forward *forward,
                                        const struct sockaddr_storage *from,
                                        const struct in6_pktinfo *local)
@@ -229,93 +195,47 @@ static struct udp_flow *flow_of_client(struct forward_udp *udp, struct forward *
         return flow;
     flow = flow_new(udp, forward, &key, &client);
     if (flow) {
-        memcpy(&flow->client, from, sizeof(flow->client));
-        flow->local = *local;
+        flow->client.to_len = endpoint_to_sockaddr(&client, &flow->client.to);
+        /* Which link a link-local address is on. */
+        if (from->ss_family == AF_INET6)
+            memcpy(&flow->client.to, from, sizeof(struct sockaddr_in6));
+        flow->client.has_local = forward->wildcard;
+        flow->client.local = *local;
     }
     return flow;
 }
 
-static void forward_deliver(struct forward_udp *udp, struct forward *forward,
-                            struct mmsghdr *received)
+static void forward_take(struct udp_socket *socket, const struct udp_received *received)
 {
-    struct worker *worker = udp->worker;
-    struct msghdr *message = &received->msg_hdr;
-    uint8_t *payload = message->msg_iov->iov_base, *packet;
-    size_t len_bytes = received->msg_len;
-    struct in6_pktinfo local = read_local(message);
-    struct udp_flow *flow;
+    struct forward *forward = CONTAINER_OF(socket, struct forward, socket);
+    struct worker *worker = forward->worker;
+    struct udp_flow *flow =
+        flow_of_client(worker->forward_udp, forward, received->from, &received->local);
 
-    /* IPv6 has datagrams longer than an IPv4 guest could get. */
-    if (message->msg_flags & MSG_TRUNC)
-        return;
-    flow = flow_of_client(udp, forward, message->msg_name, &local);
     if (!flow)
         return;
-    flow_touch(udp, flow);
-    packet = wire_prepend_udp(payload, len_bytes, &flow->seen, &flow->guest, FORWARDED_TTL,
-                              worker->next_ip_id++);
-    tun_send(worker, packet, len_bytes + (size_t)(payload - packet), NULL);
-    COUNT(worker->config.counters, forward_udp_down);
+    flow_touch(worker->forward_udp, flow);
+    udp_deliver(worker->udp_receiver, received, &flow->seen, &flow->guest,
+                &worker->config.counters->forward_udp_down);
 }
 
 static void on_socket(struct loop_source *source, unsigned events)
 {
     struct forward *forward = CONTAINER_OF(source, struct forward, source);
-    struct forward_udp *udp = forward->worker->forward_udp;
-    char control[DATAGRAMS_A_TURN][CONTROL_BYTES] __attribute__((aligned(8)));
-    struct sockaddr_storage from[DATAGRAMS_A_TURN];
-    struct mmsghdr messages[DATAGRAMS_A_TURN];
-    struct iovec parts[DATAGRAMS_A_TURN];
     socklen_t error_len = sizeof(int);
-    int len, error;
+    int error;
 
     /* Reading it clears it: it is of no use here, and would be reported for ever. */
     if (events & LOOP_HANGUP)
         getsockopt(source->fd, SOL_SOCKET, SO_ERROR, &error, &error_len);
-    for (int i = 0; i < DATAGRAMS_A_TURN; i++) {
-        parts[i] = (struct iovec){.iov_base = udp->slots + (size_t)i * SLOT_BYTES + WIRE_HEADROOM,
-                                  .iov_len = DATAGRAM_MAX};
-        messages[i].msg_hdr =
-            (struct msghdr){.msg_name = &from[i],
-                            .msg_namelen = sizeof(from[i]),
-                            .msg_iov = &parts[i],
-                            .msg_iovlen = 1,
-                            .msg_control = forward->wildcard ? control[i] : NULL,
-                            .msg_controllen = forward->wildcard ? CONTROL_BYTES : 0};
-    }
-    len = recvmmsg(source->fd, messages, DATAGRAMS_A_TURN, MSG_DONTWAIT, NULL);
-    for (int i = 0; i < len; i++)
-        forward_deliver(udp, forward, &messages[i]);
+    udp_receive(forward->worker->udp_receiver, &forward->socket, forward_take);
 }
 
 /* ---- from guests to clients */
 
-/* Makes the answer leave from the address that its client knows. */
-static void write_local(struct msghdr *message, const struct udp_flow *flow)
-{
-    bool ipv4 = flow->client.v4.sin_family == AF_INET;
-    struct in_pktinfo info4 = {0};
-    struct cmsghdr *cmsg;
-
-    message->msg_controllen =
-        ipv4 ? CMSG_SPACE(sizeof(info4)) : CMSG_SPACE(sizeof(struct in6_pktinfo));
-    cmsg = CMSG_FIRSTHDR(message);
-    cmsg->cmsg_level = ipv4 ? SOL_IP : SOL_IPV6;
-    cmsg->cmsg_type = ipv4 ? IP_PKTINFO : IPV6_PKTINFO;
-    cmsg->cmsg_len = ipv4 ? CMSG_LEN(sizeof(info4)) : CMSG_LEN(sizeof(struct in6_pktinfo));
-    memcpy(&info4.ipi_spec_dst, &flow->local.ipi6_addr, sizeof(info4.ipi_spec_dst));
-    if (ipv4)
-        memcpy(CMSG_DATA(cmsg), &info4, sizeof(info4));
-    else
-        memcpy(CMSG_DATA(cmsg), &flow->local, sizeof(flow->local));
-}
-
 bool forward_udp_take(struct forward_udp *udp, const struct uplink_packet *in)
 {
     const struct wire_packet *packet = &in->packet;
-    char control[CONTROL_BYTES] __attribute__((aligned(8))) = {0};
-    struct iovec part = {.iov_base = (void *)packet->payload, .iov_len = packet->payload_len_bytes};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
     struct ip_endpoint guest = {packet->src, packet->src_port};
     struct ip_endpoint seen = {packet->dst, packet->dst_port};
     struct guest_key key;
@@ -328,17 +248,7 @@ bool forward_udp_take(struct forward_udp *udp, const struct uplink_packet *in)
     if (!flow)
         return false;
     flow_touch(udp, flow);
-    message.msg_name = &flow->client;
-    message.msg_namelen =
-        flow->client.v4.sin_family == AF_INET ? sizeof(flow->client.v4) : sizeof(flow->client.v6);
-    if (flow->forward->wildcard) {
-        message.msg_control = control;
-        write_local(&message, flow);
-    }
-    if (sendmsg(flow->forward->source.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        COUNT(udp->worker->config.counters, udp_send_failed);
-    else
-        COUNT(udp->worker->config.counters, forward_udp_up);
+    udp_send(udp->worker->udp_sender, &flow->forward->socket, &flow->client, in);
     return true;
 }
 
@@ -350,12 +260,8 @@ int forward_udp_start(struct forward_udp *udp, struct forward *forward, int fd)
     socklen_t len = sizeof(address);
     struct ip_endpoint local;
     struct ip_addr any;
-    int one = 1;
+    int one = 1, result;
 
-    if (!udp->slots)
-        udp->slots = malloc((size_t)DATAGRAMS_A_TURN * SLOT_BYTES);
-    if (!udp->slots)
-        return -ENOMEM;
     if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
         return -errno;
     if (endpoint_from_sockaddr(&address, &local) < 0)
@@ -367,12 +273,17 @@ int forward_udp_start(struct forward_udp *udp, struct forward *forward, int fd)
              ? setsockopt(fd, SOL_IP, IP_PKTINFO, &one, sizeof(one))
              : setsockopt(fd, SOL_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one))) < 0)
         return -errno;
+    result = udp_socket_init(&forward->socket, fd, local.addr.family,
+                             &udp->worker->config.counters->forward_udp_up);
+    if (result < 0)
+        return result;
     forward->source.on_event = on_socket;
     return loop_add(udp->worker->loop, &forward->source, fd, LOOP_IN);
 }
 
 void forward_udp_stop(struct forward_udp *udp, struct forward *forward)
 {
+    udp_sender_forget(udp->worker->udp_sender, &forward->socket);
     while (!list_is_empty(&forward->flows))
         flow_free(udp, CONTAINER_OF(forward->flows.next, struct udp_flow, of_forward));
 }
@@ -413,7 +324,6 @@ void forward_udp_free(struct forward_udp *udp)
     while (!list_is_empty(&udp->flows))
         flow_free(udp, CONTAINER_OF(udp->flows.next, struct udp_flow, idle));
     loop_timer_clear(udp->worker->loop, &udp->timer);
-    free(udp->slots);
     free(udp);
 }
 

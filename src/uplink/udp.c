@@ -8,9 +8,6 @@
  * Towards the guest datagrams are written to the packet device with the sender's true address.
  */
 #include <errno.h>
-#include <time.h> /* linux/errqueue.h needs it before */
-
-#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,22 +15,22 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "uplink/error_queue.h"
 #include "uplink/forward.h"
-#include "uplink/worker.h"
+#include "uplink/udp_socket.h"
 
 /* RFC 4787 REQ-5: not less than two minutes. */
 #define MAPPING_TIMEOUT_MS 120000
 #define TIMER_PERIOD_MS 5000
-#define DATAGRAMS_A_TURN 32
-#define DATAGRAM_MAX 65507
-#define SLOT_BYTES (WIRE_HEADROOM + WIRE_PACKET_MAX + 1)
-#define REPLY_TTL 64
+#define ERRORS_A_TURN 32
+#define REPORT_TTL 64
 
 struct udp_mapping {
     struct table_node node;
     struct list idle; /* in udp->mappings, longest idle first */
     struct udp *udp;
     struct ip_endpoint guest;
+    struct udp_socket socket;
     struct loop_source source;
     uint64_t used_ms;
 };
@@ -43,7 +40,7 @@ struct udp {
     struct table table;
     struct list mappings;
     struct loop_timer timer;
-    uint8_t *slots; /* DATAGRAMS_A_TURN of SLOT_BYTES, with headroom in front */
+    uint8_t report[WIRE_HEADROOM + WIRE_PACKET_MAX]; /* what an ICMP error quotes */
 };
 
 static uint64_t udp_hash(const struct udp *udp, const struct ip_endpoint *guest)
@@ -73,6 +70,7 @@ static void mapping_free(struct udp_mapping *mapping)
     struct udp *udp = mapping->udp;
     int fd = mapping->source.fd;
 
+    udp_sender_forget(udp->worker->udp_sender, &mapping->socket);
     loop_remove(udp->worker->loop, &mapping->source);
     close(fd);
     list_remove(&mapping->idle);
@@ -88,15 +86,13 @@ static void mapping_touch(struct udp_mapping *mapping)
     list_append(&mapping->udp->mappings, &mapping->idle);
 }
 
-/* Writes the datagram, which has its headroom in front, to the guest. */
-static void mapping_deliver(struct udp_mapping *mapping, uint8_t *payload, size_t len_bytes,
-                            const struct sockaddr_storage *from)
+static void mapping_take(struct udp_socket *socket, const struct udp_received *received)
 {
+    struct udp_mapping *mapping = CONTAINER_OF(socket, struct udp_mapping, socket);
     struct worker *worker = mapping->udp->worker;
     struct ip_endpoint src;
-    uint8_t *packet;
 
-    if (len_bytes > DATAGRAM_MAX || endpoint_from_sockaddr(from, &src) < 0)
+    if (endpoint_from_sockaddr(received->from, &src) < 0)
         return;
     /* Filtering is endpoint-independent, but beyond the host there is nothing for a host network. */
     if (worker->config.net->mode == NET_MODE_HOST && !host_view_owns(worker->host, &src.addr)) {
@@ -104,126 +100,85 @@ static void mapping_deliver(struct udp_mapping *mapping, uint8_t *payload, size_
         return;
     }
     src.addr = rules_inbound(worker, &src.addr);
-    packet = wire_prepend_udp(payload, len_bytes, &src, &mapping->guest, REPLY_TTL,
-                              worker->next_ip_id++);
-    tun_send(worker, packet, len_bytes + (size_t)(payload - packet), NULL);
-    COUNT(worker->config.counters, udp_down);
+    udp_deliver(worker->udp_receiver, received, &src, &mapping->guest,
+                &worker->config.counters->udp_down);
+    mapping_touch(mapping);
 }
 
-static bool error_means(const struct sock_extended_err *error, enum wire_unreachable *ret_why)
-{
-    if (error->ee_errno == EMSGSIZE) {
-        *ret_why = WIRE_UNREACHABLE_TOO_BIG;
-        return true;
-    }
-    if ((error->ee_origin == SO_EE_ORIGIN_ICMP && error->ee_type == 11) ||
-        (error->ee_origin == SO_EE_ORIGIN_ICMP6 && error->ee_type == 3)) {
-        *ret_why = WIRE_UNREACHABLE_TTL;
-        return true;
-    }
-    return worker_error_means((int)error->ee_errno, ret_why);
-}
-
-/* An ICMP error for a datagram that we had sent: builds the guest's own packet again and answers it. */
-static void mapping_report(struct udp_mapping *mapping, uint8_t *payload, size_t len_bytes,
-                           const struct sockaddr_storage *to, const struct sock_extended_err *error)
-{
-    struct worker *worker = mapping->udp->worker;
-    struct sockaddr_storage offender = {0};
-    struct ip_endpoint dst, router;
-    enum wire_unreachable why;
-    struct wire_packet cause;
-    uint8_t *packet;
-
-    if (!error_means(error, &why) || endpoint_from_sockaddr(to, &dst) < 0 ||
-        len_bytes > DATAGRAM_MAX)
-        return;
-    dst.addr = rules_inbound(worker, &dst.addr);
-    packet = wire_prepend_udp(payload, len_bytes, &mapping->guest, &dst, REPLY_TTL, 0);
-    if (wire_parse(packet, len_bytes + (size_t)(payload - packet), &cause) != WIRE_PARSE_OK)
-        return;
-    memcpy(&offender, SO_EE_OFFENDER(error),
-           mapping->guest.addr.family == AF_INET ? sizeof(struct sockaddr_in)
-                                                 : sizeof(struct sockaddr_in6));
-    if (error->ee_origin != SO_EE_ORIGIN_LOCAL && endpoint_from_sockaddr(&offender, &router) == 0) {
-        router.addr = rules_inbound(worker, &router.addr);
-        worker_send_error(worker, &router.addr, &cause, why, error->ee_info);
-    } else {
-        worker_send_error(worker, NULL, &cause, why, error->ee_info);
-    }
-    COUNT(worker->config.counters, udp_errors);
-}
-
+/* ICMP errors for what was sent: the guest's own datagrams are built again from what is quoted of them. */
 static void mapping_read_errors(struct udp_mapping *mapping)
 {
-    uint8_t *payload = mapping->udp->slots + WIRE_HEADROOM;
+    struct worker *worker = mapping->udp->worker;
+    uint8_t *payload = mapping->udp->report + WIRE_HEADROOM, *packet;
 
-    for (int i = 0; i < DATAGRAMS_A_TURN; i++) {
-        char control[512] __attribute__((aligned(8)));
+    for (int i = 0; i < ERRORS_A_TURN; i++) {
+        char control[ERROR_QUEUE_CONTROL_BYTES] __attribute__((aligned(8)));
         struct sockaddr_storage to;
-        struct iovec part = {.iov_base = payload, .iov_len = DATAGRAM_MAX};
+        struct iovec part = {.iov_base = payload, .iov_len = UDP_DATAGRAM_MAX};
         struct msghdr message = {.msg_name = &to,
                                  .msg_namelen = sizeof(to),
                                  .msg_iov = &part,
                                  .msg_iovlen = 1,
                                  .msg_control = control,
                                  .msg_controllen = sizeof(control)};
-        ssize_t len = recvmsg(mapping->source.fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
+        const struct wire_ip_fields fields = {.ttl = REPORT_TTL};
+        struct host_error error;
+        struct wire_packet cause;
+        struct ip_endpoint dst;
+        ssize_t len = error_queue_next(mapping->source.fd, &message, &error);
 
         if (len < 0)
             return;
-        for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message); cmsg;
-             cmsg = CMSG_NXTHDR(&message, cmsg))
-            if ((cmsg->cmsg_level == SOL_IP && cmsg->cmsg_type == IP_RECVERR) ||
-                (cmsg->cmsg_level == SOL_IPV6 && cmsg->cmsg_type == IPV6_RECVERR))
-                mapping_report(mapping, payload, (size_t)len, &to,
-                               (const struct sock_extended_err *)(const void *)CMSG_DATA(cmsg));
+        if (endpoint_from_sockaddr(&to, &dst) < 0)
+            continue;
+        dst.addr = rules_inbound(worker, &dst.addr);
+        packet = wire_prepend_udp(payload, (size_t)len, &mapping->guest, &dst, &fields);
+        if (wire_parse(packet, (size_t)len + (size_t)(payload - packet), &cause) != WIRE_PARSE_OK)
+            continue;
+        worker_pass_error(worker, &error, &cause);
+        COUNT(worker->config.counters, udp_errors);
     }
+}
+
+static void on_failed(struct udp_socket *socket, const struct wire_packet *packet, int error)
+{
+    struct udp_mapping *mapping = CONTAINER_OF(socket, struct udp_mapping, socket);
+    struct worker *worker = mapping->udp->worker;
+    struct ip_endpoint dst = {packet->dst, packet->dst_port}, outside;
+    enum wire_unreachable why = WIRE_UNREACHABLE_TOO_BIG;
+    uint32_t mtu_bytes = 0;
+
+    if (error == EMSGSIZE && rules_outbound(worker, &dst, &outside) == RULE_ALLOW)
+        mtu_bytes = host_path_mtu(&outside.addr);
+    else if (!worker_error_means(error, &why))
+        return;
+    worker_send_error(worker, NULL, packet, why, mtu_bytes);
+    COUNT(worker->config.counters, udp_errors);
 }
 
 static void on_socket(struct loop_source *source, unsigned events)
 {
     struct udp_mapping *mapping = CONTAINER_OF(source, struct udp_mapping, source);
-    struct udp *udp = mapping->udp;
-    struct sockaddr_storage from[DATAGRAMS_A_TURN];
-    struct mmsghdr messages[DATAGRAMS_A_TURN];
-    struct iovec parts[DATAGRAMS_A_TURN];
-    int len;
 
     if (events & LOOP_HANGUP)
         mapping_read_errors(mapping);
-    for (int i = 0; i < DATAGRAMS_A_TURN; i++) {
-        parts[i] = (struct iovec){.iov_base = udp->slots + (size_t)i * SLOT_BYTES + WIRE_HEADROOM,
-                                  .iov_len = DATAGRAM_MAX};
-        messages[i].msg_hdr = (struct msghdr){.msg_name = &from[i],
-                                              .msg_namelen = sizeof(from[i]),
-                                              .msg_iov = &parts[i],
-                                              .msg_iovlen = 1};
-    }
-    len = recvmmsg(source->fd, messages, DATAGRAMS_A_TURN, MSG_DONTWAIT, NULL);
-    if (len <= 0)
-        return;
-    for (int i = 0; i < len; i++)
-        mapping_deliver(mapping, parts[i].iov_base, messages[i].msg_len, &from[i]);
-    mapping_touch(mapping);
+    udp_receive(mapping->udp->worker->udp_receiver, &mapping->socket, mapping_take);
 }
 
 static int open_socket(int family)
 {
     int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
-    bool ipv4 = family == AF_INET;
 
-    if (fd < 0)
-        return -errno;
     /* Bound by the first send, to a port that the kernel picks (RFC 6056). */
-    if (setsockopt(fd, ipv4 ? SOL_IP : SOL_IPV6, ipv4 ? IP_RECVERR : IPV6_RECVERR, &one,
-                   sizeof(one)) < 0 ||
-        (!ipv4 && setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)) {
+    if (fd < 0 ||
+        (family == AF_INET6 && setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)) {
         int error = -errno;
 
-        close(fd);
+        if (fd >= 0)
+            close(fd);
         return error;
     }
+    error_queue_keep(fd, family, true);
     return fd;
 }
 
@@ -244,6 +199,11 @@ static struct udp_mapping *mapping_new(struct udp *udp, const struct ip_endpoint
     if (result >= 0) {
         fd = result;
         mapping->source = (struct loop_source){.on_event = on_socket, .fd = -1};
+        result = udp_socket_init(&mapping->socket, fd, guest->addr.family,
+                                 &worker->config.counters->udp_up);
+    }
+    if (result >= 0) {
+        mapping->socket.on_failed = on_failed;
         result = loop_add(worker->loop, &mapping->source, fd, LOOP_IN);
     }
     if (result < 0) {
@@ -264,21 +224,6 @@ static struct udp_mapping *mapping_new(struct udp *udp, const struct ip_endpoint
     return mapping;
 }
 
-static int mapping_send(struct udp_mapping *mapping, const struct wire_packet *packet,
-                        const struct ip_endpoint *dst)
-{
-    struct sockaddr_storage address;
-    socklen_t len = endpoint_to_sockaddr(dst, &address);
-
-    /* An ICMP error that has come for an earlier datagram fails the next send, once: RFC 1122 4.1.3.3.
-     * The error itself is in the queue and is read in its turn. */
-    for (int attempt = 0; attempt < 2; attempt++)
-        if (sendto(mapping->source.fd, packet->payload, packet->payload_len_bytes,
-                   MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&address, len) >= 0)
-            return 0;
-    return -errno;
-}
-
 void udp_take(struct udp *udp, const struct uplink_packet *in)
 {
     const struct wire_packet *packet = &in->packet;
@@ -289,30 +234,26 @@ void udp_take(struct udp *udp, const struct uplink_packet *in)
     enum wire_unreachable why;
     uint64_t hash;
     enum rule rule;
+    struct udp_target target = {.has_local = false};
     int error = 0;
 
     if (forward_udp_take(udp->worker->forward_udp, in))
         return;
     rule = rules_outbound(udp->worker, &dst, &outside);
-    hash = udp_hash(udp, &guest);
     if (rule != RULE_ALLOW || dst.port == 0) {
         worker_refuse(udp->worker, packet, rule == RULE_ALLOW ? RULE_DENY : rule);
         return;
     }
+    hash = udp_hash(udp, &guest);
     mapping = udp_find(udp, &guest, hash);
     if (!mapping)
         mapping = mapping_new(udp, &guest, hash, &error);
     if (mapping) {
         mapping_touch(mapping);
-        error = -mapping_send(mapping, packet, &outside);
-    }
-    if (error == 0) {
-        COUNT(counters, udp_up);
+        target.to_len = endpoint_to_sockaddr(&outside, &target.to);
+        udp_send(udp->worker->udp_sender, &mapping->socket, &target, in);
     } else if (worker_error_means(error, &why)) {
         worker_send_error(udp->worker, NULL, packet, why, 0);
-        COUNT(counters, udp_send_failed);
-    } else if (mapping) {
-        /* EMSGSIZE too: the error queue tells the guest the size that fits. */
         COUNT(counters, udp_send_failed);
     } else {
         COUNT(counters, drop_no_descriptor);
@@ -341,11 +282,6 @@ int udp_new(struct worker *worker, struct udp **ret_udp)
 
     if (!udp)
         return -ENOMEM;
-    udp->slots = malloc((size_t)DATAGRAMS_A_TURN * SLOT_BYTES);
-    if (!udp->slots) {
-        free(udp);
-        return -ENOMEM;
-    }
     udp->worker = worker;
     udp->timer.on_timer = on_timer;
     list_init(&udp->mappings);
@@ -360,7 +296,6 @@ void udp_free(struct udp *udp)
     while (!list_is_empty(&udp->mappings))
         mapping_free(CONTAINER_OF(udp->mappings.next, struct udp_mapping, idle));
     loop_timer_clear(udp->worker->loop, &udp->timer);
-    free(udp->slots);
     free(udp);
 }
 

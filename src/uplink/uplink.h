@@ -64,6 +64,7 @@ struct uplink_limits uplink_limits(unsigned long descriptors);
     X(udp_down)                                                                                    \
     X(udp_errors)           /* ICMP errors carried back to a guest */                              \
     X(udp_send_failed)                                                                             \
+    X(udp_overrun)          /* datagrams to guests that came faster than they were read */         \
     X(echo_up)                                                                                     \
     X(echo_down)                                                                                   \
     X(echo_errors)          /* ICMP errors carried back to a guest */                              \
@@ -100,8 +101,8 @@ struct uplink_counters {
 
 /* A counter has one writer thread, so a relaxed add is enough for the readers of `vmnet status`. */
 #define COUNT(counters, name) COUNT_ADD(counters, name, 1)
-#define COUNT_ADD(counters, name, value)                                                           \
-    atomic_fetch_add_explicit(&(counters)->name, (value), memory_order_relaxed)
+#define COUNT_ADD(counters, name, value) COUNT_OF(&(counters)->name, value)
+#define COUNT_OF(counter, value) atomic_fetch_add_explicit((counter), (value), memory_order_relaxed)
 #define COUNT_DOWN(counters, name)                                                                 \
     atomic_fetch_sub_explicit(&(counters)->name, 1, memory_order_relaxed)
 

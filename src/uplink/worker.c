@@ -20,11 +20,15 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "uplink/forward.h"
+#include "uplink/udp_socket.h"
 
 /* Packets and commands read before other events get their turn. */
 #define PACKETS_A_TURN 64
 #define COMMANDS_A_TURN 64
 #define PACKET_BUFFER_BYTES (VNET_BYTES + WIRE_PACKET_MAX + 40)
+#define PACKET_ALIGN 16
+/* What of them is kept until it is sent: a turn of Ethernet's, or some large ones, and no more than caches. */
+#define PACKETS_BYTES (128 * 1024 + PACKET_BUFFER_BYTES)
 
 struct uplink_limits uplink_limits(unsigned long descriptors)
 {
@@ -51,6 +55,19 @@ uint64_t worker_hash(const struct worker *worker, const void *key, size_t len_by
     return hash_bytes(worker->hash_key, key, len_bytes);
 }
 
+int tun_write_parts(struct worker *worker, const struct iovec *parts, unsigned parts_len,
+                    unsigned datagrams)
+{
+    if (writev(worker->config.tun_fd, parts, (int)parts_len) < 0) {
+        int error = -errno;
+
+        COUNT_ADD(worker->config.counters, packets_out_failed, datagrams);
+        return error;
+    }
+    COUNT_ADD(worker->config.counters, packets_out, datagrams);
+    return 0;
+}
+
 static int tun_write(struct worker *worker, const struct wire_vnet_hdr *vnet, const uint8_t *packet,
                      size_t len_bytes)
 {
@@ -60,12 +77,7 @@ static int tun_write(struct worker *worker, const struct wire_vnet_hdr *vnet, co
         {.iov_base = (void *)packet, .iov_len = len_bytes},
     };
 
-    if (writev(worker->config.tun_fd, parts, 2) < 0) {
-        COUNT(worker->config.counters, packets_out_failed);
-        return -errno;
-    }
-    COUNT(worker->config.counters, packets_out);
-    return 0;
+    return tun_write_parts(worker, parts, 2, 1);
 }
 
 static int tun_emit(void *context, const uint8_t *fragment, size_t len_bytes)
@@ -168,15 +180,32 @@ bool worker_is_guest(const struct worker *worker, const struct ip_addr *addr)
     return memcmp(addr->bytes, net->prefix6.bytes, 8) == 0;
 }
 
-/* Takes one packet; @in->vnet is set, the buffer behind it holds @len_bytes of IP. */
-static void worker_take(struct worker *worker, const struct wire_vnet_hdr *vnet,
-                        const uint8_t *data, size_t len_bytes)
+/* The packet that @fragment completes. False where there is none yet, or never. */
+static bool worker_reassemble(struct worker *worker, struct wire_packet *fragment)
 {
-    struct uplink_packet in = {
-        .vnet = vnet,
-        .checksum_known = vnet->flags & (WIRE_VNET_NEEDS_CSUM | WIRE_VNET_DATA_VALID),
-    };
+    const uint8_t *whole;
+    size_t len_bytes;
+    int result =
+        reassembly_add(worker->reassembly, fragment, loop_now_ms(worker->loop), &whole, &len_bytes);
+
+    if (result == 0)
+        return false;
+    if (result < 0 || wire_parse(whole, len_bytes, fragment) != WIRE_PARSE_OK) {
+        COUNT(worker->config.counters, drop_fragment);
+        return false;
+    }
+    /* The guest has cut it, so others may do so too. */
+    fragment->dont_fragment = false;
+    return true;
+}
+
+/* Takes one packet; the buffer behind @vnet holds @len_bytes of IP, and stays until the end of the turn. */
+static void worker_take(struct worker *worker, struct wire_vnet_hdr *vnet, uint8_t *data,
+                        size_t len_bytes)
+{
+    struct uplink_packet in = {.vnet = vnet};
     struct uplink_counters *counters = worker->config.counters;
+    bool whole;
 
     COUNT(counters, packets_in);
     if (wire_parse(data, len_bytes, &in.packet) != WIRE_PARSE_OK) {
@@ -187,41 +216,45 @@ static void worker_take(struct worker *worker, const struct wire_vnet_hdr *vnet,
         COUNT(counters, drop_source);
         return;
     }
-    if (in.packet.is_fragment) {
-        const uint8_t *whole;
-        size_t whole_len_bytes;
-        int result = reassembly_add(worker->reassembly, &in.packet, loop_now_ms(worker->loop),
-                                    &whole, &whole_len_bytes);
-
-        if (result < 0 ||
-            (result == 1 && wire_parse(whole, whole_len_bytes, &in.packet) != WIRE_PARSE_OK)) {
-            COUNT(counters, drop_fragment);
-            return;
-        }
-        if (result == 0)
-            return;
-        in.checksum_known = false;
+    whole = !in.packet.is_fragment;
+    if (!whole && !worker_reassemble(worker, &in.packet))
+        return;
+    if ((whole && !wire_offload_checksum(vnet, data, &in.packet)) ||
+        !wire_offload_segments(vnet, &in.packet, &in.segment_bytes)) {
+        COUNT(counters, drop_malformed);
+        return;
     }
+    in.checksum_known = whole && (vnet->flags & (WIRE_VNET_NEEDS_CSUM | WIRE_VNET_DATA_VALID));
     if (!in.checksum_known && !wire_checksum_ok(&in.packet)) {
         COUNT(counters, drop_checksum);
         return;
     }
     worker_dispatch(worker, &in);
+    /* The next fragment takes its place. */
+    if (!whole)
+        udp_sender_flush(worker->udp_sender);
 }
 
 static void on_tun(struct loop_source *source, unsigned events)
 {
     struct worker *worker = CONTAINER_OF(source, struct worker, tun_source);
-    uint8_t buf[PACKET_BUFFER_BYTES] __attribute__((aligned(8)));
+    size_t at = 0;
 
     for (int i = 0; i < PACKETS_A_TURN; i++) {
-        ssize_t len = read(source->fd, buf, sizeof(buf));
+        uint8_t *buf = worker->packets + at;
+        ssize_t len = read(source->fd, buf, PACKET_BUFFER_BYTES);
 
         if (len < (ssize_t)VNET_BYTES)
-            return;
-        worker_take(worker, (const struct wire_vnet_hdr *)(const void *)buf, buf + VNET_BYTES,
+            break;
+        worker_take(worker, (struct wire_vnet_hdr *)(void *)buf, buf + VNET_BYTES,
                     (size_t)len - VNET_BYTES);
+        at += ((size_t)len + PACKET_ALIGN - 1) & ~(size_t)(PACKET_ALIGN - 1);
+        if (at > PACKETS_BYTES - PACKET_BUFFER_BYTES) {
+            udp_sender_flush(worker->udp_sender);
+            at = 0;
+        }
     }
+    udp_sender_flush(worker->udp_sender);
 }
 
 /* How often and how long a command that finds the pipe full is held back. */
@@ -318,6 +351,8 @@ static void worker_free(struct worker *worker)
     forward_udp_free(worker->forward_udp);
     tcp_free(worker->tcp);
     udp_free(worker->udp);
+    udp_sender_free(worker->udp_sender);
+    udp_receiver_free(worker->udp_receiver);
     echo_free(worker->echo);
     if (worker->relays.loop)
         relay_group_done(&worker->relays);
@@ -327,6 +362,7 @@ static void worker_free(struct worker *worker)
         if (worker->command_fd[i] >= 0)
             close(worker->command_fd[i]);
     loop_free(worker->loop);
+    free(worker->packets);
     free(worker->buffer);
     free(worker);
 }
@@ -344,8 +380,10 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     worker->tun_source = (struct loop_source){.on_event = on_tun, .fd = -1};
     worker->command_source = (struct loop_source){.on_event = on_command, .fd = -1};
     worker->buffer = malloc(WORKER_BUFFER_BYTES);
+    worker->packets = malloc(PACKETS_BYTES);
     worker->reassembly = reassembly_new();
-    result = worker->buffer && worker->reassembly ? loop_new(&worker->loop) : -ENOMEM;
+    result =
+        worker->buffer && worker->packets && worker->reassembly ? loop_new(&worker->loop) : -ENOMEM;
     if (result == 0)
         result = host_view_new(config->host, &worker->host);
     if (result == 0 &&
@@ -355,6 +393,10 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
         result = -errno;
     if (result == 0)
         relay_group_init(&worker->relays, worker->loop, worker->buffer);
+    if (result == 0)
+        result = udp_sender_new(worker, &worker->udp_sender);
+    if (result == 0)
+        result = udp_receiver_new(worker, &worker->udp_receiver);
     if (result == 0)
         result = forward_udp_new(worker, &worker->forward_udp);
     if (result == 0)

@@ -4,6 +4,7 @@
 #define OPENVMNET_UPLINK_WORKER_H
 
 #include <pthread.h>
+#include <sys/uio.h>
 
 #include "base/loop.h"
 #include "base/table.h"
@@ -20,6 +21,8 @@ struct udp;
 struct echo;
 struct forwarder;
 struct forward_udp;
+struct udp_sender;
+struct udp_receiver;
 
 /* What the network's own rules say of a destination, so that a thousand of them are not read for each packet. */
 #define RULE_VERDICTS 1024
@@ -39,6 +42,8 @@ struct worker {
     struct reassembly *reassembly;
     struct tcp *tcp;
     struct udp *udp;
+    struct udp_sender *udp_sender;
+    struct udp_receiver *udp_receiver;
     struct echo *echo;
     struct forwarder *forwarder;
     struct forward_udp *forward_udp;
@@ -48,6 +53,7 @@ struct worker {
     uint64_t hash_key[2];
     uint16_t next_ip_id;
     struct rule_verdict verdicts[RULE_VERDICTS];
+    uint8_t *packets; /* that were read in this turn */
     uint8_t
         *buffer; /* WORKER_BUFFER_BYTES for moving bytes; its content lasts no longer than a call */
 };
@@ -56,6 +62,8 @@ struct worker {
 struct uplink_packet {
     const struct wire_vnet_hdr *vnet; /* points in front of packet.data, in the same buffer */
     struct wire_packet packet;
+    size_t
+        segment_bytes; /* UDP: where less than the payload, that is so many datagrams (wire_offload_segments) */
     bool checksum_known; /* computed by the guest's device or already verified */
 };
 
@@ -78,6 +86,13 @@ bool worker_is_guest(const struct worker *worker, const struct ip_addr *addr);
  */
 void tun_send(struct worker *worker, const uint8_t *packet, size_t len_bytes,
               const struct wire_vnet_hdr *vnet);
+
+/*
+ * Writes a packet of @datagrams (1 for anything else) in parts, of which the first is its virtio-net header. 0
+ * or -errno; both are counted.
+ */
+int tun_write_parts(struct worker *worker, const struct iovec *parts, unsigned parts_len,
+                    unsigned datagrams);
 
 /*
  * What becomes of a packet from a guest to @dst (port 0: a protocol without ports): with the gateway's address

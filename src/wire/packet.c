@@ -245,6 +245,7 @@ static enum wire_parse_result parse_ipv6(struct wire_packet *packet, struct curs
     memcpy(packet->dst.bytes, ip->dst, sizeof(ip->dst));
     packet->ttl = ip->hop_limit;
     packet->tos = (uint8_t)(get16(ip->version_class_flow) >> 4);
+    packet->dont_fragment = true;
 
     result = parse_extensions(packet, ip->next_header, &cursor);
     if (result != WIRE_PARSE_OK)

@@ -45,6 +45,8 @@ struct wire_vnet_hdr {
 };
 #define WIRE_VNET_NEEDS_CSUM 1 /* flags: the checksum is not computed yet */
 #define WIRE_VNET_DATA_VALID 2 /* flags: the checksum was verified */
+#define WIRE_VNET_GSO_UDP_L4                                                                       \
+    5 /* gso_type: datagrams of gso_size under one header, the last as it comes */
 
 /* Why a packet was not understood. Order and names are those of wire_parse_name(). */
 enum wire_parse_result {
@@ -63,15 +65,15 @@ struct wire_packet {
     const uint8_t *data;
     size_t len_bytes; /* as the IP header says; the buffer may have been longer */
     struct ip_addr src, dst;
-    uint8_t protocol; /* of the payload, behind any IPv6 extension headers */
-    uint8_t ttl;      /* or hop limit */
-    uint8_t tos;      /* or traffic class */
+    uint8_t protocol;   /* of the payload, behind any IPv6 extension headers */
+    uint8_t ttl;        /* or hop limit */
+    uint8_t tos;        /* or traffic class */
+    bool dont_fragment; /* true for IPv6, whose packets are never cut on their way */
 
     /* The payload of IP: for a fragment, the piece it carries. */
     const uint8_t *l4;
     size_t l4_len_bytes;
 
-    bool dont_fragment; /* IPv4 alone; IPv6 packets are never cut on their way */
     bool is_fragment;
     bool more_fragments;
     uint16_t fragment_offset_bytes;
@@ -118,9 +120,47 @@ const char *wire_parse_name(enum wire_parse_result result);
  */
 bool wire_checksum_ok(const struct wire_packet *packet);
 
+/*
+ * Whose work a virtio-net header leaves to us (virtio 1.2, 5.1.6.2), which a guest may have made up.
+ *
+ * wire_offload_checksum() makes the checksum of a packet right where it is nobody's business later: where
+ * the header points at another field than the checksum of the TCP, UDP or ICMPv6 packet itself, as for what
+ * is inside a tunnel, it is computed here and @vnet says nothing of it any more. False where the field is
+ * not in the payload. True, with nothing done, where the packet's own checksum is not computed or @vnet asks
+ * for none. @data is the packet of @packet, which is not a fragment.
+ */
+bool wire_offload_checksum(struct wire_vnet_hdr *vnet, uint8_t *data,
+                           const struct wire_packet *packet);
+/* Computes the checksum that @vnet asks for, of any packet or frame. False where it is not within. */
+bool wire_offload_finish(const struct wire_vnet_hdr *vnet, uint8_t *data, size_t len_bytes);
+/*
+ * How a packet is to be cut: *ret_segment_bytes of payload each, the last one what is left. For a packet that
+ * is none to cut, all of its payload. False where it cannot be: another kind of segmentation, a fragment, no
+ * datagram, nothing in it, a size of 0, more than WIRE_SEGMENTS_MAX, a checksum that is not to be computed
+ * or is another one, or bytes behind the datagram.
+ */
+#define WIRE_SEGMENTS_MAX 128 /* UDP_MAX_SEGMENTS of Linux; 64 before 6.9 */
+bool wire_offload_segments(const struct wire_vnet_hdr *vnet, const struct wire_packet *packet,
+                           size_t *ret_segment_bytes);
+
+/*
+ * Writes to @buf the packet that @packet, a datagram or several, is cut to: with its headers and @len_bytes of
+ * its payload from @offset_bytes on. The UDP checksum is not made right. Returns its length, 0 where it does
+ * not fit @size_bytes.
+ */
+size_t wire_cut_segment(uint8_t *buf, size_t size_bytes, const struct wire_packet *packet,
+                        size_t offset_bytes, size_t len_bytes);
+
 /* RFC 1071 sum over bytes, to be folded; @sum carries on from an earlier part of even length. */
 uint32_t wire_checksum_add(uint32_t sum, const void *data, size_t len_bytes);
 uint16_t wire_checksum_fold(uint32_t sum); /* the complement, in host order */
+
+/* What a packet's IP header says beside addresses. */
+struct wire_ip_fields {
+    uint8_t ttl; /* or hop limit */
+    uint8_t tos; /* or traffic class */
+    uint16_t id; /* IPv4 */
+};
 
 /*
  * The wire_prepend_ functions write headers directly in front of @payload, where the caller has left
@@ -130,7 +170,15 @@ uint16_t wire_checksum_fold(uint32_t sum); /* the complement, in host order */
  * Checksums are complete. IPv4 packets have DF clear and @ip_id as identification.
  */
 uint8_t *wire_prepend_udp(uint8_t *payload, size_t payload_len_bytes, const struct ip_endpoint *src,
-                          const struct ip_endpoint *dst, uint8_t ttl, uint16_t ip_id);
+                          const struct ip_endpoint *dst, const struct wire_ip_fields *fields);
+/*
+ * The same, but the payload is elsewhere, and the checksum is left to who gets the packet with @ret_vnet in
+ * front. @segment_bytes less than the payload: the packet is cut into datagrams of that size on its way.
+ */
+uint8_t *wire_prepend_udp_offload(uint8_t *end, size_t payload_len_bytes, size_t segment_bytes,
+                                  const struct ip_endpoint *src, const struct ip_endpoint *dst,
+                                  const struct wire_ip_fields *fields,
+                                  struct wire_vnet_hdr *ret_vnet);
 /* An ICMP or ICMPv6 echo, by the addresses' family; a reply, or with @request a request. */
 uint8_t *wire_prepend_echo(uint8_t *payload, size_t payload_len_bytes, const struct ip_addr *src,
                            const struct ip_addr *dst, bool request, uint16_t echo_id,

@@ -73,28 +73,69 @@ static uint16_t l4_checksum(const uint8_t *l4, size_t l4_len_bytes, const struct
     return wire_checksum_fold(wire_checksum_add(sum, l4, l4_len_bytes));
 }
 
-uint8_t *wire_prepend_udp(uint8_t *payload, size_t payload_len_bytes, const struct ip_endpoint *src,
-                          const struct ip_endpoint *dst, uint8_t ttl, uint16_t ip_id)
+/* Writes the UDP header, with a checksum of zero, in front of @payload. */
+static struct wire_udp *prepend_udp_header(uint8_t *payload, size_t len_bytes, uint16_t src_port,
+                                           uint16_t dst_port)
 {
-    const struct ip_fields fields = {
+    struct wire_udp *udp = (void *)(payload - sizeof(*udp));
+
+    assert(len_bytes <= WIRE_PACKET_MAX);
+    *udp = (struct wire_udp){0};
+    put16(udp->src_port, src_port);
+    put16(udp->dst_port, dst_port);
+    put16(udp->len, (uint16_t)len_bytes);
+    return udp;
+}
+
+uint8_t *wire_prepend_udp(uint8_t *payload, size_t payload_len_bytes, const struct ip_endpoint *src,
+                          const struct ip_endpoint *dst, const struct wire_ip_fields *fields)
+{
+    const struct ip_fields ip = {
         .src = &src->addr,
         .dst = &dst->addr,
         .protocol = WIRE_PROTO_UDP,
-        .ttl = ttl,
-        .id = ip_id,
+        .ttl = fields->ttl,
+        .tos = fields->tos,
+        .id = fields->id,
     };
-    struct wire_udp *udp = (void *)(payload - sizeof(*udp));
-    size_t len_bytes = sizeof(*udp) + payload_len_bytes;
-    uint16_t checksum;
+    size_t len_bytes = sizeof(struct wire_udp) + payload_len_bytes;
+    struct wire_udp *udp = prepend_udp_header(payload, len_bytes, src->port, dst->port);
+    uint16_t checksum = l4_checksum((const uint8_t *)udp, len_bytes, &ip);
 
-    assert(payload_len_bytes <= WIRE_PACKET_MAX - sizeof(*udp));
-    *udp = (struct wire_udp){0};
-    put16(udp->src_port, src->port);
-    put16(udp->dst_port, dst->port);
-    put16(udp->len, (uint16_t)len_bytes);
-    checksum = l4_checksum((const uint8_t *)udp, len_bytes, &fields);
     put16(udp->checksum, checksum ? checksum : 0xffff); /* RFC 768: zero means that there is none */
-    return prepend_ip((uint8_t *)udp, len_bytes, &fields);
+    return prepend_ip((uint8_t *)udp, len_bytes, &ip);
+}
+
+uint8_t *wire_prepend_udp_offload(uint8_t *end, size_t payload_len_bytes, size_t segment_bytes,
+                                  const struct ip_endpoint *src, const struct ip_endpoint *dst,
+                                  const struct wire_ip_fields *fields,
+                                  struct wire_vnet_hdr *ret_vnet)
+{
+    const struct ip_fields ip = {
+        .src = &src->addr,
+        .dst = &dst->addr,
+        .protocol = WIRE_PROTO_UDP,
+        .ttl = fields->ttl,
+        .tos = fields->tos,
+        .id = fields->id,
+    };
+    size_t len_bytes = sizeof(struct wire_udp) + payload_len_bytes;
+    struct wire_udp *udp = prepend_udp_header(end, len_bytes, src->port, dst->port);
+    uint32_t sum = wire_checksum_pseudo(&src->addr, &dst->addr, WIRE_PROTO_UDP, len_bytes);
+    uint8_t *packet = prepend_ip((uint8_t *)udp, len_bytes, &ip);
+
+    put16(udp->checksum, (uint16_t)~wire_checksum_fold(sum));
+    *ret_vnet = (struct wire_vnet_hdr){
+        .flags = WIRE_VNET_NEEDS_CSUM,
+        .csum_start = (uint16_t)((uint8_t *)udp - packet),
+        .csum_offset = offsetof(struct wire_udp, checksum),
+    };
+    if (segment_bytes < payload_len_bytes) {
+        ret_vnet->gso_type = WIRE_VNET_GSO_UDP_L4;
+        ret_vnet->gso_size = (uint16_t)segment_bytes;
+        ret_vnet->hdr_len = (uint16_t)(end - packet);
+    }
+    return packet;
 }
 
 uint8_t *wire_prepend_echo(uint8_t *payload, size_t payload_len_bytes, const struct ip_addr *src,

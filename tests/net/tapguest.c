@@ -25,6 +25,12 @@
 #define FRAME_BYTES (65536 + 256)
 #define EXIT_PORT_GONE 3
 
+/* <linux/if_tun.h> has them since Linux 6.2; what is older refuses them. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
 struct direction {
     int from_fd, to_fd;
 };
@@ -50,10 +56,12 @@ static void *pump(void *context)
 
 static void set_offloads(int fd)
 {
+    const unsigned offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
     int header_bytes = 10;
 
     if (ioctl(fd, TUNSETVNETHDRSZ, &header_bytes) < 0 ||
-        ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) < 0)
+        (ioctl(fd, TUNSETOFFLOAD, offloads | TUN_F_USO4 | TUN_F_USO6) < 0 &&
+         ioctl(fd, TUNSETOFFLOAD, offloads) < 0))
         fail("offloads");
 }
 

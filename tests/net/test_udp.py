@@ -1,14 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """UDP from a guest to the outside."""
 
+import contextlib
+import errno
 import os
 import select
+import signal
 import socket
+import struct
 
 import pytest
 from lab import HOST, REMOTE, REMOTE_B, poll
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
+
+SOL_UDP, UDP_SEGMENT = 17, 103
+IP_RECVTTL = 12
+IP_MTU_DISCOVER, IP_MTU, IPV6_MTU_DISCOVER, IPV6_MTU = 10, 14, 23, 24
+IP_PMTUDISC_DONT, IP_PMTUDISC_DO = 0, 2
+
+
+def path_mtu(client, version):
+    """Of a connected socket, as its kernel knows it."""
+    if version == 4:
+        return client.getsockopt(socket.SOL_IP, IP_MTU)
+    return client.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
 
 
 @pytest.fixture
@@ -184,19 +200,298 @@ def test_stream_of_datagrams(client, server):
             assert client.recv(100) == b"%d %d" % (window, number)
 
 
-@pytest.mark.parametrize("size", [1400, 1472, 20000])
-def test_smaller_mtu_outside(lab, client, server, size):
-    """A host on a link of 1280 bytes: what the guest sends as it always did arrives."""
-    data = os.urandom(size)
+@pytest.fixture
+def small_mtu_outside(lab, guest):
+    """A host on a link of 1280 bytes. What the guest learns of it is forgotten."""
     try:
         lab.host.ip("link set out0 mtu 1280")
         lab.remote.ip("link set in0 mtu 1280")
-        for _ in range(2):
-            client.sendto(data, server.getsockname())
-            received, outside = server.recvfrom(65536)
-            assert received == data
-            server.sendto(data, outside)
-            assert client.recvfrom(65536) == (data, server.getsockname())
+        yield
     finally:
         lab.remote.ip("link set in0 mtu 1500")
         lab.host.ip("link set out0 mtu 1500")
+        for version in (4, 6):
+            guest.ip(f"-{version} route flush cache")
+
+
+@pytest.mark.usefixtures("small_mtu_outside")
+def test_too_large_for_the_path(client, server, network, version):
+    """What must not be cut comes back as "fragmentation needed", with the size that fits."""
+    if version == 4:
+        client.setsockopt(socket.SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+    else:
+        client.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_DO)
+    before = network.counters()["udp_errors"]
+    client.connect(server.getsockname()[:2])
+    client.send(bytes(1400))
+    assert poll(lambda: path_mtu(client, version) == 1280)
+    assert network.counters()["udp_errors"] == before + 1
+    assert not select.select([server], [], [], 0)[0]
+    assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.EMSGSIZE
+    client.send(bytes(1280 - (28 if version == 4 else 48)))
+    assert len(server.recv(2000)) == 1280 - (28 if version == 4 else 48)
+
+
+@pytest.mark.usefixtures("small_mtu_outside")
+@pytest.mark.parametrize("size", [1400, 1472, 20000])
+def test_cut_again_for_the_path(client, server, version, size):
+    """What may be cut arrives, whatever the path outside. IPv6 guests cut by themselves, once told."""
+    data = os.urandom(size)
+    if version == 4:
+        client.setsockopt(socket.SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+    else:
+        client.sendto(bytes(1400), server.getsockname())
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        client.settimeout(5)
+    for _ in range(2):
+        client.sendto(data, server.getsockname())
+        received, outside = server.recvfrom(65536)
+        assert received == data
+        server.sendto(data, outside)
+        assert client.recvfrom(65536) == (data, server.getsockname())
+
+
+# ---- many at once
+
+
+def send_segments(sender, data, size, address):
+    """One call, many datagrams (udp(7))."""
+    control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", size))]
+    assert sender.sendmsg([data], control, 0, address) == len(data)
+
+
+def cut(data, size):
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize("size", [1, 100, 1200, 1400])
+@pytest.mark.parametrize("count", [2, 40, 64])
+def test_segments_both_ways(client, server, network, version, size, count):
+    """A large packet is so many datagrams to everybody, the last one shorter than the others."""
+    data = os.urandom(min(size * count, 65000) - size // 2)
+    parts = cut(data, size)
+    for end in (client, server):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    before = network.counters()
+    send_segments(client, data, size, server.getsockname())
+    received = [server.recvfrom(65536) for _ in parts]
+    assert [part for part, _ in received] == parts
+    send_segments(server, data, size, received[0][1])
+    assert [client.recvfrom(65536) for _ in parts] == [(part, server.getsockname()) for part in parts]
+    after = network.counters()
+    for name in ("udp_up", "udp_down"):
+        assert after[name] - before[name] == len(parts)
+
+
+def test_segments_to_a_guest_that_takes_none(network, server, version):
+    """Behind a stream socket nobody cuts a packet but the network."""
+    with network.guest(kind="stream") as guest, guest.udp(version=version) as client:
+        client.sendto(b"x", server.getsockname())
+        outside = server.recvfrom(10)[1]
+        data = os.urandom(20 * 1400 + 7)
+        send_segments(server, data, 1400, outside)
+        assert [client.recv(65536) for _ in range(21)] == cut(data, 1400)
+
+
+@pytest.mark.usefixtures("small_mtu_outside")
+def test_segments_that_the_host_cannot_send(client, server, version):
+    """They do not fit the path: they go one by one, in fragments."""
+    if version == 6:
+        pytest.skip("an IPv6 packet is not cut on its way")
+    client.setsockopt(socket.SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+    data = os.urandom(5 * 1400)
+    for _ in range(2):
+        send_segments(client, data, 1400, server.getsockname())
+        assert [server.recv(65536) for _ in range(5)] == cut(data, 1400)
+
+
+def test_any_sizes_in_order(client, server):
+    """Nothing is joined that is not cut again at the same places."""
+    sizes = [0, 0, 1, 1, 1400, 1400, 1400, 700, 1400, 3, 3, 2, 3, 1472, 1472, 4000, 4000, 0, 5]
+    data = [os.urandom(size) for size in sizes * 3]
+    client.sendto(b"first", server.getsockname())
+    outside = server.recvfrom(10)[1]
+    for sender, receiver, address in (
+        (client, server, server.getsockname()),
+        (server, client, outside),
+    ):
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        for part in data:
+            sender.sendto(part, address)
+        assert [receiver.recv(65536) for _ in data] == data
+
+
+def test_two_servers_in_turns(lab, client, server, version):
+    """Datagrams of one socket to two destinations, one after the other."""
+    with lab.remote.udp(REMOTE_B[version]) as second:
+        for number in range(32):
+            client.sendto(b"%03d" % number, server.getsockname())
+            client.sendto(b"%03d" % number, second.getsockname())
+        for end in (server, second):
+            assert [end.recv(10) for _ in range(32)] == [b"%03d" % n for n in range(32)]
+
+
+def test_refused_among_others(lab, client, server, version):
+    """An error meets the datagrams of its destination alone, also where many are sent at once."""
+    with lab.remote.udp(REMOTE_B[version]) as closed:
+        address = closed.getsockname()
+    for number in range(200):
+        client.sendto(b"nobody", address)
+        client.sendto(b"%03d" % number, server.getsockname())
+    assert [server.recv(10) for _ in range(200)] == [b"%03d" % number for number in range(200)]
+
+
+def test_what_is_too_much_is_counted(client, server, network):
+    """The engine rests: what the host's socket has no room for is lost, and said."""
+    client.sendto(b"x", server.getsockname())
+    outside = server.recvfrom(10)[1]
+    engine, before = network.process("engine"), network.counters()["udp_overrun"]
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        for _ in range(8000):
+            server.sendto(bytes(1400), outside)
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    assert client.recv(2000) == bytes(1400)
+
+    def counted():
+        server.sendto(b"y", outside)
+        return network.counters()["udp_overrun"] > before
+
+    assert poll(counted, interval_s=0.02)
+
+
+# ---- what the IP header says
+
+
+def receive_header(receiver, version):
+    """(hop limit, traffic class) of the next datagram."""
+    _, control, _, _ = receiver.recvmsg(100, 200)
+    values = {(level, kind): data[0] for level, kind, data in control}
+    if version == 4:
+        return values[socket.SOL_IP, socket.IP_TTL], values[socket.SOL_IP, socket.IP_TOS]
+    return (
+        values[socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT],
+        values[socket.IPPROTO_IPV6, socket.IPV6_TCLASS],
+    )
+
+
+def set_header(sender, version, hops, traffic_class):
+    if version == 4:
+        sender.setsockopt(socket.SOL_IP, socket.IP_TTL, hops)
+        sender.setsockopt(socket.SOL_IP, socket.IP_TOS, traffic_class)
+    else:
+        sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+        sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, traffic_class)
+
+
+def ask_for_header(receiver, version):
+    if version == 4:
+        receiver.setsockopt(socket.SOL_IP, IP_RECVTTL, 1)
+        receiver.setsockopt(socket.SOL_IP, socket.IP_RECVTOS, 1)
+    else:
+        receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
+
+
+def test_hops_and_traffic_class_outwards(client, server, version):
+    """The network is one router; DSCP and ECN are the guest's."""
+    ask_for_header(server, version)
+    for hops, traffic_class in ((64, 0), (10, 0xB8), (10, 0x02), (255, 0x03), (64, 0)):
+        set_header(client, version, hops, traffic_class)
+        client.sendto(b"x", server.getsockname())
+        assert receive_header(server, version) == (hops - 1, traffic_class)
+
+
+def test_traffic_class_inwards(client, server, version):
+    ask_for_header(client, version)
+    client.sendto(b"x", server.getsockname())
+    outside = server.recvfrom(10)[1]
+    for traffic_class in (0, 0xB8, 0x03, 0):
+        set_header(server, version, 64, traffic_class)
+        server.sendto(b"x", outside)
+        assert receive_header(client, version)[1] == traffic_class
+
+
+def test_time_exceeded_on_the_path(lab, guest, client, version):
+    """The router outside where a datagram ended is named, and the guest knows which one it was."""
+    beyond = "203.0.113.77" if version == 4 else "2001:db8:77::1"
+    level, option = (socket.SOL_IP, 11) if version == 4 else (socket.IPPROTO_IPV6, 25)
+    lab.remote.sysctl({"ipv4/conf/all/forwarding": 1, "ipv6/conf/all/forwarding": 1})
+    lab.remote.sysctl({"ipv4/icmp_ratelimit": 0})  # others have used their share of errors
+    lab.remote.ip(f"route add {beyond} via {HOST[version]}")
+    try:
+        client.setsockopt(level, option, 1)  # IP_RECVERR, IPV6_RECVERR
+        set_header(client, version, 2, 0)  # the first hop is the network's gateway
+        client.sendto(b"probe", (beyond, 33434))
+        assert poll(lambda: select.select([client], [], [client], 0) != ([], [], []))
+        _, control, _, about = client.recvmsg(100, 512, 0x2000)  # MSG_ERRQUEUE
+        error = next(data for at, kind, data in control if (at, kind) == (level, option))
+        assert error[4:7] == (b"\x02\x0b\x00" if version == 4 else b"\x03\x03\x00")
+        offender = error[20:24] if version == 4 else error[24:40]
+        own = [socket.inet_pton(client.family, at[version]) for at in (REMOTE, REMOTE_B)]
+        assert offender in own
+        assert about[:2] == (beyond, 33434)
+    finally:
+        lab.remote.ip(f"route del {beyond}")
+        lab.remote.sysctl({"ipv4/icmp_ratelimit": 1000})
+        lab.remote.sysctl({"ipv4/conf/all/forwarding": 0, "ipv6/conf/all/forwarding": 0})
+
+
+# ---- what stays on the network
+
+
+def groups(guest, version):
+    """Destinations that are the network's own business."""
+    if version == 6:
+        return ["ff02::fb", "ff05::2", "ff0e::7"]
+    return ["224.0.0.251", "239.1.2.3", "255.255.255.255", guest.gateway.rpartition(".")[0] + ".255"]
+
+
+def test_groups_stay_on_the_network(lab, network, guest, version):
+    """Multicast and broadcast reach the other guests, and neither the host nor what is beyond."""
+    with contextlib.ExitStack() as stack:
+        other = stack.enter_context(network.guest())
+        watchers = [
+            stack.enter_context(lab.host.packets("out0")),
+            stack.enter_context(lab.host.packets("lo")),
+        ]
+        wire = stack.enter_context(other.packets("eth0"))
+        sender = stack.enter_context(guest.udp(version=version))
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        for number, group in enumerate(groups(guest, version)):
+            mark = b"group %d of %d" % (number, version)
+            if version == 6:
+                index = int(guest.ip("-o link show dev eth0").partition(":")[0])
+                sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 9)
+                sender.sendto(mark, (group, 5353, 0, index))
+            else:
+                sender.setsockopt(socket.SOL_IP, socket.IP_MULTICAST_TTL, 9)
+                sender.sendto(mark, (group, 5353))
+
+            def arrived():
+                while select.select([wire], [], [], 0)[0]:
+                    if mark in wire.recv(2000):
+                        return True
+                return False
+
+            assert poll(arrived), f"{group} did not reach the other guest"
+        # Something that does leave comes after all of it.
+        with lab.remote.udp(REMOTE[version]) as server:
+            sender.sendto(b"leaves", server.getsockname())
+            assert server.recv(10) == b"leaves"
+        for watcher in watchers:
+            while select.select([watcher], [], [], 0)[0]:
+                assert b"group" not in watcher.recv(2000)
+
+
+def test_broadcast_of_the_host_is_refused(lab, client, network):
+    """The broadcast address of a subnet of the host's looks like any other to a guest, but is none."""
+    if client.family == socket.AF_INET6:
+        pytest.skip("IPv6 has no broadcast")
+    client.connect((HOST[4].rpartition(".")[0] + ".255", 9))
+    client.send(b"x")
+    with pytest.raises(OSError, match="unreachable|No route to host|Permission denied"):
+        client.recv(1)

@@ -205,7 +205,7 @@ static void test_reads_tcp(void **state)
 
     (void)state;
     assert_true(v4.dont_fragment);
-    assert_false(v6.dont_fragment);
+    assert_true(v6.dont_fragment);
     assert_int_equal(v4.src_port, 40001);
     assert_int_equal(v4.dst_port, 443);
     assert_int_equal(v4.tcp_seq, 0x01020304);
@@ -577,9 +577,11 @@ static void test_prepends(void **state)
 
     (void)state;
     memcpy(payload, "answer", 6);
-    packet = wire_prepend_udp(payload, 6, &from4, &to4, 60, 0x4321);
+    packet = wire_prepend_udp(payload, 6, &from4, &to4,
+                              &(struct wire_ip_fields){.ttl = 60, .id = 0x4321});
     assert_built(packet, payload + 6, built_udp4, sizeof(built_udp4));
-    packet = wire_prepend_udp(payload, 6, &from6, &to6, 60, 0x4321);
+    packet = wire_prepend_udp(payload, 6, &from6, &to6,
+                              &(struct wire_ip_fields){.ttl = 60, .id = 0x4321});
     assert_built(packet, payload + 6, built_udp6, sizeof(built_udp6));
 
     memcpy(payload, "ping!", 5);
@@ -592,7 +594,8 @@ static void test_prepends(void **state)
 
     /* A payload whose checksum comes out as zero, found with scapy. */
     memcpy(payload, "\x38\x7f", 2);
-    packet = wire_prepend_udp(payload, 2, &from4, &to4, 60, 0x4321);
+    packet = wire_prepend_udp(payload, 2, &from4, &to4,
+                              &(struct wire_ip_fields){.ttl = 60, .id = 0x4321});
     assert_int_equal(packet[26] << 8 | packet[27], 0xffff);
 }
 
@@ -604,10 +607,12 @@ static void test_prepends_the_largest(void **state)
     uint8_t *built;
 
     (void)state;
-    built = wire_prepend_udp(payload, WIRE_PACKET_MAX - 28, &v4, &v4, 64, 0);
+    built = wire_prepend_udp(payload, WIRE_PACKET_MAX - 28, &v4, &v4,
+                             &(struct wire_ip_fields){.ttl = 64, .id = 0});
     packet = parsed(built, WIRE_PACKET_MAX);
     assert_true(wire_checksum_ok(&packet));
-    built = wire_prepend_udp(payload, WIRE_PACKET_MAX - 8, &v6, &v6, 64, 0);
+    built = wire_prepend_udp(payload, WIRE_PACKET_MAX - 8, &v6, &v6,
+                             &(struct wire_ip_fields){.ttl = 64, .id = 0});
     packet = parsed(built, WIRE_PACKET_MAX + V6_BYTES);
     assert_int_equal(packet.payload_len_bytes, WIRE_PACKET_MAX - 8);
     assert_true(wire_checksum_ok(&packet));
@@ -803,10 +808,12 @@ static void test_icmp_error_size(void **state)
     struct wire_packet cause;
 
     (void)state;
-    start = wire_prepend_udp(big + WIRE_HEADROOM, 4000, &v4, &v4, 64, 0);
+    start = wire_prepend_udp(big + WIRE_HEADROOM, 4000, &v4, &v4,
+                             &(struct wire_ip_fields){.ttl = 64, .id = 0});
     cause = parsed(start, 4028);
     assert_int_equal(wire_build_icmp_error(buf, &v4.addr, &cause, WIRE_UNREACHABLE_PORT, 0), 576);
-    start = wire_prepend_udp(big + WIRE_HEADROOM, 4000, &v6, &v6, 64, 0);
+    start = wire_prepend_udp(big + WIRE_HEADROOM, 4000, &v6, &v6,
+                             &(struct wire_ip_fields){.ttl = 64, .id = 0});
     cause = parsed(start, 4048);
     assert_int_equal(wire_build_icmp_error(buf, &v6.addr, &cause, WIRE_UNREACHABLE_PORT, 0), 1280);
 }
@@ -926,8 +933,8 @@ static void test_fragments_v6(void **state)
     for (size_t i = 0; i < sizeof(buf); i++)
         buf[i] = (uint8_t)(i * 7 + i / 256);
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        uint8_t *packet =
-            wire_prepend_udp(buf + WIRE_HEADROOM, all[i].payload_bytes, &v6, &v6, 64, 0);
+        uint8_t *packet = wire_prepend_udp(buf + WIRE_HEADROOM, all[i].payload_bytes, &v6, &v6,
+                                           &(struct wire_ip_fields){.ttl = 64, .id = 0});
         size_t len_bytes = V6_BYTES + 8 + all[i].payload_bytes;
 
         memset(pieces, 0, sizeof(*pieces));

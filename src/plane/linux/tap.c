@@ -10,6 +10,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+/* <linux/if_tun.h> has them since Linux 6.2. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
 #define TUN_PATH "/dev/net/tun"
 
 /*
@@ -43,6 +49,17 @@ static int tap_open_device(struct err *err)
     }
 }
 
+/*
+ * For the uplink checksums, and datagrams that are to be cut (before Linux 6.2 the kernel cuts them first). TCP
+ * is never large there: only a connection's first segment comes. A VM monitor sets a port's offloads.
+ */
+static int set_uplink_offloads(int fd)
+{
+    if (ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_USO4 | TUN_F_USO6) == 0)
+        return 0;
+    return ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM);
+}
+
 int tap_check(struct err *err)
 {
     int fd = tap_open_device(err);
@@ -66,11 +83,7 @@ int tap_open(const char *name, bool tun, char ret_name[16], int *ret_fd, struct 
         error = err_set(err, -errno, "cannot make the device %s: %s", name, strerror(errno));
         goto out;
     }
-    /*
-     * Only checksum offload for the uplink: what comes there is a connection's first segment or a
-     * datagram, which are never large enough for segmentation. A VM monitor sets a port's offloads.
-     */
-    if (tun && (ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)) {
+    if (tun && (set_uplink_offloads(fd) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)) {
         error = err_set(err, -errno, "cannot set up the device %s: %s", name, strerror(errno));
         goto out;
     }
