@@ -29,6 +29,7 @@ help:
 	@echo 'make demo     boot a virtual machine on a network and show what works'
 	@echo 'make check    unit, network and guest tests'
 	@echo 'make bench    measure throughput and latency'
+	@echo 'make churn    a million short connections leave nothing behind'
 	@echo 'make asan     unit and network tests with the address and undefined behaviour sanitizers'
 	@echo 'make tsan     the same with the thread sanitizer'
 	@echo 'make lint     formatting, clang-tidy, a build with clang without warnings'
@@ -71,6 +72,11 @@ network-tests:
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(UNPRIVILEGED) $(PYTEST) $(TESTS)
 	test "$$(id -u)" != 0 || test -z "$(ROOT_TESTS)" || \
 		OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTEST) $(ROOT_TESTS)
+
+# A million connections, 200,000 mappings; some minutes.
+churn: build
+	OPENVMNET_BUILD=$(abspath $(BUILD)) OPENVMNET_CHURN=1000000 $(UNPRIVILEGED) \
+		$(PYTEST) -s tests/net/test_churn.py
 
 bench: build
 	$(PYTHON) tests/bench/bench.py
@@ -121,5 +127,5 @@ clean:
 
 comma = ,
 
-.PHONY: all help deps build clang-build demo check unit-tests network-tests bench asan tsan lint format \
+.PHONY: all help deps build clang-build demo check unit-tests network-tests bench churn asan tsan lint format \
 	install uninstall clean

@@ -26,14 +26,15 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(autouse=True)
-def bound():
-    """No test waits for ever."""
+def bound(request):
+    """No test waits for ever. A module may have a TEST_TIMEOUT_S of its own."""
+    timeout_s = getattr(request.module, "TEST_TIMEOUT_S", TEST_TIMEOUT_S)
 
     def late(*_):
-        raise LabError(f"the test takes longer than {TEST_TIMEOUT_S} s")
+        raise LabError(f"the test takes longer than {timeout_s:.0f} s")
 
     old = signal.signal(signal.SIGALRM, late)
-    signal.alarm(TEST_TIMEOUT_S)
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, old)

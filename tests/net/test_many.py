@@ -2,25 +2,14 @@
 """Many ports, and ports many times: nothing grows that should not."""
 
 import contextlib
-import os
-import pathlib
-import re
 
+import footprint
 from lab import poll
 
 PORTS = 64
 CYCLES = 1000
 # Room for what allocators and caches keep; a leak of 100 bytes a cycle would show.
 GROWTH_KIB = 600
-
-
-def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def resident_kib(pid):
-    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(re.search(r"^Private_Dirty:\s+(\d+)", text, re.MULTILINE)[1])
 
 
 def test_many_ports_on_one_network(new_network):
@@ -60,18 +49,17 @@ def test_attach_and_detach_leak_nothing(new_network):
     for number in range(50):
         cycle(number)
     assert poll(settled, 30)
-    before = {pid: (descriptors(pid), resident_kib(pid)) for pid in ours}
+    before = {pid: (footprint.descriptors(pid), footprint.private_kib(pid)) for pid in ours}
     for number in range(50, 50 + CYCLES):
         cycle(number)
         if number % 100 == 0:
             assert poll(settled, 30)
     assert poll(settled, 30)
     assert network.status()["forwards"] == []
-    after = {pid: (descriptors(pid), resident_kib(pid)) for pid in ours}
+    after = {pid: (footprint.descriptors(pid), footprint.private_kib(pid)) for pid in ours}
     for pid in ours:
         assert after[pid][0] <= before[pid][0] + 1, (pid, before, after)
-        # A sanitizer keeps what was freed.
-        if not re.search("lib[at]san", pathlib.Path(f"/proc/{pid}/maps").read_text()):
+        if not footprint.is_sanitized(pid):
             assert after[pid][1] <= before[pid][1] + GROWTH_KIB, (pid, before, after)
     assert not list((network.directory / "dnsmasq" / "hosts").iterdir())
     assert not list((network.directory / "dnsmasq" / "names").iterdir())

@@ -2,13 +2,12 @@
 """Guests whose packets go a long and bad way: what they see is what the path does, no more and no less."""
 
 import contextlib
-import pathlib
-import re
 import select
 import socket
 import struct
 import time
 
+import footprint
 import pytest
 from lab import (
     CHUNK_BYTES,
@@ -144,12 +143,6 @@ def test_slow_path_is_shared_and_used(path, guest, server):
 # ---- back-pressure
 
 
-def anonymous_kib(pid):
-    """Memory of a process's own: heap and stacks."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"^RssAnon:\s+(\d+)", status, re.MULTILINE)[1])
-
-
 def window(stream):
     """What the other side takes now, in bytes (tcp(7), TCP_INFO)."""
     info = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
@@ -172,7 +165,7 @@ def test_who_never_reads_costs_a_bounded_amount(path, guest, network, version, d
         if direction == "down":
             pairs = [pair[::-1] for pair in pairs]
         writers = {writer: 0 for writer, _ in pairs}
-        before = anonymous_kib(pid)
+        before = footprint.private_kib(pid)
         for writer in writers:
             writer.setblocking(False)
         while ready := select.select([], list(writers), [], 0.4)[1]:
@@ -180,7 +173,7 @@ def test_who_never_reads_costs_a_bounded_amount(path, guest, network, version, d
                 with contextlib.suppress(BlockingIOError):
                     writers[writer] += writer.send(bytes(1 << 20))
                 assert writers[writer] < 64 << 20
-        assert anonymous_kib(pid) - before <= FLOWS * RELAY_CHUNK_KIB + SLACK_KIB
+        assert footprint.private_kib(pid) - before <= FLOWS * RELAY_CHUNK_KIB + SLACK_KIB
         assert all(window(writer) < 65536 for writer in writers)
         for writer, reader in pairs:
             writer.shutdown(socket.SHUT_WR)
