@@ -82,6 +82,7 @@ static const struct counter counters[] = {
     {"drop_icmp_forged", "uplink_drops", "reason", "icmp_forged"},
     {"drop_table_full", "uplink_drops", "reason", "table_full"},
     {"drop_no_descriptor", "uplink_drops", "reason", "no_descriptor"},
+    {"drop_no_port", "uplink_drops", "reason", "no_port"},
     {"drop_echo_forbidden", "uplink_drops", "reason", "echo_forbidden"},
     {"drop_rule", "uplink_drops", "reason", "rule"},
     {"tcp_opened", "tcp_connections", NULL, NULL},

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "uplink/tcp_outside.h"
 #include "uplink/worker.h"
 
 #define HOST 0
@@ -33,8 +34,13 @@
 
 /* The listener has the connection at once, or the guest has given up meanwhile. */
 #define OFFER_TIMEOUT_MS 10000
-/* A little longer than any connect() takes (Linux: about 130 s with default tcp_syn_retries). */
-#define CONNECT_TIMEOUT_MS 150000
+/*
+ * The host tries as long as the guest does: a stack repeats its SYN at intervals that at most double (RFC 6298
+ * 5.5), the first after three seconds or less. One that has not for three times the last interval has given up.
+ */
+#define SYN_INTERVALS 3
+#define SYN_PATIENCE_MS 5000 /* at least */
+#define TOLD_AGAIN_MS 600000
 #define TIMER_PERIOD_MS 1000
 #define ACCEPTS_A_TURN 64
 /*
@@ -57,15 +63,16 @@ struct tcp_key {
 
 struct tcp_flow {
     struct table_node node;
-    struct list waiting; /* in tcp->connecting or tcp->offered, oldest first */
+    struct list waiting; /* in the list of its state */
     struct tcp *tcp;
     struct tcp_key key;
     enum tcp_state state;
-    uint64_t since_ms;
+    uint64_t asked_ms;   /* when the guest's last SYN came */
+    uint64_t expires_ms; /* unless something happens; of no meaning once it is open */
     struct relay relay;
-    /* The guest's SYN with its virtio-net header, until the connection is open. */
+    /* The guest's last SYN with its virtio-net header, until the connection is open. */
     uint8_t *syn;
-    size_t syn_len_bytes;
+    size_t syn_len_bytes, syn_max_bytes;
 };
 
 struct tcp {
@@ -74,7 +81,8 @@ struct tcp {
     struct list connecting, offered, open;
     struct loop_source listener[2];
     struct loop_timer timer;
-    bool paused; /* accepting, for want of descriptors */
+    bool paused;           /* accepting, for want of descriptors */
+    uint64_t told_port_ms; /* when it was said that the host has no port left; 0: never */
 };
 
 static uint64_t tcp_hash(const struct tcp *tcp, const struct tcp_key *key)
@@ -114,7 +122,8 @@ static void flow_set_state(struct tcp_flow *flow, enum tcp_state state)
     log_debug("tcp guest port %u -> port %u: %s -> %s", flow->key.guest.port, flow->key.dst.port,
               names[flow->state], names[state]);
     flow->state = state;
-    flow->since_ms = loop_now_ms(tcp->worker->loop);
+    flow->expires_ms = loop_now_ms(tcp->worker->loop) +
+                       (state == TCP_CONNECTING ? SYN_PATIENCE_MS : OFFER_TIMEOUT_MS);
     list_remove(&flow->waiting);
     list_append(lists[state], &flow->waiting);
     if (state != TCP_OPEN && !tcp->timer.due_ms)
@@ -143,26 +152,63 @@ static void flow_offer(struct tcp_flow *flow)
              &vnet);
 }
 
+static struct wire_packet flow_syn(const struct tcp_flow *flow)
+{
+    struct wire_packet syn;
+
+    if (wire_parse(flow->syn + VNET_BYTES, flow->syn_len_bytes - VNET_BYTES, &syn) != WIRE_PARSE_OK)
+        abort(); /* it was parsed once already */
+    return syn;
+}
+
+/*
+ * The ports of the host are used up towards one destination. The guest's SYN is as good as lost: it asks
+ * again, and a port may be free by then. Without an address of the family it is the same errno, but no way.
+ */
+static bool flow_has_no_port(struct tcp_flow *flow, int error)
+{
+    struct tcp *tcp = flow->tcp;
+    uint64_t now_ms = loop_now_ms(tcp->worker->loop);
+    char text[IP_TEXT_MAX];
+
+    if (error != EADDRNOTAVAIL ||
+        !host_view_address(tcp->worker->host, flow->key.dst.addr.family).family)
+        return false;
+    COUNT(tcp->worker->config.counters, drop_no_port);
+    if (!tcp->told_port_ms || now_ms - tcp->told_port_ms >= TOLD_AGAIN_MS) {
+        tcp->told_port_ms = now_ms;
+        log_warn("the host has no TCP port left for a connection to %s port %u: it is dropped "
+                 "until one is free; "
+                 "net.ipv4.ip_local_port_range says how many there are",
+                 ip_format(&flow->key.dst.addr, text), flow->key.dst.port);
+    }
+    return true;
+}
+
 /* The host could not connect: the guest is told what the host was told. */
 static void flow_fail(struct tcp_flow *flow, int error)
 {
     struct worker *worker = flow->tcp->worker;
     struct uplink_counters *counters = worker->config.counters;
+    struct wire_packet syn = flow_syn(flow);
     uint8_t rst[WIRE_RST_MAX];
     enum wire_unreachable why;
-    struct wire_packet syn;
+    struct host_error told;
     size_t len_bytes;
 
-    if (wire_parse(flow->syn + VNET_BYTES, flow->syn_len_bytes - VNET_BYTES, &syn) !=
-        WIRE_PARSE_OK) {
-        /* It was parsed once already. */
-        abort();
-    }
-    if (error == ECONNREFUSED || error == ECONNRESET) {
+    if (flow->relay.side[HOST].source.fd >= 0 &&
+        tcp_outside_told(flow->relay.side[HOST].source.fd, &told)) {
+        COUNT(counters, tcp_unreachable);
+        worker_pass_error(worker, &told, &syn);
+    } else if (error == ECONNREFUSED || error == ECONNRESET) {
         COUNT(counters, tcp_refused);
         len_bytes = wire_build_rst(rst, &syn);
         if (len_bytes)
             tun_send(worker, rst, len_bytes, NULL);
+    } else if (flow_has_no_port(flow, error)) {
+        /* silence */
+    } else if (error == ENOBUFS || error == ENOMEM) {
+        COUNT(counters, drop_no_descriptor);
     } else if (worker_error_means(error, &why)) {
         COUNT(counters, tcp_unreachable);
         worker_send_error(worker, NULL, &syn, why, 0);
@@ -175,22 +221,35 @@ static void flow_fail(struct tcp_flow *flow, int error)
 static void on_early_event(struct relay *relay, int side, unsigned events)
 {
     struct tcp_flow *flow = CONTAINER_OF(relay, struct tcp_flow, relay);
-    socklen_t len = sizeof(int);
-    int error = 0;
+    struct wire_packet syn;
+    int error;
 
     /* In OFFERED the relay remembers what happened and meets it when it runs. */
     if (flow->state != TCP_CONNECTING || !(events & (LOOP_OUT | LOOP_HANGUP)))
         return;
-    /* Writable and no error: connected. */
-    if ((events & LOOP_HANGUP) &&
-        getsockopt(relay->side[HOST].source.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-        error = errno;
+    syn = flow_syn(flow);
+    error = tcp_outside_connected(relay->side[HOST].source.fd, &syn, events);
     if (error) {
         flow_fail(flow, error);
         return;
     }
     flow_set_state(flow, TCP_OFFERED);
     flow_offer(flow);
+}
+
+/* The guest's SYN, again, while the host connects. It may have changed: its port may be used anew. */
+static void flow_ask_again(struct tcp_flow *flow, const struct uplink_packet *in)
+{
+    uint64_t now_ms = loop_now_ms(flow->tcp->worker->loop), interval_ms = now_ms - flow->asked_ms;
+    uint64_t patience_ms = SYN_INTERVALS * interval_ms;
+
+    flow->asked_ms = now_ms;
+    flow->expires_ms = now_ms + (patience_ms > SYN_PATIENCE_MS ? patience_ms : SYN_PATIENCE_MS);
+    if (VNET_BYTES + in->packet.len_bytes > flow->syn_max_bytes)
+        return;
+    memcpy(flow->syn, in->vnet, VNET_BYTES);
+    memcpy(flow->syn + VNET_BYTES, in->packet.data, in->packet.len_bytes);
+    flow->syn_len_bytes = VNET_BYTES + in->packet.len_bytes;
 }
 
 static void on_end(struct relay *relay, bool reset)
@@ -216,13 +275,11 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
     if (!worker_take_flow(worker))
         return;
     flow = calloc(1, sizeof(*flow));
-    fd = socket(key->dst.addr.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    fd = tcp_outside_socket(packet);
     if (flow)
         flow->syn = malloc(VNET_BYTES + packet->len_bytes);
     if (!flow || !flow->syn || fd < 0) {
-        bool no_family = fd < 0 && errno == EAFNOSUPPORT;
-
-        if (no_family)
+        if (fd == -EAFNOSUPPORT)
             worker_send_error(worker, NULL, packet, WIRE_UNREACHABLE_NET, 0);
         else
             COUNT(worker->config.counters, drop_no_descriptor);
@@ -236,7 +293,8 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
     }
     memcpy(flow->syn, in->vnet, VNET_BYTES);
     memcpy(flow->syn + VNET_BYTES, packet->data, packet->len_bytes);
-    flow->syn_len_bytes = VNET_BYTES + packet->len_bytes;
+    flow->syn_len_bytes = flow->syn_max_bytes = VNET_BYTES + packet->len_bytes;
+    flow->asked_ms = loop_now_ms(worker->loop);
     flow->tcp = tcp;
     flow->key = *key;
     list_init(&flow->waiting);
@@ -276,7 +334,9 @@ void tcp_take(struct tcp *tcp, const struct uplink_packet *in)
         WIRE_TCP_SYN) {
         if (!flow) {
             tcp_take_syn(tcp, in, &key);
-        } else if (flow->state != TCP_CONNECTING) {
+        } else if (flow->state == TCP_CONNECTING) {
+            flow_ask_again(flow, in);
+        } else {
             /* Sent again: the kernel's socket knows what to say to that. */
             tun_send(tcp->worker, packet->data, packet->len_bytes, in->vnet);
         }
@@ -366,16 +426,17 @@ static void on_listener_1(struct loop_source *source, unsigned events)
     tcp_accept(CONTAINER_OF(source, struct tcp, listener[1]), source);
 }
 
-static void tcp_expire(struct tcp *tcp, struct list *list, uint64_t timeout_ms)
+/* A list of those that are not open yet: short, but in no order. */
+static void tcp_expire(struct tcp *tcp, struct list *list)
 {
     uint64_t now_ms = loop_now_ms(tcp->worker->loop);
 
-    while (!list_is_empty(list)) {
-        struct tcp_flow *flow = CONTAINER_OF(list->next, struct tcp_flow, waiting);
+    for (struct list *node = list->next, *next; node != list; node = next) {
+        struct tcp_flow *flow = CONTAINER_OF(node, struct tcp_flow, waiting);
 
-        if (now_ms - flow->since_ms < timeout_ms)
-            return;
-        flow_free(flow, true);
+        next = node->next;
+        if (now_ms >= flow->expires_ms)
+            flow_free(flow, true);
     }
 }
 
@@ -383,8 +444,8 @@ static void on_timer(struct loop_timer *timer)
 {
     struct tcp *tcp = CONTAINER_OF(timer, struct tcp, timer);
 
-    tcp_expire(tcp, &tcp->connecting, CONNECT_TIMEOUT_MS);
-    tcp_expire(tcp, &tcp->offered, OFFER_TIMEOUT_MS);
+    tcp_expire(tcp, &tcp->connecting);
+    tcp_expire(tcp, &tcp->offered);
     for (int i = 0; i < 2 && tcp->paused; i++)
         if (tcp->listener[i].fd >= 0)
             loop_change(tcp->worker->loop, &tcp->listener[i], LOOP_IN);

@@ -85,6 +85,7 @@ struct uplink_limits uplink_limits(unsigned long descriptors);
     X(drop_icmp_forged)     /* errors from outside about what was not sent */                      \
     X(drop_table_full)      /* a limit on flows was reached */                                     \
     X(drop_no_descriptor)   /* the host had no descriptor or memory left */                        \
+    X(drop_no_port)         /* the host had no port left towards a destination */                  \
     X(drop_echo_forbidden)  /* echo requests, where the host lets us send none */                 \
     X(drop_rule)            /* destinations that the network's deny, allow and host-ports exclude */ \
     X(forward_opened)       /* connections from outside handed to a guest */                       \

@@ -20,6 +20,16 @@ ROUTER = {
     "ipv4/ip_forward": 1, "ipv4/icmp_ratelimit": 0, "ipv4/icmp_msgs_per_sec": 100000,
     "ipv6/conf/all/forwarding": 1, "ipv6/icmp/ratelimit": 0,
 }
+# Not by routes: a kernel tells of those once a second.
+REFUSALS = f"""table inet refusals {{
+    chain forward {{
+        type filter hook forward priority 0;
+        ip daddr {UNREACHABLE[4]} reject with icmp type host-unreachable
+        ip daddr {PROHIBITED[4]} reject with icmp type admin-prohibited
+        ip6 daddr {UNREACHABLE[6]} reject with icmpv6 type no-route
+        ip6 daddr {PROHIBITED[6]} reject with icmpv6 type admin-prohibited
+    }}
+}}"""
 
 
 class Routers:
@@ -42,9 +52,8 @@ class Routers:
             self.second.ip_batch(
                 f"link set far0 mtu {FAR_MTU}\n"
                 "route add default via 192.0.2.1\nroute add default via 2001:db8:2::1\n"
-                f"route add unreachable {UNREACHABLE[4]}\nroute add unreachable {UNREACHABLE[6]}\n"
-                f"route add prohibit {PROHIBITED[4]}\nroute add prohibit {PROHIBITED[6]}\n"
             )
+            self.second.nft(REFUSALS)
             self.far.ip_batch(
                 f"link set near0 mtu {FAR_MTU}\n"
                 "route add default via 203.0.113.1\nroute add default via 2001:db8:3::1\n"

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What routers outside tell reaches the guest, from their own addresses and about its own packets."""
 
+import errno
 import os
 import re
 import select
 import socket
 
 import pytest
-from lab import HOST, REMOTE, REMOTE_B, poll
-from routers import FAR, FAR_MTU, PROHIBITED, SECOND, UNREACHABLE, Routers, traceroute
-from scapy.layers.inet import ICMP, IP, UDP
+from lab import FAMILY, HOST, REMOTE, REMOTE_B, poll, read_exactly
+from routers import FAR, FAR_MTU, PROHIBITED, REFUSALS, SECOND, UNREACHABLE, Routers, traceroute
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 
 
@@ -145,3 +146,104 @@ def test_other_icmp_of_guests_goes_nowhere(lab, guest, network, kind):
     guest.send_ip(IP(src=guest.ipv4, dst=REMOTE[4]) / ICMP(type=kind, code=1) / quoted)
     assert poll(lambda: network.counters()["drop_icmp"] == before["drop_icmp"] + 1)
     assert network.counters()["echo_up"] == before["echo_up"]
+
+
+@pytest.fixture
+def far_server(routers, version):
+    with routers.far.listen(FAR[version]) as listener:
+        yield listener
+
+
+def test_traceroute_by_tcp(routers, guest, network, version, far_server):
+    port = far_server.getsockname()[1]
+    before = network.counters()
+    assert traceroute(guest, FAR[version], "-T", "-p", port) == routers.hops(guest, version)
+    after = network.counters()
+    assert after["tcp_unreachable"] == before["tcp_unreachable"] + 2
+    assert after["tcp_timeout"] == before["tcp_timeout"]
+
+
+def test_traceroute_by_tcp_to_a_closed_port(routers, guest, version, far_server):
+    port = far_server.getsockname()[1]
+    far_server.close()
+    assert traceroute(guest, FAR[version], "-T", "-p", port) == routers.hops(guest, version)
+
+
+@pytest.mark.parametrize(
+    "address, code, expected",
+    [(UNREACHABLE, {4: (3, 1), 6: (1, 0)}, {4: errno.EHOSTUNREACH, 6: errno.ENETUNREACH}),
+     (PROHIBITED, {4: (3, 13), 6: (1, 1)}, {4: errno.EHOSTUNREACH, 6: errno.EACCES})],
+    ids=["unreachable", "prohibited"],
+)
+def test_router_that_does_not_pass_a_connection_on(routers, guest, version, address, code, expected):
+    """The guest's program has the error that it would have without us; its kernel knows the router."""
+    with guest.packets(kind=0x0800 if version == 4 else 0x86DD) as seen:
+        with pytest.raises(OSError) as raised:
+            guest.connect(address[version], 80)
+        assert raised.value.errno == expected[version]
+
+        def told():
+            while select.select([seen], [], [], 0)[0]:
+                data = seen.recv(65536)[14:]
+                if version == 4 and data[9] == 1:
+                    return socket.inet_ntop(socket.AF_INET, data[12:16]), tuple(data[20:22])
+                if version == 6 and data[6] == 58 and data[40] < 128:
+                    return socket.inet_ntop(socket.AF_INET6, data[8:24]), tuple(data[40:42])
+            return None
+
+        assert poll(told) == (SECOND[version], code[version])
+
+
+def test_low_time_to_live_is_the_first_segments_alone(routers, guest, version, far_server):
+    """And a connection has the DSCP of its first segment."""
+    kind, level = (0x0800, socket.SOL_IP) if version == 4 else (0x86DD, socket.IPPROTO_IPV6)
+    ttl_option = socket.IP_TTL if version == 4 else socket.IPV6_UNICAST_HOPS
+    tos_option = socket.IP_TOS if version == 4 else socket.IPV6_TCLASS
+    with routers.lab.remote.packets("in0", kind) as outside:
+        with guest.socket(FAMILY[version], socket.SOCK_STREAM) as client:
+            client.setsockopt(level, ttl_option, 9)
+            client.setsockopt(level, tos_option, 0xB8)
+            client.connect(far_server.getsockname()[:2])
+            client.sendall(b"hello")
+            accepted, _ = far_server.accept()
+            with accepted:
+                assert read_exactly(accepted, 5) == b"hello"
+        seen = {}
+        while select.select([outside], [], [], 0)[0]:
+            data = outside.recv(65536)[14:]
+            packet = IP(data) if version == 4 else IPv6(data)
+            if TCP in packet:
+                shown = (packet.ttl, packet.tos) if version == 4 else (packet.hlim, packet.tc)
+                seen.setdefault("first" if packet[TCP].flags.S else len(packet[TCP].payload), shown)
+    assert seen["first"] == (8, 0xB8)
+    assert seen[5] == (64, 0xB8)
+
+
+def test_icmp_error_does_not_end_a_connection(routers, guest, version, far_server):
+    """RFC 5382 REQ-10, RFC 1122 4.2.3.9: what a router says of an open connection is a hint."""
+    near = routers.second
+    client = guest.connect(*far_server.getsockname()[:2])
+    accepted, _ = far_server.accept()
+    with client, accepted:
+        family = "ip" if version == 4 else "ip6"
+        with routers.lab.remote.packets("far0") as told:
+            near.nft(f"insert rule inet refusals forward {family} daddr {FAR[version]} tcp dport "
+                     f"{far_server.getsockname()[1]} reject with icmpx type no-route")
+            try:
+                client.sendall(b"on its way")
+                assert poll(lambda: has_icmp_error(told, version))
+            finally:
+                near.nft("flush table inet refusals\n" + REFUSALS)
+        assert read_exactly(accepted, 10) == b"on its way"
+        accepted.sendall(b"and back")
+        assert read_exactly(client, 8) == b"and back"
+
+
+def has_icmp_error(sock, version):
+    while select.select([sock], [], [], 0)[0]:
+        data = sock.recv(65536)[14:]
+        if version == 4 and data[0] >> 4 == 4 and data[9] == 1 and data[20] == 3:
+            return True
+        if version == 6 and data[0] >> 4 == 6 and data[6] == 58 and data[40] == 1:
+            return True
+    return False
