@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define DESCRIPTORS_MAX 16 /* with one message */
+#define DESCRIPTORS_MAX 32 /* with one message */
 
 /*
  * Sends @len_bytes with @fds_len descriptors (at most DESCRIPTORS_MAX), which stay the caller's. @flags

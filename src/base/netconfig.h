@@ -27,6 +27,7 @@ struct net_config {
     struct ip_addr gateway6; /* the prefix's ::1 */
     struct mac_addr mac;     /* of the bridge, so that guests' ARP caches stay right */
     unsigned mtu;
+    unsigned workers;           /* of the uplink, 1 to NET_WORKERS_MAX */
     bool host_has_ipv6;         /* a default route at start: else guests get no IPv6 router */
     bool no_dhcp;               /* net-uuid: guests have addresses of their own choice */
     bool host_loopback;         /* the gateway's address leads to the host's loopback */

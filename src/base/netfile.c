@@ -143,6 +143,7 @@ static const struct key {
     {"net-uuid", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"ifname", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"mtu", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"workers", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"host-loopback", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"host-ports", set_spec, true, NETFILE_NEEDS_NOTHING},
     {"lease-time", set_lease_time, false, NETFILE_NEEDS_DHCP},
@@ -171,7 +172,7 @@ static int set_key(struct netfile_parse *parse, const char *text, const char *va
     return netfile_refuse(parse,
                           "unknown key '%s' of the network; the keys are: mode, start-address, "
                           "end-address, subnet-mask, nat66-prefix, net-uuid, ifname, mtu, "
-                          "host-loopback, host-ports, lease-time, deny, allow and forward",
+                          "workers, host-loopback, host-ports, lease-time, deny, allow and forward",
                           text_show(text).text);
 }
 

@@ -217,6 +217,16 @@ static int set_mtu(struct net_spec *spec, const char *value, struct err *err)
     return 0;
 }
 
+static int set_workers(struct net_spec *spec, const char *value, struct err *err)
+{
+    if (text_to_uint(value, 1, NET_WORKERS_MAX, &spec->workers) < 0)
+        return err_set(err, -EINVAL,
+                       "workers=%s is not a number of threads from 1 to %d: write one such as "
+                       "workers=2, or leave it out for as many as there are CPUs",
+                       text_show(value).text, NET_WORKERS_MAX);
+    return 0;
+}
+
 static int set_host_loopback(struct net_spec *spec, const char *value, struct err *err)
 {
     int error = spec_parse_switch("host-loopback", value, &spec->host_loopback, err);
@@ -245,6 +255,7 @@ static const struct option {
     {"net-uuid", set_uuid, false},
     {"ifname", set_ifname, false},
     {"mtu", set_mtu, false},
+    {"workers", set_workers, false},
     {"host-loopback", set_host_loopback, false},
     {"host-ports", set_host_ports, false},
 };
@@ -276,6 +287,6 @@ int net_spec_set(struct net_spec *spec, const char *option, const char *value, s
     return err_set(err, -ENOENT,
                    "unknown option '%s': the options of a network are mode, start-address, "
                    "end-address, subnet-mask, network, nat66-prefix, net-uuid, ifname, mtu, "
-                   "host-loopback and host-ports",
+                   "workers, host-loopback and host-ports",
                    text_show(option).text);
 }

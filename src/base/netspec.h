@@ -21,6 +21,7 @@
 #define NET_IFNAME_MAX 15 /* IFNAMSIZ - 1 */
 #define NET_MTU_MIN 1280  /* RFC 8200 5 */
 #define NET_MTU_MAX 65520
+#define NET_WORKERS_MAX 8 /* threads of the way out */
 
 enum net_mode {
     NET_MODE_SHARED,  /* the world through a NAT, and the host */
@@ -41,6 +42,7 @@ struct net_spec {
     char net_uuid[NET_UUID_LEN + 1];
     char ifname[NET_IFNAME_MAX + 1]; /* bridged only; or "" */
     unsigned mtu;                    /* 0: default */
+    unsigned workers;                /* 0: default */
     /* Whether the gateway's address is the host's loopback, and which ports are open there. */
     bool host_loopback, host_loopback_given;
     struct port_set host_ports;
@@ -51,10 +53,10 @@ const char *net_mode_name(enum net_mode mode);
 
 /*
  * Sets one option by its name as QEMU's vmnet netdevs spell it: "mode", "start-address",
- * "end-address", "subnet-mask", "network", "nat66-prefix", "net-uuid", "ifname", "mtu",
+ * "end-address", "subnet-mask", "network", "nat66-prefix", "net-uuid", "ifname", "mtu", "workers",
  * "host-loopback", "host-ports"; underscores are dashes, and the origin's "dhcp-" prefix is accepted for
- * the three addresses. "bridge" is "bridged". "host-ports" adds to what it had. -ENOENT: no such option (the text lists those there are); -EINVAL with the reason. A
- * refused value leaves the earlier one.
+ * the three addresses. "bridge" is "bridged". "host-ports" adds to what it had. -ENOENT: no such option (the
+ * text lists those there are); -EINVAL with the reason. A refused value leaves the earlier one.
  */
 int net_spec_set(struct net_spec *spec, const char *option, const char *value, struct err *err);
 

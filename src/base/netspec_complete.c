@@ -179,6 +179,11 @@ static int check_modes(const struct net_spec *spec, struct err *err)
                        "%s is set in mode=bridged: it is about the gateway's address, and a "
                        "bridged network has the gateway of the physical one; leave it out",
                        spec->host_ports.given ? "host-ports" : "host-loopback");
+    if (spec->workers && spec->mode == NET_MODE_BRIDGED)
+        return err_set(err, -EINVAL,
+                       "workers=%u is set in mode=bridged: they are the way out of a shared or "
+                       "host network; leave workers out",
+                       spec->workers);
     return 0;
 }
 

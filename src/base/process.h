@@ -10,6 +10,9 @@ void process_set_name(const char *name);
 /* Closes all descriptors from @lowest on. */
 void process_close_from(int lowest);
 
+/* How many CPUs the calling process may use; at least 1. */
+unsigned process_cpus(void);
+
 /* Path of the running program, "" where it is not known. */
 void process_path(char ret_path[NET_PATH_MAX]);
 

@@ -48,6 +48,8 @@ static void print_addresses(const struct net_spec *spec)
         printf(", IPv6 prefix %s/64", ip_format(&spec->nat66_prefix, start));
     if (spec->mtu)
         printf(", mtu %u", spec->mtu);
+    if (spec->workers)
+        printf(", workers %u", spec->workers);
     if (spec->host_loopback)
         fputs(", host's loopback open", stdout);
     if (spec->host_ports.given)

@@ -142,6 +142,7 @@ const struct cli_command cli_commands[] = {
                 {"net-uuid", "UUID", "A host network without DHCP; in place of NAME"},
                 {"ifname", "INTERFACE", "The interface that a bridged network joins"},
                 {"mtu", "BYTES", "Largest packet, 1280 to 65520; by default 1500"},
+                {"workers", "N", "Threads of the way out, 1 to 8; by default one a CPU"},
                 {"host-loopback", "SWITCH", "on: the gateway's address is the host's loopback"},
                 {"host-ports", "PORTS", "The host's ports that guests reach: 22,8000-8100 or none"},
             },

@@ -43,6 +43,7 @@ static const struct netdev_option {
     {"net-uuid", MACOS | HOST, false},
     {"ifname", MACOS | BRIDGED, false},
     {"mtu", ALL, false},
+    {"workers", MACOS | SHARED | HOST, false},
     {"host-loopback", MACOS | SHARED | HOST, false},
     {"host-ports", MACOS | SHARED | HOST, true},
     {"isolated", ALL, false},

@@ -30,6 +30,7 @@ static const struct output_fact facts[] = {
     {"IPv6 out", "ipv6Default", NULL, NULL},
     {"domain", "domain", NULL, NULL},
     {"MTU", "mtu", NULL, NULL},
+    {"workers", "workers", NULL, NULL},
     {"loopback", "hostLoopback", NULL, NULL},
     {"host ports", "hostPorts", NULL, NULL},
     {"lasting", "lasting", NULL, NULL},

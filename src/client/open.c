@@ -54,6 +54,19 @@ static int check_prefix6(const struct net_spec *spec, const json_t *network, str
     return runs && strcmp(runs, asked) == 0 ? 0 : refuse("nat66-prefix", runs, asked, err);
 }
 
+/* @asked 0: nothing was. */
+static int check_number(const char *option, unsigned asked, const json_t *network, struct err *err)
+{
+    json_int_t runs = json_integer_value(json_object_get(network, option));
+    char runs_text[24], asked_text[24];
+
+    if (!asked || runs == asked)
+        return 0;
+    snprintf(runs_text, sizeof(runs_text), "%lld", (long long)runs);
+    snprintf(asked_text, sizeof(asked_text), "%u", asked);
+    return refuse(option, runs_text, asked_text, err);
+}
+
 /* What guests reach of the host. A daemon of a version before these options has what is the default. */
 static int check_host(const struct net_spec *spec, const json_t *network, struct err *err)
 {
@@ -73,8 +86,6 @@ static int check_host(const struct net_spec *spec, const json_t *network, struct
 static int check_same(const struct net_spec *spec, const json_t *network, struct err *err)
 {
     const char *mode = json_string_value(json_object_get(network, "mode"));
-    json_int_t mtu = json_integer_value(json_object_get(network, "mtu"));
-    char runs[24], asked[24];
     int result = 0;
 
     if (!mode)
@@ -86,11 +97,10 @@ static int check_same(const struct net_spec *spec, const json_t *network, struct
         result = check_addresses(spec, network, err);
     if (result == 0 && spec->nat66_prefix.family)
         result = check_prefix6(spec, network, err);
-    if (result == 0 && spec->mtu && mtu != spec->mtu) {
-        snprintf(runs, sizeof(runs), "%lld", (long long)mtu);
-        snprintf(asked, sizeof(asked), "%u", spec->mtu);
-        result = refuse("mtu", runs, asked, err);
-    }
+    if (result == 0)
+        result = check_number("mtu", spec->mtu, network, err);
+    if (result == 0)
+        result = check_number("workers", spec->workers, network, err);
     return result < 0 ? result : check_host(spec, network, err);
 }
 

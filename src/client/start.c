@@ -34,7 +34,7 @@ struct command {
     const char *arguments[ARGUMENTS_MAX];
     int len;
     char start[IP_TEXT_MAX], end[IP_TEXT_MAX], mask[IP_TEXT_MAX], prefix6[IP_TEXT_MAX], mtu[16];
-    char host_ports[PORT_SET_TEXT_MAX];
+    char workers[16], host_ports[PORT_SET_TEXT_MAX];
 };
 
 /*
@@ -127,6 +127,10 @@ static void make_command(const struct net_spec *spec, bool lasting, struct comma
     if (spec->mtu) {
         snprintf(ret_command->mtu, sizeof(ret_command->mtu), "%u", spec->mtu);
         add_option(ret_command, "--mtu", ret_command->mtu);
+    }
+    if (spec->workers) {
+        snprintf(ret_command->workers, sizeof(ret_command->workers), "%u", spec->workers);
+        add_option(ret_command, "--workers", ret_command->workers);
     }
     if (spec->host_loopback_given)
         add_option(ret_command, "--host-loopback", spec->host_loopback ? "on" : "off");

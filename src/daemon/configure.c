@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/process.h"
 #include "plane/plane.h"
 
 #define SUBNET_FIRST 0xc0a84000      /* 192.168.64.0, where vmnet begins too */
@@ -248,23 +249,31 @@ static int merge_address(struct ip_addr *addr, const struct ip_addr *filed, cons
     return 0;
 }
 
+static int merge_number(unsigned *number, unsigned filed, const char *option,
+                        const struct net_file *file, struct err *err)
+{
+    char asked_text[16], filed_text[16];
+
+    snprintf(asked_text, sizeof(asked_text), "%u", *number);
+    snprintf(filed_text, sizeof(filed_text), "%u", filed);
+    if (*number && *number != filed)
+        return refuse_difference(file, option, asked_text, filed ? filed_text : "nothing of it",
+                                 err);
+    *number = filed;
+    return 0;
+}
+
 int configure_merge(struct net_spec *spec, const struct net_file *file, struct err *err)
 {
     const struct net_spec *filed = file ? &file->spec : NULL;
-    char asked_mtu[16], filed_mtu[16], asked_ports[PORT_SET_TEXT_MAX],
-        filed_ports[PORT_SET_TEXT_MAX];
-    int result = 0;
+    char asked_ports[PORT_SET_TEXT_MAX], filed_ports[PORT_SET_TEXT_MAX];
+    int result;
 
     if (!filed)
         return net_spec_check_private(spec, err);
     if (spec->mode_given && spec->mode != filed->mode)
         return refuse_difference(file, "mode", net_mode_name(spec->mode),
                                  net_mode_name(filed->mode), err);
-    snprintf(asked_mtu, sizeof(asked_mtu), "%u", spec->mtu);
-    snprintf(filed_mtu, sizeof(filed_mtu), "%u", filed->mtu);
-    if (spec->mtu && spec->mtu != filed->mtu)
-        return refuse_difference(file, "mtu", asked_mtu, filed->mtu ? filed_mtu : "nothing of it",
-                                 err);
     if (spec->net_uuid[0] && strcasecmp(spec->net_uuid, filed->net_uuid) != 0)
         return refuse_difference(file, "net-uuid", spec->net_uuid,
                                  filed->net_uuid[0] ? filed->net_uuid : "nothing of it", err);
@@ -276,7 +285,12 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     if (spec->host_ports.given && strcmp(asked_ports, filed_ports) != 0)
         return refuse_difference(file, "host-ports", asked_ports,
                                  filed->host_ports.given ? filed_ports : "nothing of it", err);
-    result = merge_address(&spec->start_address, &filed->start_address, "start-address", file, err);
+    result = merge_number(&spec->mtu, filed->mtu, "mtu", file, err);
+    if (result == 0)
+        result = merge_number(&spec->workers, filed->workers, "workers", file, err);
+    if (result == 0)
+        result =
+            merge_address(&spec->start_address, &filed->start_address, "start-address", file, err);
     if (result == 0)
         result = merge_address(&spec->end_address, &filed->end_address, "end-address", file, err);
     if (result == 0)
@@ -285,7 +299,6 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
         result =
             merge_address(&spec->nat66_prefix, &filed->nat66_prefix, "nat66-prefix", file, err);
     spec->mode = filed->mode;
-    spec->mtu = filed->mtu;
     memcpy(spec->net_uuid, filed->net_uuid, sizeof(spec->net_uuid));
     memcpy(spec->ifname, filed->ifname, sizeof(spec->ifname));
     spec->host_loopback = filed->host_loopback;
@@ -349,6 +362,9 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     snprintf(config->name, sizeof(config->name), "%s", spec->name);
     config->mode = spec->mode;
     config->mtu = spec->mtu ? spec->mtu : NET_MTU_DEFAULT;
+    config->workers = spec->workers ? spec->workers : process_cpus();
+    if (config->workers > NET_WORKERS_MAX)
+        config->workers = NET_WORKERS_MAX;
     config->no_dhcp = spec->net_uuid[0] != '\0';
     config->host_loopback = spec->host_loopback;
     config->host_ports = spec->host_ports;

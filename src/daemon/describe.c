@@ -51,6 +51,7 @@ json_t *network_describe(const struct network *network, const struct network_sta
                   ipv6_prefix(config), "gateway6", address_or_null(&config->gateway6),
                   "ipv6Default", state->has_ipv6, "domain", config->domain, "mtu", (int)config->mtu,
                   "lasting", state->lasting, "ports", (int)network->ports_len);
+    json_object_set_new(object, "workers", json_integer(config->workers));
     json_object_set_new(object, "hostLoopback", json_boolean(config->host_loopback));
     set_string(object, "hostPorts", port_set_format(&config->host_ports, ports));
     set_string(object, "configFile", config->file ? config->file->path : "");

@@ -74,7 +74,7 @@ void engine_drop_port(struct engine *engine, struct network_port *port)
 {
     forwards_port_gone(engine->forwards, port);
     if (port->attached)
-        worker_forget_guest(engine->worker, ip_from_u32(port->port.ipv4));
+        uplink_forget_guest(engine->uplink, ip_from_u32(port->port.ipv4));
     if (port->socket[0])
         unlink(port->socket);
     network_remove(&engine->network, port);
@@ -354,21 +354,32 @@ static void engine_confine(struct engine *engine)
 #endif
 }
 
-static int engine_start(struct engine *engine, struct err *err)
+static int engine_start_uplink(struct engine *engine, const struct uplink_limits *limits,
+                               struct err *err)
 {
     const struct engine_args *args = engine->args;
     const int *handles = args->handles->fd;
-    struct worker_config worker = {
-        .net = args->config,
-        .counters = &engine->counters,
-        .limits = uplink_limits(raise_descriptor_limit()),
-        .tun_fd = handles[PLANE_TUN],
-        .listen4_fd = handles[PLANE_LISTEN_TCP4],
-        .listen6_fd = handles[PLANE_LISTEN_TCP6],
-        .raw4_fd = args->raw4_fd,
-        .raw6_fd = args->raw6_fd,
-        .sockets_fd = args->sockets_fd,
-    };
+    struct worker_config configs[NET_WORKERS_MAX];
+
+    for (unsigned i = 0; i < args->config->workers; i++)
+        configs[i] = (struct worker_config){
+            .net = args->config,
+            .host = engine->host,
+            .limits = *limits,
+            .tun_fd = handles[PLANE_TUN + i],
+            .listen4_fd = handles[PLANE_LISTEN_TCP4 + i],
+            .listen6_fd = handles[PLANE_LISTEN_TCP6 + i],
+            .raw4_fd = i == 0 ? args->raw4_fd : -1,
+            .raw6_fd = i == 0 ? args->raw6_fd : -1,
+            .sockets_fd = args->sockets_fd[i],
+        };
+    return uplink_start(configs, args->config->workers, &engine->uplink, err);
+}
+
+static int engine_start(struct engine *engine, struct err *err)
+{
+    const struct engine_args *args = engine->args;
+    struct uplink_limits limits = uplink_limits(raise_descriptor_limit(), args->config->workers);
     int result = loop_new(&engine->loop);
 
     /* The router may wait for us to read what it sends: we never wait for it. */
@@ -386,14 +397,13 @@ static int engine_start(struct engine *engine, struct err *err)
         return err_set(err, result, "cannot start the engine: %s", strerror(-result));
     network_init(&engine->network, args->config);
     engine->lasting = engine_is_lasting(engine);
-    worker.host = engine->host;
     engine_confine(engine);
-    result = worker_start(&worker, &engine->worker, err);
+    result = engine_start_uplink(engine, &limits, err);
     if (result == 0)
         result = pump_new(&engine->pump_counters, &engine->pump, err);
     if (result < 0)
         return result;
-    engine->forwards = forwards_new(&engine->network, engine->worker, worker.limits.forwards);
+    engine->forwards = forwards_new(&engine->network, engine->uplink, limits.forwards);
     engine->connects = connects_new(engine);
     if (!engine->forwards || !engine->connects)
         return err_set(err, -ENOMEM, "out of memory");
@@ -442,7 +452,7 @@ int engine_main(const struct engine_args *args)
     connects_free(engine->connects);
     forwards_free(engine->forwards);
     pump_free(engine->pump);
-    worker_stop(engine->worker);
+    uplink_stop(engine->uplink);
     outside_free(engine->outside);
     host_free(engine->host);
     network_done(&engine->network);

@@ -14,7 +14,7 @@
 #include "base/paths.h"
 
 #define LISTEN_BACKLOG 1024
-/* The worker closes a forward that was removed a moment after it was told. */
+/* A worker closes a forward that was removed a moment after it was told. */
 #define CLOSE_TRIES 100
 #define CLOSE_RETRY_MS 1
 #define CLOSE_MS 1000
@@ -24,14 +24,14 @@ struct forward {
     struct forward_spec spec;
     const struct network_port *owner; /* NULL: none */
     bool of_file;
-    uint32_t first_id; /* of spec.ports ids in the worker */
+    uint32_t first_id; /* of spec.ports ids in the uplink */
     struct ip_endpoint target;
     char error[200]; /* why it is not open; "" where it is */
 };
 
 struct forwards {
     struct network *network;
-    struct worker *worker;
+    struct uplink *uplink;
     struct list list;
     unsigned ports, ports_max;
     uint32_t next_id;
@@ -39,14 +39,14 @@ struct forwards {
     bool told_unsaved;
 };
 
-struct forwards *forwards_new(struct network *network, struct worker *worker, unsigned ports_max)
+struct forwards *forwards_new(struct network *network, struct uplink *uplink, unsigned ports_max)
 {
     struct forwards *forwards = calloc(1, sizeof(*forwards));
 
     if (!forwards)
         return NULL;
     *forwards = (struct forwards){
-        .network = network, .worker = worker, .ports_max = ports_max, .next_id = 1};
+        .network = network, .uplink = uplink, .ports_max = ports_max, .next_id = 1};
     list_init(&forwards->list);
     return forwards;
 }
@@ -153,7 +153,7 @@ static int explain_open(int error, const struct forward_spec *spec, unsigned por
 static void close_ports(struct forwards *forwards, const struct forward *forward, unsigned ports)
 {
     for (unsigned i = 0; i < ports; i++)
-        worker_remove_forward(forwards->worker, forward->first_id + i);
+        uplink_remove_forward(forwards->uplink, forward->first_id + i);
     forwards->ports -= ports;
     forwards->closed_ms = clock_now_ms();
 }
@@ -173,7 +173,7 @@ static int open_port(struct forwards *forwards, struct forward *forward, unsigne
     if (fd < 0)
         return explain_open(fd, &forward->spec, host.port, err);
     result =
-        worker_add_forward(forwards->worker, forward->first_id + i, forward->spec.udp, fd, &guest);
+        uplink_add_forward(forwards->uplink, forward->first_id + i, forward->spec.udp, fd, &guest);
     if (result == 0)
         return 0;
     close(fd);
@@ -221,7 +221,7 @@ static void retarget(struct forwards *forwards, struct forward *forward,
     for (unsigned i = 0; i < forward->spec.ports; i++) {
         struct ip_endpoint guest = nth(&target, i);
 
-        worker_retarget_forward(forwards->worker, forward->first_id + i, &guest);
+        uplink_retarget_forward(forwards->uplink, forward->first_id + i, &guest);
     }
 }
 

@@ -19,7 +19,7 @@
 struct forwards;
 
 /* All arguments are borrowed. NULL without memory. */
-struct forwards *forwards_new(struct network *network, struct worker *worker, unsigned ports_max);
+struct forwards *forwards_new(struct network *network, struct uplink *uplink, unsigned ports_max);
 void forwards_free(struct forwards *forwards);
 
 /*

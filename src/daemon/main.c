@@ -32,8 +32,8 @@ struct options {
 
 static const char usage[] =
     "usage: vmnetd NET [--mode MODE] [--start-address A --end-address A --subnet-mask M]\n"
-    "              [--nat66-prefix P] [--net-uuid U] [--mtu N] [--host-loopback on|off]\n"
-    "              [--host-ports PORTS] [--lasting]\n"
+    "              [--nat66-prefix P] [--net-uuid U] [--mtu N] [--workers N]\n"
+    "              [--host-loopback on|off] [--host-ports PORTS] [--lasting]\n"
     "\n"
     "Runs the network NET until its last port is gone, or with --lasting until it is told to stop\n"
     "(vmnet down NET). What NET.conf says counts too: see openvmnet.conf(5). vmnet starts it by\n"
@@ -49,6 +49,7 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
         {"nat66-prefix", required_argument, NULL, 'o'},
         {"net-uuid", required_argument, NULL, 'o'},
         {"mtu", required_argument, NULL, 'o'},
+        {"workers", required_argument, NULL, 'o'},
         {"host-loopback", required_argument, NULL, 'o'},
         {"host-ports", required_argument, NULL, 'o'},
         {"lasting", no_argument, NULL, 'l'},

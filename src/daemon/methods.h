@@ -50,13 +50,13 @@ struct engine {
     struct host *host;
     struct outside *outside;
     struct control *control;
-    struct worker *worker;
+    struct uplink *uplink;
     struct pump *pump;
     struct forwards *forwards;
     struct connects *connects;
     struct listener *listener;
     struct network network;
-    struct uplink_counters counters;
+    struct uplink_counters counters; /* what this thread counts of them */
     struct pump_counters pump_counters;
     struct loop_source router_source;
     struct loop_timer first_port_timer, request_timer, list_timer;

@@ -40,9 +40,9 @@ struct parent {
     int raw_fd[2];
     bool has_handles;
     struct plane_handles handles;
-    int channel[ROLES][2]; /* [0] is ours, [1] the child's */
-    int middle[2];         /* [0] is the engine's, [1] the router's */
-    int sockets[2];        /* the same */
+    int channel[ROLES][2];           /* [0] is ours, [1] the child's */
+    int middle[2];                   /* [0] is the engine's, [1] the router's */
+    int sockets[NET_WORKERS_MAX][2]; /* of each worker; the same */
     pid_t pid[ROLES];
     unsigned restarts;
     uint64_t window_start_ms;
@@ -59,7 +59,8 @@ static void close_foreign(int fd)
 static void close_foreign_channels(struct parent *parent, enum role role)
 {
     close_foreign(parent->middle[role == ROLE_ROUTER ? 0 : 1]);
-    close_foreign(parent->sockets[role == ROLE_ROUTER ? 0 : 1]);
+    for (int i = 0; i < NET_WORKERS_MAX; i++)
+        close_foreign(parent->sockets[i][role == ROLE_ROUTER ? 0 : 1]);
     for (int other = 0; other < ROLES; other++)
         for (int end = 0; end < 2; end++)
             if (other != (int)role || end == 0)
@@ -78,8 +79,10 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
             .parent_pid = parent_pid,
             .parent_fd = parent->channel[ROLE_ROUTER][1],
             .engine_fd = parent->middle[1],
-            .sockets_fd = parent->sockets[1],
         };
+
+        for (int i = 0; i < NET_WORKERS_MAX; i++)
+            args.sockets_fd[i] = parent->sockets[i][1];
 
         process_set_name("vmnetd:router");
         log_init("vmnetd router", false);
@@ -87,7 +90,7 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
         close_foreign(parent->stream_fd);
         close_foreign(parent->raw_fd[0]);
         close_foreign(parent->raw_fd[1]);
-        for (int i = PLANE_TUN; i < PLANE_HANDLES && parent->has_handles; i++)
+        for (int i = PLANE_USER + 1; i < PLANE_HANDLES && parent->has_handles; i++)
             close_foreign(parent->handles.fd[i]);
         _exit(router_main(&args));
     } else {
@@ -100,10 +103,12 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
             .router_fd = parent->middle[0],
             .control_fd = parent->control_fd,
             .stream_fd = parent->stream_fd,
-            .sockets_fd = parent->sockets[0],
             .raw4_fd = parent->raw_fd[0],
             .raw6_fd = parent->raw_fd[1],
         };
+
+        for (int i = 0; i < NET_WORKERS_MAX; i++)
+            args.sockets_fd[i] = parent->sockets[i][0];
 
         process_set_name("vmnetd:engine");
         log_init("vmnetd engine", false);
@@ -257,10 +262,11 @@ static void parent_free(struct parent *parent)
     for (int i = 0; i < 2; i++) {
         if (parent->middle[i] >= 0)
             close(parent->middle[i]);
-        if (parent->sockets[i] >= 0)
-            close(parent->sockets[i]);
         if (parent->raw_fd[i] >= 0)
             close(parent->raw_fd[i]);
+        for (int worker = 0; worker < NET_WORKERS_MAX; worker++)
+            if (parent->sockets[worker][i] >= 0)
+                close(parent->sockets[worker][i]);
     }
     for (int i = 0; i < PLANE_HANDLES && parent->has_handles; i++)
         if (parent->handles.fd[i] >= 0)
@@ -270,10 +276,13 @@ static void parent_free(struct parent *parent)
 
 static int parent_open(struct parent *parent)
 {
-    int *pairs[] = {parent->channel[ROLE_ROUTER], parent->channel[ROLE_ENGINE], parent->middle,
-                    parent->sockets};
+    int *pairs[3 + NET_WORKERS_MAX] = {parent->channel[ROLE_ROUTER], parent->channel[ROLE_ENGINE],
+                                       parent->middle};
+    unsigned len = 3;
 
-    for (int i = 0; i < 4; i++)
+    for (unsigned i = 0; i < parent->config->workers; i++)
+        pairs[len++] = parent->sockets[i];
+    for (unsigned i = 0; i < len; i++)
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pairs[i]) < 0)
             return -errno;
     sigemptyset(&parent->signals);

@@ -15,11 +15,18 @@
 #include "daemon/signals.h"
 #include "uplink/uplink.h"
 
+/* Over which a worker of the uplink asks for sockets. */
+struct asker {
+    struct loop_source source;
+    struct router *router;
+};
+
 struct router {
     const struct router_args *args;
     struct loop *loop;
     struct plane *plane;
-    struct loop_source engine_source, sockets_source;
+    struct loop_source engine_source;
+    struct asker askers[NET_WORKERS_MAX];
     uint32_t list_id;
 };
 
@@ -141,7 +148,7 @@ static void on_engine(struct loop_source *source, unsigned events)
 /* The uplink wants sockets for connections to guests; what cannot be had now it asks for again. */
 static void on_sockets(struct loop_source *source, unsigned events)
 {
-    struct router *router = CONTAINER_OF(source, struct router, sockets_source);
+    struct router *router = CONTAINER_OF(source, struct asker, source)->router;
     int fds[UPLINK_SOCKETS_A_REQUEST];
     struct uplink_socket_request request;
     unsigned len = 0;
@@ -201,9 +208,10 @@ static int router_start(struct router *router, struct message *ready, int *fds, 
     router->engine_source = (struct loop_source){.on_event = on_engine, .fd = -1};
     if (result == 0)
         result = loop_add(router->loop, &router->engine_source, args->engine_fd, LOOP_IN);
-    router->sockets_source = (struct loop_source){.on_event = on_sockets, .fd = -1};
-    if (result == 0)
-        result = loop_add(router->loop, &router->sockets_source, args->sockets_fd, LOOP_IN);
+    for (unsigned i = 0; i < args->config->workers && result == 0; i++) {
+        router->askers[i] = (struct asker){{.on_event = on_sockets, .fd = -1}, router};
+        result = loop_add(router->loop, &router->askers[i].source, args->sockets_fd[i], LOOP_IN);
+    }
     if (result < 0)
         return err_set(err, result, "cannot watch the engine: %s", strerror(-result));
     return plane_run(router->plane, router->loop, &events, err);

@@ -13,8 +13,8 @@ struct router_args {
     const struct net_config *config;
     const struct plane_handles *handles; /* of the network that exists; NULL: make it */
     int parent_pid;
-    int parent_fd, engine_fd; /* channels */
-    int sockets_fd;           /* of struct uplink_socket_request */
+    int parent_fd, engine_fd;        /* channels */
+    int sockets_fd[NET_WORKERS_MAX]; /* of struct uplink_socket_request; of each worker */
 };
 
 /* Runs until SIGTERM; the process's exit code. Tells the parent MESSAGE_READY or MESSAGE_FAILED. */

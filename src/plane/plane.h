@@ -26,14 +26,15 @@
 
 /* Descriptors, in the order in which they are passed on. */
 enum plane_handle {
-    PLANE_NAMESPACE,   /* the network namespace */
-    PLANE_USER,        /* the user namespace that owns it; -1 where root made the network */
-    PLANE_TUN,         /* the uplink's packet device */
-    PLANE_LISTEN_TCP4, /* transparent listeners for detoured connections */
-    PLANE_LISTEN_TCP6, /* -1 without IPv6 */
-    PLANE_DNS_UDP,     /* where the network's DNS server asks for what it does not know itself */
+    PLANE_NAMESPACE, /* the network namespace */
+    PLANE_USER,      /* the user namespace that owns it; -1 where root made the network */
+    PLANE_DNS_UDP,   /* where the network's DNS server asks for what it does not know itself */
     PLANE_DNS_TCP,
-    PLANE_HANDLES,
+    /* NET_WORKERS_MAX of each of these, -1 from the network's number of workers on. */
+    PLANE_TUN,                                       /* packet devices of the uplink */
+    PLANE_LISTEN_TCP4 = PLANE_TUN + NET_WORKERS_MAX, /* transparent listeners for detoured */
+    PLANE_LISTEN_TCP6 = PLANE_LISTEN_TCP4 + NET_WORKERS_MAX, /* connections; -1 without IPv6 */
+    PLANE_HANDLES = PLANE_LISTEN_TCP6 + NET_WORKERS_MAX,
 };
 
 struct plane_handles {

@@ -63,7 +63,7 @@ void echo_mapping_answer(struct echo_mapping *mapping, const struct echo_message
 
     packet = wire_prepend_echo(payload, payload_bytes, &seen, &mapping->guest, false, mapping->id,
                                (uint16_t)(header[6] << 8 | header[7]), message->tos, ttl,
-                               worker->next_ip_id++);
+                               worker_take_ip_ids(worker, 1));
     tun_send(worker, packet, payload_bytes + (size_t)(payload - packet), NULL);
     COUNT(worker->config.counters, echo_down);
 }

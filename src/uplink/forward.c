@@ -375,44 +375,33 @@ static void forward_set_guest(struct forward *forward, const struct ip_endpoint 
 
 static void forward_free(struct forwarder *forwarder, struct forward *forward)
 {
-    int fd = forward->source.fd;
-
     if (forward->udp)
         forward_udp_stop(forwarder->worker->forward_udp, forward);
     loop_remove(forwarder->worker->loop, &forward->source);
-    close(fd);
+    close(forward->fd);
     list_remove(&forward->paused);
     table_remove(&forwarder->table, &forward->node);
     free(forward);
 }
 
-void forwarder_add(struct forwarder *forwarder, uint32_t id, bool udp, int fd,
+void forwarder_add(struct forwarder *forwarder, struct forward *forward,
                    const struct ip_endpoint *guest)
 {
     struct worker *worker = forwarder->worker;
-    struct forward *forward = forwarder_find(forwarder, id) ? NULL : calloc(1, sizeof(*forward));
-    int result = -EEXIST;
+    int result;
 
-    if (forward) {
-        forward->worker = worker;
-        forward->udp = udp;
-        forward->id = id;
-        forward->source = (struct loop_source){.on_event = on_listener, .fd = -1};
-        list_init(&forward->paused);
-        list_init(&forward->flows);
-        forward_set_guest(forward, guest);
-        if (!udp)
-            relay_prepare(fd);
-        result = udp ? forward_udp_start(worker->forward_udp, forward, fd)
-                     : loop_add(worker->loop, &forward->source, fd, LOOP_IN);
-    }
-    if (result < 0) {
+    forward->worker = worker;
+    forward->source = (struct loop_source){.on_event = on_listener, .fd = -1};
+    list_init(&forward->paused);
+    list_init(&forward->flows);
+    forward_set_guest(forward, guest);
+    if (!forward->udp)
+        relay_prepare(forward->fd);
+    table_insert(&forwarder->table, &forward->node, forward->id);
+    result = forward->udp ? forward_udp_start(worker->forward_udp, forward)
+                          : loop_add(worker->loop, &forward->source, forward->fd, LOOP_IN);
+    if (result < 0)
         log_error("a forward cannot be served: %s", strerror(-result));
-        close(fd);
-        free(forward);
-        return;
-    }
-    table_insert(&forwarder->table, &forward->node, id);
 }
 
 void forwarder_retarget(struct forwarder *forwarder, uint32_t id, const struct ip_endpoint *guest)

@@ -15,6 +15,7 @@ struct forward {
     struct table_node node; /* the hash is the id */
     uint32_t id;
     bool udp;
+    int fd; /* of the host; it stays open until the forward is removed */
     struct worker *worker;
     struct ip_endpoint guest; /* family 0: nobody is there */
     struct loop_source source;
@@ -28,8 +29,8 @@ int forwarder_new(struct worker *worker, struct forwarder **ret_forwarder);
 void forwarder_free(struct forwarder *forwarder);
 /* How many there are. NULL: none. */
 unsigned forwarder_count(const struct forwarder *forwarder);
-/* Takes over @fd. What cannot be added is closed, and the log says why. */
-void forwarder_add(struct forwarder *forwarder, uint32_t id, bool udp, int fd,
+/* Takes over @forward, whose id, udp and fd are set. One that cannot be served is idle, and the log says why. */
+void forwarder_add(struct forwarder *forwarder, struct forward *forward,
                    const struct ip_endpoint *guest);
 void forwarder_retarget(struct forwarder *forwarder, uint32_t id, const struct ip_endpoint *guest);
 void forwarder_remove(struct forwarder *forwarder, uint32_t id);
@@ -38,8 +39,8 @@ void forwarder_forget_guest(struct forwarder *forwarder, const struct ip_addr *g
 
 int forward_udp_new(struct worker *worker, struct forward_udp **ret_udp);
 void forward_udp_free(struct forward_udp *udp);
-/* Serves @forward, whose socket @fd stays the caller's. 0 or -errno. */
-int forward_udp_start(struct forward_udp *udp, struct forward *forward, int fd);
+/* Serves @forward. 0 or -errno. */
+int forward_udp_start(struct forward_udp *udp, struct forward *forward);
 /* Forgets the clients of @forward. */
 void forward_udp_stop(struct forward_udp *udp, struct forward *forward);
 /* A guest's datagram: true where it was an answer to a client of a forward. */

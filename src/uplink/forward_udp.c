@@ -254,13 +254,13 @@ bool forward_udp_take(struct forward_udp *udp, const struct uplink_packet *in)
 
 /* ---- beginning and end */
 
-int forward_udp_start(struct forward_udp *udp, struct forward *forward, int fd)
+int forward_udp_start(struct forward_udp *udp, struct forward *forward)
 {
     struct sockaddr_storage address;
     socklen_t len = sizeof(address);
     struct ip_endpoint local;
     struct ip_addr any;
-    int one = 1, result;
+    int one = 1, fd = forward->fd, result;
 
     if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
         return -errno;

@@ -41,7 +41,10 @@ static void on_group_timer(struct loop_timer *timer)
 
 void relay_group_init(struct relay_group *group, struct loop *loop, uint8_t *buffer)
 {
-    *group = (struct relay_group){.loop = loop, .buffer = buffer, .timer.on_timer = on_group_timer};
+    *group = (struct relay_group){.loop = loop,
+                                  .buffer = buffer,
+                                  .pipes_max = RELAY_PIPES_MAX,
+                                  .timer.on_timer = on_group_timer};
     list_init(&group->ready);
 }
 
@@ -69,7 +72,7 @@ static bool relay_take_pipe(struct relay_group *group, struct relay_side *to)
         to->pipe = group->idle[--group->idle_len];
         return true;
     }
-    if (group->pipes == RELAY_PIPES_MAX || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
+    if (group->pipes == group->pipes_max || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
         return false;
     if (fcntl(fds[1], F_SETPIPE_SZ, RELAY_PIPE_BYTES) < 0) {
         close(fds[0]);

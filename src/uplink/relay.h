@@ -23,8 +23,8 @@
 /* From so much at once on it is a stream that splice() is better for. */
 #define RELAY_BULK_BYTES (64 * 1024)
 /*
- * What a pipe holds, and how many a group has. Together a quarter of what the kernel gives a user who is
- * not root (fs.pipe-user-pages-soft), since there may be several networks.
+ * What a pipe holds, and how many the groups of a network's guests have. Together a quarter of what the
+ * kernel gives a user who is not root (fs.pipe-user-pages-soft), since there may be several networks.
  */
 #define RELAY_PIPE_BYTES (256 * 1024)
 #define RELAY_PIPES_MAX 64
@@ -47,7 +47,7 @@ struct relay_group {
     struct list ready; /* relays whose turn was over before their work */
     struct loop_timer timer;
     struct relay_pipe idle[RELAY_PIPES_MAX]; /* empty pipes that nobody uses now */
-    unsigned idle_len, pipes;                /* pipes: idle and in use */
+    unsigned idle_len, pipes, pipes_max;     /* pipes: idle and in use */
 };
 
 struct relay_side {
@@ -74,6 +74,7 @@ struct relay {
     atomic_uint_fast64_t *bytes[2]; /* counters of what each side sent, or NULL */
 };
 
+/* A group that shares RELAY_PIPES_MAX with others has pipes_max set afterwards. */
 void relay_group_init(struct relay_group *group, struct loop *loop, uint8_t *buffer);
 void relay_group_done(struct relay_group *group);
 

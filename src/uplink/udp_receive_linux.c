@@ -184,7 +184,8 @@ static void deliver_singly(struct udp_receiver *receiver, uint8_t *payload, size
 
     do {
         size_t one_bytes = len_bytes < segment_bytes ? len_bytes : segment_bytes;
-        const struct wire_ip_fields fields = {TO_GUEST_TTL, train->tos, worker->next_ip_id++};
+        const struct wire_ip_fields fields = {TO_GUEST_TTL, train->tos,
+                                              worker_take_ip_ids(worker, 1)};
         struct wire_vnet_hdr vnet;
         bool fits = headers_bytes(&train->src) + one_bytes <= worker->config.net->mtu;
         /* What is in front has been delivered: its bytes are room for headers. */
@@ -202,20 +203,18 @@ static void deliver_singly(struct udp_receiver *receiver, uint8_t *payload, size
 static int train_write(struct udp_receiver *receiver, struct train *train)
 {
     struct worker *worker = receiver->worker;
-    const struct wire_ip_fields fields = {TO_GUEST_TTL, train->tos, worker->next_ip_id};
+    /* Each datagram has an identification of its own (the kernel counts on from the first). */
+    const struct wire_ip_fields fields = {TO_GUEST_TTL, train->tos,
+                                          worker_take_ip_ids(worker, train->segments)};
     uint8_t headroom[WIRE_HEADROOM], *packet;
     struct wire_vnet_hdr vnet;
-    int result;
 
     packet =
         wire_prepend_udp_offload(headroom + sizeof(headroom), train->len_bytes,
                                  train->segment_bytes, &train->src, &train->dst, &fields, &vnet);
     train->parts[0] = (struct iovec){&vnet, sizeof(vnet)};
     train->parts[1] = (struct iovec){packet, (size_t)(headroom + sizeof(headroom) - packet)};
-    result = tun_write_parts(worker, train->parts, train->parts_len, train->segments);
-    /* Each datagram has an identification of its own (the kernel counts on from the first). */
-    worker->next_ip_id = (uint16_t)(worker->next_ip_id + train->segments);
-    return result;
+    return tun_write_parts(worker, train->parts, train->parts_len, train->segments);
 }
 
 static void train_flush(struct udp_receiver *receiver)

@@ -2,9 +2,10 @@
 /*
  * The unprivileged way out: guests' packets and connections become ordinary sockets of this process.
  *
- * A worker is one thread with one packet device. It owns its flows alone; nothing on the way of a byte
- * is locked. What a worker shares with the rest is here: counters that it writes and others read, and
- * the host's addresses, of which it has a copy.
+ * A network has some workers. Each is one thread with one packet device, which gets all packets of a part of
+ * the guests' addresses and ports (base/spread.h). It owns its flows alone; nothing on the way of a byte is locked.
+ * What a worker shares with the rest is here: counters that it writes and others read, and the host's
+ * addresses, of which it has a copy.
  */
 #ifndef OPENVMNET_UPLINK_UPLINK_H
 #define OPENVMNET_UPLINK_UPLINK_H
@@ -40,10 +41,11 @@ struct uplink_limits {
 };
 
 /*
- * Divides @descriptors (the process's limit) among the tables, in the proportion of their maxima. Forwards may
- * be two thirds of what TCP flows have.
+ * Divides @descriptors (the process's limit) among the tables, in the proportion of their maxima, and among
+ * @workers: what one of them may have of all but forwards, which are the network's. These may be two thirds of
+ * what TCP flows have.
  */
-struct uplink_limits uplink_limits(unsigned long descriptors);
+struct uplink_limits uplink_limits(unsigned long descriptors, unsigned workers);
 
 /* clang-format off */
 #define UPLINK_COUNTERS(X)                                                                         \
@@ -140,10 +142,11 @@ struct ip_addr host_view_address(struct host_view *view, int family);
 struct worker_config {
     const struct net_config *net;
     struct host *host;
-    struct uplink_counters *counters;
     struct uplink_limits limits;
+    unsigned index, workers;            /* uplink_start() sets these, */
+    struct uplink_counters *counters;   /* and this */
     int tun_fd, listen4_fd, listen6_fd; /* listen6_fd may be -1 */
-    int raw4_fd, raw6_fd;               /* raw ICMP sockets, or -1 */
+    int raw4_fd, raw6_fd; /* raw ICMP sockets of worker 0, which has all ICMP; or -1 */
     /*
      * A sequenced-packet socket to the router, which gives sockets inside the network: the worker sends a
      * struct uplink_socket_request and gets one byte with at most UPLINK_SOCKETS_A_REQUEST descriptors: none
@@ -160,29 +163,32 @@ struct uplink_socket_request {
     uint32_t count;
 };
 
-struct worker;
+struct uplink;
 
-/* Makes a worker and starts its thread. 0 or -errno. */
-int worker_start(const struct worker_config *config, struct worker **ret_worker, struct err *err);
-/* Ends all flows of a guest whose port is gone, by its IPv4 address. Any thread. */
-void worker_forget_guest(struct worker *worker, struct ip_addr guest);
+/* Makes @workers (1 to NET_WORKERS_MAX) of these and starts their threads. 0 or -errno. */
+int uplink_start(const struct worker_config *configs, unsigned workers, struct uplink **ret_uplink,
+                 struct err *err);
+/* What a worker has counted, NULL from the number of workers on. */
+const struct uplink_counters *uplink_counters(const struct uplink *uplink, unsigned worker);
+/* Ends all flows of a guest whose port is gone, by its IPv4 address. */
+void uplink_forget_guest(struct uplink *uplink, struct ip_addr guest);
 /*
  * Forwards: what arrives at the host socket @fd (a listening TCP or a bound UDP socket, not blocking; taken
  * over) goes to @guest, which sees the client's own address and port where it can answer there: where the
  * families are the same, the network has a way out, and the client is not the host itself; else it sees the
  * gateway's (rules_client()). @guest of family 0, or not of the network: nobody is there now, and connections
- * are reset. @id is the caller's choice, each one unused. Any thread; each is carried out in its order. Some
- * hundreds at once fill the worker's pipe of commands: then the call waits, and where the worker takes none
+ * are reset. @id is the caller's choice, each one unused. One thread; each is carried out in its order. Some
+ * hundreds at once fill a worker's pipe of commands: then the call waits, and where the worker takes none
  * for two seconds it is -EAGAIN and nothing was taken over. How many forwards there may be (limits.forwards)
  * is the caller's to mind.
  */
-int worker_add_forward(struct worker *worker, uint32_t id, bool udp, int fd,
+int uplink_add_forward(struct uplink *uplink, uint32_t id, bool udp, int fd,
                        const struct ip_endpoint *guest);
-/* Later connections go there; those that exist stay. */
-int worker_retarget_forward(struct worker *worker, uint32_t id, const struct ip_endpoint *guest);
+/* Later connections go there; those that exist stay, but for UDP clients of a guest that another replaces. */
+int uplink_retarget_forward(struct uplink *uplink, uint32_t id, const struct ip_endpoint *guest);
 /* Closes the host socket; connections that exist stay. */
-int worker_remove_forward(struct worker *worker, uint32_t id);
-/* Ends the thread and all flows; waits for it. */
-void worker_stop(struct worker *worker);
+int uplink_remove_forward(struct uplink *uplink, uint32_t id);
+/* Ends the threads and all flows; waits for them. */
+void uplink_stop(struct uplink *uplink);
 
 #endif

@@ -30,11 +30,11 @@
 /* What of them is kept until it is sent: a turn of Ethernet's, or some large ones, and no more than caches. */
 #define PACKETS_BYTES (128 * 1024 + PACKET_BUFFER_BYTES)
 
-struct uplink_limits uplink_limits(unsigned long descriptors)
+struct uplink_limits uplink_limits(unsigned long descriptors, unsigned workers)
 {
-    /* The process's own, those of DNS, the pipes of two relay groups (TCP and DNS), forwards' stock. */
+    /* The process's own, those of DNS, the pipes of TCP's and DNS's relays, forwards' stocks. */
     const unsigned long reserve = 256 + UPLINK_DNS_QUERIES_MAX + 2 * UPLINK_DNS_CONNECTIONS_MAX +
-                                  2 * 2 * RELAY_PIPES_MAX + 2 * SOCKET_POOL_MAX;
+                                  2 * 2 * RELAY_PIPES_MAX + 2 * SOCKET_POOL_MAX * workers;
     const unsigned long wanted =
         2 * UPLINK_TCP_FLOWS_MAX + UPLINK_UDP_MAPPINGS_MAX + UPLINK_ECHO_MAPPINGS_MAX;
     unsigned long have = descriptors > 2 * reserve ? descriptors - reserve : reserve, forwards;
@@ -43,8 +43,8 @@ struct uplink_limits uplink_limits(unsigned long descriptors)
         have = wanted;
     forwards = 2 * have * UPLINK_TCP_FLOWS_MAX / wanted * 2 / 3;
     return (struct uplink_limits){
-        .tcp_flows = (unsigned)(have * UPLINK_TCP_FLOWS_MAX / wanted),
-        .udp_mappings = (unsigned)(have * UPLINK_UDP_MAPPINGS_MAX / wanted),
+        .tcp_flows = (unsigned)(have * UPLINK_TCP_FLOWS_MAX / wanted / workers),
+        .udp_mappings = (unsigned)(have * UPLINK_UDP_MAPPINGS_MAX / wanted / workers),
         .echo_mappings = (unsigned)(have * UPLINK_ECHO_MAPPINGS_MAX / wanted),
         .forwards = (unsigned)(forwards < UPLINK_FORWARDS_MAX ? forwards : UPLINK_FORWARDS_MAX),
     };
@@ -53,6 +53,15 @@ struct uplink_limits uplink_limits(unsigned long descriptors)
 uint64_t worker_hash(const struct worker *worker, const void *key, size_t len_bytes)
 {
     return hash_bytes(worker->hash_key, key, len_bytes);
+}
+
+uint16_t worker_take_ip_ids(struct worker *worker, unsigned count)
+{
+    const unsigned ids = (UINT16_MAX + 1u) / worker->config.workers;
+    unsigned first = worker->next_ip_id + count <= ids ? worker->next_ip_id : 0;
+
+    worker->next_ip_id = (uint16_t)(first + count);
+    return (uint16_t)(worker->config.index * ids + first);
 }
 
 int tun_write_parts(struct worker *worker, const struct iovec *parts, unsigned parts_len,
@@ -272,8 +281,7 @@ enum uplink_command_type {
 struct uplink_command {
     enum uplink_command_type type;
     uint32_t id;
-    int fd;
-    bool udp;
+    struct forward *forward;
     struct ip_endpoint guest;
 };
 _Static_assert(sizeof(struct uplink_command) <= PIPE_BUF, "a command is written at once");
@@ -312,7 +320,7 @@ static void worker_obey(struct worker *worker, const struct uplink_command *comm
         forward_udp_forget_guest(worker->forward_udp, &command->guest.addr);
         break;
     case COMMAND_ADD_FORWARD:
-        forwarder_add(worker->forwarder, command->id, command->udp, command->fd, &command->guest);
+        forwarder_add(worker->forwarder, command->forward, &command->guest);
         break;
     case COMMAND_RETARGET_FORWARD:
         forwarder_retarget(worker->forwarder, command->id, &command->guest);
@@ -391,8 +399,10 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
         result = -EIO;
     if (result == 0 && pipe2(worker->command_fd, O_CLOEXEC | O_NONBLOCK) < 0)
         result = -errno;
-    if (result == 0)
+    if (result == 0) {
         relay_group_init(&worker->relays, worker->loop, worker->buffer);
+        worker->relays.pipes_max = RELAY_PIPES_MAX / config->workers;
+    }
     if (result == 0)
         result = udp_sender_new(worker, &worker->udp_sender);
     if (result == 0)
@@ -436,9 +446,20 @@ void worker_forget_guest(struct worker *worker, struct ip_addr guest)
 int worker_add_forward(struct worker *worker, uint32_t id, bool udp, int fd,
                        const struct ip_endpoint *guest)
 {
-    return worker_command_in_turn(
-        worker, &(struct uplink_command){
-                    .type = COMMAND_ADD_FORWARD, .id = id, .udp = udp, .fd = fd, .guest = *guest});
+    struct forward *forward = calloc(1, sizeof(*forward));
+    struct uplink_command command = {
+        .type = COMMAND_ADD_FORWARD, .forward = forward, .guest = *guest};
+    int result;
+
+    if (!forward)
+        return -ENOMEM;
+    forward->id = id;
+    forward->udp = udp;
+    forward->fd = fd;
+    result = worker_command_in_turn(worker, &command);
+    if (result < 0)
+        free(forward);
+    return result;
 }
 
 int worker_retarget_forward(struct worker *worker, uint32_t id, const struct ip_endpoint *guest)

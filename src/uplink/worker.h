@@ -67,6 +67,22 @@ struct uplink_packet {
     bool checksum_known; /* computed by the guest's device or already verified */
 };
 
+/* Makes a worker and starts its thread. 0 or -errno. */
+int worker_start(const struct worker_config *config, struct worker **ret_worker, struct err *err);
+/* See the uplink's functions of the same names. Any thread. */
+void worker_forget_guest(struct worker *worker, struct ip_addr guest);
+int worker_add_forward(struct worker *worker, uint32_t id, bool udp, int fd,
+                       const struct ip_endpoint *guest);
+int worker_retarget_forward(struct worker *worker, uint32_t id, const struct ip_endpoint *guest);
+int worker_remove_forward(struct worker *worker, uint32_t id);
+void worker_stop(struct worker *worker);
+
+/*
+ * The first of @count IPv4 identifications, one after the other, for packets to guests. Those of two workers
+ * differ: what both send in fragments in the name of one address the guest must not put together (RFC 791 3.2).
+ */
+uint16_t worker_take_ip_ids(struct worker *worker, unsigned count);
+
 /* Hash of a flow's key for the worker's tables. */
 uint64_t worker_hash(const struct worker *worker, const void *key, size_t len_bytes);
 

@@ -385,6 +385,7 @@ def test_wrong_netdev(world):
         (["run", "--forward", "x", MONITOR], ["--forward 'x'"]),
         (["up", "--mode", "wild"], ["up: --mode 'wild'", "unknown mode 'wild'"]),
         (["up", "lab", "--mtu", "100"], ["up: --mtu '100'", "1280"]),
+        (["up", "lab", "--workers", "9"], ["up: --workers '9'", "from 1 to 8"]),
         (["up", "lab", "--ifname", "eth0"], ["ifname=eth0 is set in mode=shared"]),
         (["up", "lab", "--start-address", "192.168.70.1"], ["provided together", "is missing"]),
         (["up", "lab", "--end-address", "::1"], ["end-address=::1 is an IPv6 address"]),

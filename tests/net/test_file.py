@@ -167,6 +167,7 @@ def test_forward_of_the_file(lab, filed):
     [
         (("--mode", "host"), "mode=host was asked for, but"),
         (("--mtu", "1500"), "mtu=1500 was asked for, but"),
+        (("--workers", "2"), "workers=2 was asked for, but"),
         (
             ("--start-address", "192.168.171.1", "--end-address", "192.168.171.9",
              "--subnet-mask", "255.255.255.0"),

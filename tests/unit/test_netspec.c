@@ -119,11 +119,14 @@ static void test_values(void **state)
     assert_true(ip_equal(&spec.end_address, &end));
     assert_true(ip_equal(&spec.subnet_mask, &mask));
     assert_int_equal(spec.mtu, 0);
+    assert_int_equal(spec.workers, 0);
     assert_int_equal(spec.nat66_prefix.family, 0);
     assert_false(spec.mode_given);
 
-    assert_int_equal(read_spec("mtu=9000 nat66-prefix=fd12:3456:789a:1::/64", &spec, &err), 0);
+    assert_int_equal(
+        read_spec("mtu=9000 workers=8 nat66-prefix=fd12:3456:789a:1::/64", &spec, &err), 0);
     assert_int_equal(spec.mtu, 9000);
+    assert_int_equal(spec.workers, 8);
     assert_string_equal(ip_format(&spec.nat66_prefix, text), "fd12:3456:789a:1::");
     assert_int_equal(read_spec("mode=bridged ifname=eth0", &spec, &err), 0);
     assert_string_equal(spec.ifname, "eth0");
@@ -189,6 +192,7 @@ static void test_option_names(void **state)
         {"ifname", "ifname"},
         {"mtu", "mtu"},
         {"dhcp-mtu", NULL},
+        {"workers", "workers"},
         {"dhcp-ifname", NULL},
         {"dhcp", NULL},
         {"", NULL},
@@ -242,7 +246,8 @@ static void test_refused(void **state)
         {"colour=red",
          -ENOENT,
          {"'colour'", "mode, start-address, end-address, subnet-mask, network,",
-          "network, nat66-prefix, net-uuid, ifname, mtu, host-loopback and host-ports"}},
+          "network, nat66-prefix, net-uuid, ifname, mtu, workers, host-loopback and "
+          "host-ports"}},
         {"host-loopback=maybe",
          -EINVAL,
          {"host-loopback=maybe is neither on nor off", "write host-loopback=on"}},
@@ -402,6 +407,12 @@ static void test_refused(void **state)
         {"mtu=0x5dc", -EINVAL, {"mtu=0x5dc is not"}},
         {"mtu=4294968796", -EINVAL, {"mtu=4294968796 is not"}},
         {"mtu=18446744073709553116", -EINVAL, {"mtu=18446744073709553116 is not"}},
+
+        {"workers=0", -EINVAL, {"workers=0 is not a number of threads from 1 to 8", "workers=2"}},
+        {"workers=9", -EINVAL, {"workers=9 is not"}},
+        {"workers=", -EINVAL, {"workers= is not"}},
+        {"workers=two", -EINVAL, {"workers=two is not"}},
+        {"workers=2 mode=bridged", -EINVAL, {"workers=2 is set in mode=bridged", "leave workers"}},
 
         {"mode=bridged " START END MASK,
          -EINVAL,

@@ -359,11 +359,11 @@ static const struct error_case error_cases[] = {
     {"unknown type", "q|-nic|vmnet-nat", "no network type 'vmnet-nat'; the types are: vmnet-macos"},
     {"unknown option", "q|-netdev|" SHARED ",id=a,foo=b",
      "-netdev '" SHARED ",id=a,foo=b': unknown option 'foo'; the options of vmnet-shared are: id, "
-     "network, start-address, end-address, subnet-mask, nat66-prefix, mtu, host-loopback, "
-     "host-ports, isolated, hostname, interface-id, anti-spoof, forward"},
+     "network, start-address, end-address, subnet-mask, nat66-prefix, mtu, workers, "
+     "host-loopback, host-ports, isolated, hostname, interface-id, anti-spoof, forward"},
     {"unknown switch", "q|-netdev|vmnet-macos,id=a,foo",
      "the options of vmnet-macos are: id, mode, network, start-address, end-address, subnet-mask, "
-     "nat66-prefix, net-uuid, ifname, mtu, host-loopback, host-ports"},
+     "nat66-prefix, net-uuid, ifname, mtu, workers, host-loopback, host-ports"},
     {"MAC of a netdev", "q|-netdev|" SHARED ",id=a,mac=52:54:00:00:00:01",
      "option 'mac' does not belong to a netdev: give it to the -device"},
 

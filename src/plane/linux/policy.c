@@ -2,23 +2,33 @@
 /*
  * Theory of operation
  *
- * A guest's packet that is not for the network itself leaves by the default route, over the TUN device
- * `up0`, to the engine. TCP is different only in its first segment:
+ * A guest's packet that is not for the network itself leaves over a TUN device to the engine. Each of the
+ * engine's workers has one, `up0`, `up1`, …, which the packet's mark chooses by its routing table: 2 is worker
+ * 0's, 3 worker 1's. TCP and UDP are spread by the guest's address and port (base/spread.h); all else has no mark
+ * and leaves by the default route, which is worker 0's. What a worker writes comes in from its own device.
  *
- *   1. The guest's SYN goes over up0 to the engine, which connects to the destination outside.
- *   2. When that worked, the engine writes the same SYN back to up0. It now comes *in* from up0, and
- *      `tproxy` gives it to the engine's transparent listener: mark 1, whose routing table says that
+ * TCP is different only in its first segment:
+ *
+ *   1. The guest's SYN goes over upN to its worker, which connects to the destination outside.
+ *   2. When that worked, the worker writes the same SYN back to upN. It now comes *in* from upN, and
+ *      `tproxy` gives it to the transparent listener of that worker: mark 1, whose routing table says that
  *      every address is local.
  *   3. All later segments of the guest match that connection's socket: `socket transparent`, mark 1.
  *
  * A SYN is never matched against sockets in step 3: it may start anew what is in TIME_WAIT, which only
  * tproxy handles (kernel: nf_tproxy_handle_time_wait4).
  *
- * The gateway's own addresses are local to this namespace, but stand for the host: what is not DHCP,
- * DNS or ICMP gets mark 2, whose routing table leads to up0 for local addresses too. For that the rule
- * for the local table stands below those for the marks.
+ * The gateway's own addresses are local to this namespace, but stand for the host: what is not DHCP, DNS or
+ * ICMP is spread as all else, and the marks' routing tables lead to upN for local addresses too. For that the
+ * rule for the local table stands below those for the marks. So nothing may be marked that is for this
+ * namespace: of IPv4 that is only what the gateway serves (broadcasts are known before the rules are asked), of
+ * IPv6 also what goes to link-local and multicast addresses.
  *
- * A host network is the same but for what may go to up0: nothing without mark 2, so its guests reach the host.
+ * Ports are there to be read although a guest sends fragments: tproxy and socket have the kernel put
+ * them together before it asks these rules.
+ *
+ * A host network is the same but for what may go to upN: nothing without a mark, which only what is for
+ * the gateway gets, so its guests reach the host.
  *
  * From one guest to another there is the bridge and no other way: what a guest sends to the router's MAC for
  * another guest's address is dropped before it is routed, so that the router neither forwards nor redirects it.
@@ -28,110 +38,152 @@
 #include "plane/linux/policy.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/spread.h"
+
 #define RULESET_BYTES 8192
 
-static const char ruleset_head[] = "table inet openvmnet\n"
-                                   "delete table inet openvmnet\n"
-                                   "table inet openvmnet {\n";
+struct ruleset {
+    char text[RULESET_BYTES];
+    size_t len_bytes;
+    bool full;
+};
 
-/* Arguments: uplink, port4, bridge, gateway, subnet, prefix length. */
-static const char ruleset_detour4[] =
-    "  chain detour4 {\n"
-    "    type filter hook prerouting priority mangle; policy accept;\n"
-    "    meta nfproto != ipv4 accept\n"
-    "    iifname \"%1$s\" tcp flags & (fin|syn|rst|ack) == syn tproxy ip to :%2$u meta mark set 1"
-    " accept\n"
-    "    iifname != \"%3$s\" accept\n"
-    "    tcp flags & (fin|syn|rst|ack) != syn socket transparent 1 meta mark set 1 accept\n"
-    "    ip daddr %4$s udp dport { 53, 67 } accept\n"
-    "    ip daddr %4$s tcp dport 53 accept\n"
-    "    ip daddr %4$s meta l4proto { tcp, udp } meta mark set 2 accept\n"
-    "    ip daddr %5$s/%6$u ip daddr != %4$s drop\n"
-    "  }\n";
-
-/* Arguments: uplink, port6, bridge, gateway, prefix. */
-static const char ruleset_detour6[] =
-    "  chain detour6 {\n"
-    "    type filter hook prerouting priority mangle; policy accept;\n"
-    "    meta nfproto != ipv6 accept\n"
-    "    iifname \"%1$s\" tcp flags & (fin|syn|rst|ack) == syn tproxy ip6 to :%2$u meta mark set 1"
-    " accept\n"
-    "    iifname != \"%3$s\" accept\n"
-    "    tcp flags & (fin|syn|rst|ack) != syn socket transparent 1 meta mark set 1 accept\n"
-    "    ip6 daddr %4$s udp dport { 53, 547 } accept\n"
-    "    ip6 daddr %4$s tcp dport 53 accept\n"
-    "    ip6 daddr %4$s meta l4proto { tcp, udp } meta mark set 2 accept\n"
-    "    ip6 daddr %5$s/64 ip6 daddr != %4$s drop\n"
-    "  }\n";
-
-/* Arguments: uplink, bridge, a rule for a host network or nothing. */
-static const char ruleset_filter[] = "  chain input {\n"
-                                     "    type filter hook input priority filter; policy drop;\n"
-                                     "    iifname \"lo\" accept\n"
-                                     "    meta mark 1 accept\n"
-                                     "    iifname != \"%2$s\" drop\n"
-                                     "    udp dport { 53, 67 } accept\n"
-                                     "    tcp dport 53 accept\n"
-                                     "    meta l4proto { icmp, icmpv6 } accept\n"
-                                     "    meta l4proto tcp reject with tcp reset\n"
-                                     "  }\n"
-                                     "  chain forward {\n"
-                                     "    type filter hook forward priority filter; policy drop;\n"
-                                     "%3$s"
-                                     "    iifname \"%2$s\" oifname \"%1$s\" accept\n"
-                                     "    iifname \"%1$s\" oifname \"%2$s\" accept\n"
-                                     "  }\n"
-                                     "}\n";
-
-/* Arguments: bridge. What comes back from the uplink has no mark. */
-static const char ruleset_host_only[] =
-    "    iifname \"%s\" meta mark != 2 reject with icmpx admin-prohibited\n";
-
-static int policy_append(char *ruleset, size_t *used_bytes, const char *text)
+static void __attribute__((format(printf, 2, 3)))
+ruleset_add(struct ruleset *ruleset, const char *format, ...)
 {
-    size_t len_bytes = strlen(text);
+    size_t room_bytes = sizeof(ruleset->text) - ruleset->len_bytes;
+    va_list args;
+    int len;
 
-    if (*used_bytes + len_bytes >= RULESET_BYTES)
-        return -ENOSPC;
-    memcpy(ruleset + *used_bytes, text, len_bytes + 1);
-    *used_bytes += len_bytes;
-    return 0;
+    va_start(args, format);
+    len = vsnprintf(ruleset->text + ruleset->len_bytes, room_bytes, format, args);
+    va_end(args);
+    if (len < 0 || (size_t)len >= room_bytes)
+        ruleset->full = true;
+    else
+        ruleset->len_bytes += (size_t)len;
+}
+
+/* What is different in the rules of the two families. */
+struct family {
+    const char *protocol, *nfproto; /* in nft's words */
+    const char *gateway, *subnet;   /* @subnet with its prefix length */
+    const char *dhcp_port;
+};
+
+/* What guests send. */
+static void add_guest_rules(struct ruleset *ruleset, const struct net_config *config,
+                            const struct family *family)
+{
+    const char *ip = family->protocol, *gateway = family->gateway;
+
+    ruleset_add(ruleset,
+                "  chain guest_%s {\n"
+                "    tcp flags & (fin|syn|rst|ack) != syn socket transparent 1 meta mark set %d"
+                " accept\n"
+                "    %s daddr %s udp dport { 53, %s } accept\n"
+                "    %s daddr %s tcp dport 53 accept\n"
+                "    %s daddr %s %s daddr != %s drop\n",
+                ip, POLICY_MARK_LOCAL, ip, gateway, family->dhcp_port, ip, gateway, ip,
+                family->subnet, ip, gateway);
+    if (config->mode == NET_MODE_HOST)
+        ruleset_add(ruleset, "    %s daddr != %s accept\n", ip, gateway);
+    else if (strcmp(ip, "ip6") == 0)
+        ruleset_add(ruleset, "    ip6 daddr { fe80::/10, ff00::/8 } accept\n");
+    ruleset_add(ruleset,
+                "    meta l4proto { tcp, udp } meta mark set jhash %s saddr . th sport"
+                " mod %u seed 0x%x offset %d\n"
+                "  }\n",
+                ip, config->workers, SPREAD_SEED, POLICY_MARK_UPLINK);
+}
+
+static void add_detour(struct ruleset *ruleset, const struct net_config *config, const char *bridge,
+                       const char *uplink, const struct policy_ports *ports,
+                       const struct family *family)
+{
+    bool ipv4 = strcmp(family->protocol, "ip") == 0;
+
+    add_guest_rules(ruleset, config, family);
+    ruleset_add(ruleset,
+                "  chain detour_%s {\n"
+                "    type filter hook prerouting priority mangle; policy accept;\n"
+                "    meta nfproto != %s accept\n"
+                "    iifname \"%s\" goto guest_%s\n"
+                "    meta l4proto != tcp accept\n"
+                "    tcp flags & (fin|syn|rst|ack) != syn accept\n",
+                family->protocol, family->nfproto, bridge, family->protocol);
+    for (unsigned i = 0; i < config->workers; i++)
+        ruleset_add(ruleset,
+                    "    iifname \"%s%u\" meta l4proto tcp tproxy %s to :%u meta mark set %d"
+                    " accept\n",
+                    uplink, i, family->protocol, ipv4 ? ports[i].port4 : ports[i].port6,
+                    POLICY_MARK_LOCAL);
+    ruleset_add(ruleset, "  }\n");
+}
+
+/* What ends here and what is passed on, of both families. */
+static void add_filter(struct ruleset *ruleset, const struct net_config *config, const char *bridge,
+                       const char *uplink)
+{
+    ruleset_add(ruleset,
+                "  chain input {\n"
+                "    type filter hook input priority filter; policy drop;\n"
+                "    iifname \"lo\" accept\n"
+                "    meta mark %d accept\n"
+                "    iifname != \"%s\" drop\n"
+                "    udp dport { 53, 67 } accept\n"
+                "    tcp dport 53 accept\n"
+                "    meta l4proto { icmp, icmpv6 } accept\n"
+                "    meta l4proto tcp reject with tcp reset\n"
+                "  }\n"
+                "  chain forward {\n"
+                "    type filter hook forward priority filter; policy drop;\n",
+                POLICY_MARK_LOCAL, bridge);
+    if (config->mode == NET_MODE_HOST)
+        ruleset_add(ruleset, "    iifname \"%s\" meta mark 0 reject with icmpx admin-prohibited\n",
+                    bridge);
+    ruleset_add(ruleset,
+                "    iifname \"%s\" oifname \"%s*\" accept\n"
+                "    iifname \"%s*\" oifname \"%s\" accept\n"
+                "  }\n",
+                bridge, uplink, uplink, bridge);
 }
 
 int policy_load(struct nft_ctx *nft, const struct net_config *config, const char *bridge,
-                const char *uplink, unsigned port4, unsigned port6, struct err *err)
+                const char *uplink, const struct policy_ports *ports, struct err *err)
 {
-    char ruleset[RULESET_BYTES], part[2048], gateway[IP_TEXT_MAX], subnet[IP_TEXT_MAX];
-    char host_only[128] = "";
+    char gateway[IP_TEXT_MAX], address[IP_TEXT_MAX], subnet[IP_TEXT_MAX + 4];
     struct ip_addr gateway4 = ip_from_u32(config->gateway);
     struct ip_addr subnet4 = ip_from_u32(net_config_subnet(config));
-    size_t used_bytes = 0;
+    struct family family = {"ip", "ipv4", gateway, subnet, "67"};
+    struct ruleset ruleset = {.len_bytes = 0};
     int result;
 
-    result = policy_append(ruleset, &used_bytes, ruleset_head);
-    snprintf(part, sizeof(part), ruleset_detour4, uplink, port4, bridge,
-             ip_format(&gateway4, gateway), ip_format(&subnet4, subnet), config->prefix_len);
-    if (result == 0)
-        result = policy_append(ruleset, &used_bytes, part);
-    if (result == 0 && port6) {
-        snprintf(part, sizeof(part), ruleset_detour6, uplink, port6, bridge,
-                 ip_format(&config->gateway6, gateway), ip_format(&config->prefix6, subnet));
-        result = policy_append(ruleset, &used_bytes, part);
+    ruleset_add(&ruleset, "table inet openvmnet\n"
+                          "delete table inet openvmnet\n"
+                          "table inet openvmnet {\n");
+    ip_format(&gateway4, gateway);
+    snprintf(subnet, sizeof(subnet), "%s/%u", ip_format(&subnet4, address), config->prefix_len);
+    add_detour(&ruleset, config, bridge, uplink, ports, &family);
+    if (ports[0].port6) {
+        family = (struct family){"ip6", "ipv6", gateway, subnet, "547"};
+        ip_format(&config->gateway6, gateway);
+        snprintf(subnet, sizeof(subnet), "%s/64", ip_format(&config->prefix6, address));
+        add_detour(&ruleset, config, bridge, uplink, ports, &family);
     }
-    if (config->mode == NET_MODE_HOST)
-        snprintf(host_only, sizeof(host_only), ruleset_host_only, bridge);
-    snprintf(part, sizeof(part), ruleset_filter, uplink, bridge, host_only);
-    if (result == 0)
-        result = policy_append(ruleset, &used_bytes, part);
-    if (result < 0)
-        return err_set(err, result, "the network's nftables rules are longer than %d bytes",
+    add_filter(&ruleset, config, bridge, uplink);
+    ruleset_add(&ruleset, "}\n");
+    if (ruleset.full)
+        return err_set(err, -ENOSPC, "the network's nftables rules are longer than %d bytes",
                        RULESET_BYTES);
-    result = ruleset_run(nft, ruleset, err);
+    result = ruleset_run(nft, ruleset.text, err);
     return result < 0 ? err_prefix(err, result,
                                    "cannot load the network's rules; the kernel needs nf_tables "
-                                   "with tproxy and socket (modules nft_tproxy, nft_socket)")
+                                   "with hash, tproxy and socket (modules nft_hash, nft_tproxy, "
+                                   "nft_socket)")
                       : 0;
 }

@@ -10,11 +10,16 @@
 /* Packet marks, and the routing tables of the same numbers. See policy.c for what they mean. */
 enum {
     POLICY_MARK_LOCAL = 1,
-    POLICY_MARK_UPLINK = 2,
+    POLICY_MARK_UPLINK = 2, /* of worker 0; that of worker N is N more */
 };
 
-/* Ports of the transparent listeners; @port6 is 0 without IPv6. Replaces what an earlier call loaded. */
+/* Ports of a worker's transparent listeners. */
+struct policy_ports {
+    unsigned port4, port6; /* port6 is 0 without IPv6 */
+};
+
+/* @ports of config->workers workers; @uplink is the name of their devices without its number. */
 int policy_load(struct nft_ctx *nft, const struct net_config *config, const char *bridge,
-                const char *uplink, unsigned port4, unsigned port6, struct err *err);
+                const char *uplink, const struct policy_ports *ports, struct err *err);
 
 #endif

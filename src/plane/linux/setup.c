@@ -51,7 +51,7 @@ static int setup_sysctls(struct err *err)
     } settings[] = {
         {"ipv4/ip_forward", "1"},
         {"ipv6/conf/all/forwarding", "1"},
-        /* Guests' addresses come in over up0 too, when the engine returns a SYN. */
+        /* Guests' addresses come in over upN too, when the engine returns a SYN. */
         {"ipv4/conf/all/rp_filter", "0"},
         {"ipv4/conf/default/rp_filter", "0"},
         /* The engine answers in the gateway's name, which is an address of this namespace. */
@@ -63,7 +63,7 @@ static int setup_sysctls(struct err *err)
         {"ipv4/conf/default/send_redirects", "0"},
         /*
          * Early demux would tie a guest's SYN to a socket in TIME_WAIT with the same addresses before
-         * any rule has seen it, and such a packet is not forwarded, so it would never reach up0.
+         * any rule has seen it, and such a packet is not forwarded, so it would never reach upN.
          */
         {"ipv4/tcp_early_demux", "0"},
         /* The router's addresses are its own by construction; nobody advertises to it. */
@@ -150,20 +150,29 @@ static int open_dns(int type)
     return fd;
 }
 
-static int setup_routes(struct netlink *netlink, int family, int lo, int uplink)
+/* The uplink of one worker, whose packets have its mark. */
+static int setup_uplink_routes(struct netlink *netlink, int family, unsigned worker, int uplink)
+{
+    uint32_t mark = POLICY_MARK_UPLINK + worker;
+    int result = netlink_add_default_route(netlink, family, mark, uplink, false);
+
+    if (result == 0)
+        result = netlink_rule(netlink, family, true, RULE_PRIORITY_UPLINK_MARK, mark, mark);
+    return result;
+}
+
+static int setup_routes(struct netlink *netlink, int family, int lo, const int *uplinks,
+                        unsigned workers)
 {
     int result = netlink_add_default_route(netlink, family, POLICY_MARK_LOCAL, lo, true);
 
     if (result == 0)
-        result = netlink_add_default_route(netlink, family, POLICY_MARK_UPLINK, uplink, false);
-    if (result == 0)
-        result = netlink_add_default_route(netlink, family, RT_TABLE_MAIN, uplink, false);
-    if (result == 0)
         result = netlink_rule(netlink, family, true, RULE_PRIORITY_LOCAL_MARK, POLICY_MARK_LOCAL,
                               POLICY_MARK_LOCAL);
+    for (unsigned i = 0; i < workers && result == 0; i++)
+        result = setup_uplink_routes(netlink, family, i, uplinks[i]);
     if (result == 0)
-        result = netlink_rule(netlink, family, true, RULE_PRIORITY_UPLINK_MARK, POLICY_MARK_UPLINK,
-                              POLICY_MARK_UPLINK);
+        result = netlink_add_default_route(netlink, family, RT_TABLE_MAIN, uplinks[0], false);
     if (result == 0)
         result = netlink_rule(netlink, family, true, RULE_PRIORITY_LOCAL, 0, RT_TABLE_LOCAL);
     if (result == 0)
@@ -171,12 +180,33 @@ static int setup_routes(struct netlink *netlink, int family, int lo, int uplink)
     return result;
 }
 
+/* The packet device of each worker. */
+static int setup_uplinks(const struct net_config *config, struct netlink *netlink, int *fds,
+                         int *ret_uplinks, struct err *err)
+{
+    int result = 0;
+
+    for (unsigned i = 0; i < config->workers && result == 0; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), SETUP_UPLINK "%u", i);
+        result = tap_open(name, true, name, &fds[PLANE_TUN + i], err);
+        if (result < 0)
+            return result;
+        ret_uplinks[i] = (int)if_nametoindex(name);
+        /* Datagrams of any size pass it whole, or as the guest's own fragments. */
+        result = netlink_set_up(netlink, ret_uplinks[i], 65535, 0, NULL);
+        if (result < 0)
+            err_set(err, result, "cannot set up %s: %s", name, strerror(-result));
+    }
+    return result;
+}
+
 static int setup_links(const struct net_config *config, struct netlink *netlink,
                        struct plane_handles *handles, struct err *err)
 {
     struct ip_addr gateway4 = ip_from_u32(config->gateway);
-    int lo = (int)if_nametoindex("lo"), bridge, uplink, result;
-    char name[16];
+    int lo = (int)if_nametoindex("lo"), uplinks[NET_WORKERS_MAX], bridge, result;
 
     result = netlink_set_up(netlink, lo, 0, 0, NULL);
     if (result == 0)
@@ -187,42 +217,42 @@ static int setup_links(const struct net_config *config, struct netlink *netlink,
                        "bridge (as root: modprobe bridge)",
                        strerror(-result));
     /*
-     * No other link has an address: over up0 nobody is to be spoken to but the engine, and a port would only
+     * No other link has an address: over upN nobody is to be spoken to but the engine, and a port would only
      * say to its guest who it is.
      */
     result = sysctl_set("ipv6/conf/default/addr_gen_mode", "1", err);
     if (result == 0)
-        result = tap_open(SETUP_UPLINK, true, name, &handles->fd[PLANE_TUN], err);
+        result = setup_uplinks(config, netlink, handles->fd, uplinks, err);
     if (result < 0)
         return result;
     bridge = (int)if_nametoindex(SETUP_BRIDGE);
-    uplink = (int)if_nametoindex(SETUP_UPLINK);
     result = netlink_set_up(netlink, bridge, config->mtu, 0, NULL);
     if (result == 0)
         result = netlink_add_address(netlink, bridge, &gateway4, config->prefix_len);
     if (result == 0 && config->gateway6.family)
         result = netlink_add_address(netlink, bridge, &config->gateway6, 64);
-    /* Datagrams of any size pass up0 whole, or as the guest's own fragments. */
     if (result == 0)
-        result = netlink_set_up(netlink, uplink, 65535, 0, NULL);
-    if (result == 0)
-        result = setup_routes(netlink, AF_INET, lo, uplink);
+        result = setup_routes(netlink, AF_INET, lo, uplinks, config->workers);
     if (result == 0 && config->gateway6.family)
-        result = setup_routes(netlink, AF_INET6, lo, uplink);
+        result = setup_routes(netlink, AF_INET6, lo, uplinks, config->workers);
     return result < 0 ? err_set(err, result, "cannot set up the network's links and routes: %s",
                                 strerror(-result))
                       : 0;
 }
 
-static int setup_listeners(const struct net_config *config, int *fds, unsigned *ret_port4,
-                           unsigned *ret_port6)
+static int setup_listeners(const struct net_config *config, int *fds,
+                           struct policy_ports *ret_ports)
 {
-    fds[PLANE_LISTEN_TCP4] = open_listener(AF_INET, ret_port4);
-    if (fds[PLANE_LISTEN_TCP4] < 0)
-        return -errno;
-    if (config->gateway6.family) {
-        fds[PLANE_LISTEN_TCP6] = open_listener(AF_INET6, ret_port6);
-        if (fds[PLANE_LISTEN_TCP6] < 0)
+    for (unsigned i = 0; i < config->workers; i++) {
+        int *fd4 = &fds[PLANE_LISTEN_TCP4 + i], *fd6 = &fds[PLANE_LISTEN_TCP6 + i];
+
+        *fd4 = open_listener(AF_INET, &ret_ports[i].port4);
+        if (*fd4 < 0)
+            return -errno;
+        if (!config->gateway6.family)
+            continue;
+        *fd6 = open_listener(AF_INET6, &ret_ports[i].port6);
+        if (*fd6 < 0)
             return -errno;
     }
     fds[PLANE_DNS_UDP] = open_dns(SOCK_DGRAM);
@@ -235,16 +265,16 @@ static int setup_listeners(const struct net_config *config, int *fds, unsigned *
 int setup_namespace(const struct net_config *config, struct netlink *netlink, struct nft_ctx *nft,
                     struct plane_handles *handles, struct err *err)
 {
-    unsigned port4 = 0, port6 = 0;
+    struct policy_ports ports[NET_WORKERS_MAX] = {0};
     int result = setup_sysctls(err);
 
     if (result == 0)
         result = setup_links(config, netlink, handles, err);
     if (result < 0)
         return result;
-    result = setup_listeners(config, handles->fd, &port4, &port6);
+    result = setup_listeners(config, handles->fd, ports);
     if (result < 0)
         return err_set(err, result, "cannot open the network's listeners: %s", strerror(-result));
-    result = policy_load(nft, config, SETUP_BRIDGE, SETUP_UPLINK, port4, port6, err);
+    result = policy_load(nft, config, SETUP_BRIDGE, SETUP_UPLINK, ports, err);
     return result < 0 ? result : guard_load(nft, config, err);
 }

@@ -10,7 +10,7 @@
 #include "plane/plane.h"
 
 #define SETUP_BRIDGE "br0"
-#define SETUP_UPLINK "up0"
+#define SETUP_UPLINK "up" /* and the number of its worker */
 
 /*
  * Fills the namespace that the caller is in, which must be new. Opens the descriptors of @handles but for
