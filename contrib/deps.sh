@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# contrib/deps.sh [build|check|demo|lint]: what building, testing, the demo or linting need.
+# contrib/deps.sh [build|check|demo|lint|bench]: what building, testing, the demo, linting or
+# measuring need.
 #
 # Where apt is at home, missing packages are installed, as root or through sudo; without either, the
 # command to run is printed. Recommended packages are left out and dnsmasq-base is taken instead of
@@ -18,6 +19,7 @@ deb_demo="qemu-system-x86 busybox-static iperf3 python3 zstd"
 deb_check="libcmocka-dev python3-pytest python3-scapy clang iproute2 nftables procps util-linux curl
     bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish"
 deb_lint="clang clang-format clang-tidy"
+deb_bench="iproute2 nftables passt slirp4netns"
 
 # The same for the others: commands, and pkg-config modules.
 commands_build="cc meson ninja pkg-config dnsmasq scdoc"
@@ -26,6 +28,7 @@ commands_demo="qemu-system-x86_64 busybox iperf3 python3 zstd"
 commands_check="clang ip nft ps unshare curl dig ping strace tcpdump traceroute ssh dropbear c++ zsh fish"
 modules_check="cmocka"
 commands_lint="clang clang-format clang-tidy"
+commands_bench="ip nft ss pasta slirp4netns"
 
 case $group in
 build)
@@ -39,8 +42,11 @@ check)
 lint)
     packages="$deb_build $deb_lint" commands="$commands_build $commands_lint"
     modules=$modules_build ;;
+bench)
+    packages="$deb_build $deb_demo $deb_bench" modules=$modules_build
+    commands="$commands_build $commands_demo $commands_bench" ;;
 *)
-    echo "usage: contrib/deps.sh [build|check|demo|lint]" >&2
+    echo "usage: contrib/deps.sh [build|check|demo|lint|bench]" >&2
     exit 2 ;;
 esac
 
@@ -49,11 +55,12 @@ hint_fedora="dnf install gcc meson ninja-build pkgconf-pkg-config libmnl-devel n
 jansson-devel libseccomp-devel libcap-ng-devel inih-devel libpcap-devel ncurses-devel dnsmasq \
 scdoc libcmocka-devel python3-pytest python3-scapy clang clang-tools-extra qemu-system-x86-core \
 busybox iperf3 iproute nftables procps-ng util-linux curl bind-utils iputils strace tcpdump \
-traceroute openssh-clients dropbear gcc-c++ zsh fish zstd"
+traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt \
+slirp4netns"
 hint_arch="pacman -S --needed gcc meson ninja pkgconf libmnl nftables jansson libseccomp libcap-ng \
 libinih libpcap ncurses dnsmasq scdoc cmocka python-pytest python-scapy clang qemu-system-x86 \
 busybox iperf3 iproute2 procps-ng util-linux curl bind iputils strace tcpdump traceroute openssh dropbear zsh \
-fish zstd"
+fish zstd passt slirp4netns"
 hint_brew="brew install meson ninja pkgconf jansson inih libpcap ncurses dnsmasq scdoc cmocka pytest \
 scapy qemu iperf3 tcpdump dropbear zsh fish zstd"
 

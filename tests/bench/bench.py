@@ -17,7 +17,6 @@ import re
 import resource
 import shlex
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -25,13 +24,17 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 TREE = HERE.parent.parent
 sys.dont_write_bytecode = True
-sys.path[:0] = [str(HERE), str(HERE.parent / "net")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "net"), str(HERE.parent / "guest")]
 
+import claims  # noqa: E402
 from lab import BUILD, Lab, LabError  # noqa: E402
-from scenarios import FIGURES, NETBENCH, SCENARIOS, Servers, measure  # noqa: E402
-from subjects import CONGESTION, subjects  # noqa: E402
+from plot import plot  # noqa: E402
+from report import UNITS, report, summary  # noqa: E402
+from scenarios import FIGURES, NETBENCH, SCENARIOS, Failure, Servers, measure  # noqa: E402
+from subject import CONGESTION, GROUPS  # noqa: E402
+from subjects import subjects  # noqa: E402
 
-SECONDS, QUICK_SECONDS = 3, 1
+ROUNDS, SECONDS, QUICK_SECONDS = 5, 2, 1
 DESCRIPTORS = 65536
 LATEST = TREE / "docs" / "bench" / "latest"
 
@@ -76,9 +79,12 @@ def describe_machine():
         "kernel": platform.release(),
         "congestion control of the machine": read("/proc/sys/net/ipv4/tcp_congestion_control"),
         "openvmnet": first_line([BUILD / "vmnet", "--version"], r"([0-9]\S*)"),
+        "commit": first_line(["git", "-C", TREE, "describe", "--always", "--dirty"]),
         "build type": first_line(["meson", "configure", BUILD], r"\bbuildtype\s+(\S+)"),
-        "pasta": package_version("passt"),
+        "pasta, passt": package_version("passt"),
         "slirp4netns": first_line(["slirp4netns", "--version"], r"version (\S+)"),
+        "QEMU": first_line(["qemu-system-x86_64", "--version"], r"version (.*)"),
+        "QEMU's accelerator": read(BUILD / "guest" / "accel.txt"),
         "iperf3": first_line(["iperf3", "--version"], r"iperf (\S+)"),
         "command": shlex.join(["tests/bench/bench.py", *sys.argv[1:]]),
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
@@ -88,47 +94,76 @@ def describe_machine():
 # ---- measuring
 
 
-def plan(chosen, only):
-    """[(subject, scenario)] of one round that --only leaves."""
-    pattern = re.compile(only)
-    return [
-        (subject, scenario)
-        for scenario in SCENARIOS
-        for subject in chosen
-        if subject.has(scenario) and pattern.search(f"{subject.name}/{scenario}")
-    ]
+class Selection:
+    """What of all is measured: by --only what matches, with --quick what the claims need."""
+
+    def __init__(self, only, quick):
+        self.pattern = re.compile(only or "")
+        self.only = only
+        self.pairs = None
+        self.text = ""
+        if quick and not only:
+            # The name of a figure begins with that of its scenario; those of `flows` are their own.
+            names = {figure: figure.partition(" ")[0] for figure in FIGURES}
+            names |= {"memory a flow": "flows", "idle cpu": "flows"}
+            self.pairs = {(subject, names[figure]) for subject, figure in claims.needed()}
+            self.text = " A quick run: only what the claims need."
+
+    def has(self, subject, scenario):
+        if scenario not in subject.scenarios or (subject.on_request and not self.only):
+            return False
+        if self.pairs is not None:
+            return (subject.name, scenario) in self.pairs
+        return bool(self.pattern.search(f"{subject.name}/{scenario}"))
+
+    def steps(self, chosen, turn=0):
+        """[(subject, scenario)] of one round: in each scenario another subject is the first."""
+        result = []
+        for scenario in SCENARIOS:
+            part = [(subject, scenario) for subject in chosen if self.has(subject, scenario)]
+            first = turn % len(part) if part else 0
+            result += part[first:] + part[:first]
+        return result
 
 
-def run_round(servers, steps, seconds, results, text):
-    for number, (subject, scenario) in enumerate(steps):
-        try:
-            with subject.active():
-                figures = measure(servers, subject, scenario, seconds)
-        except LabError as error:
-            say(f"{text} {number + 1}/{len(steps)} {subject.name} {scenario}: {error}")
-            results["failures"].append(f"{subject.name} {scenario}: {error}")
-            continue
-        for name, value in figures.items():
-            results["values"].setdefault(name, {}).setdefault(subject.name, []).append(value)
-        shown = ", ".join(
-            f"{name} {value:.{FIGURES[name][2]}f} {FIGURES[name][0]}"
-            for name, value in figures.items()
-        )
-        say(f"{text} {number + 1}/{len(steps)} {subject.name:<17} {shown}")
+class Rounds:
+    """Measures, tells how it goes, and keeps the values."""
+
+    def __init__(self, servers, results):
+        self.servers = servers
+        self.results = results
+        self.started = time.monotonic()
+
+    def run(self, number, steps):
+        rounds = self.results["rounds"]
+        for step, (subject, scenario) in enumerate(steps, 1):
+            minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
+            text = f"{minutes}:{seconds:02} round {number + 1}/{rounds} {step}/{len(steps)}"
+            failed = ""
+            try:
+                with subject.active():
+                    figures = measure(self.servers, subject, scenario, self.results["seconds"])
+            except LabError as error:
+                figures = error.figures if isinstance(error, Failure) else {}
+                failed = (str(error).strip().splitlines() or ["?"])[0]
+                self.results["failures"].append(f"{subject.name} {scenario}: {failed}")
+            for name, value in figures.items():
+                of_subject = self.results["values"].setdefault(name, {})
+                of_subject.setdefault(subject.name, [None] * rounds)[number] = value
+            shown = [f"{name} {value:.{FIGURES[name][2]}f} {UNITS[name]}"
+                     for name, value in figures.items()]
+            shown += [f"{scenario}: {failed}"] if failed else []
+            say(f"{text} {subject.name:<20} {', '.join(shown)}")
 
 
-def turned(steps, by):
-    """The same scenarios in the same order, but in each of them another subject first."""
-    result = []
-    for scenario in SCENARIOS:
-        part = [step for step in steps if step[1] == scenario]
-        by_now = by % len(part) if part else 0
-        result += part[by_now:] + part[:by_now]
-    return result
+def prepare_ends(lab, wanted):
+    """Of host and remote. Returns the congestion control; cubic is what nearly all systems have.
 
-
-def choose_congestion(lab, wanted):
-    """Sets it in host and remote and returns it. cubic is what nearly all systems have."""
+    Nothing waits in TIME_WAIT after a measurement: subjects share the host's address, so an end that
+    still waits for one would refuse another's connection from the same port, and that takes a second.
+    """
+    for namespace in (lab.host, lab.remote):
+        namespace.sysctl({"ipv4/tcp_max_tw_buckets": 0})
     for name in wanted:
         with contextlib.suppress(LabError):
             for namespace in (lab.host, lab.remote):
@@ -138,112 +173,54 @@ def choose_congestion(lab, wanted):
 
 
 def raise_descriptor_limit():
-    """A network has as many forwards as its share of the descriptors allows."""
+    """A network has as many flows and forwards as its share of the descriptors allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, max(hard, DESCRIPTORS)))
 
 
-def run(rounds, seconds, only, congestion):
+def open_subjects(all_subjects, stack, results):
+    """Those that can be had; what is missing is named."""
+    opened = []
+    for subject in all_subjects:
+        results["subjects"][subject.name] = subject.group
+        if subject.missing():
+            text = f"{subject.name} ({subject.program} is not installed)"
+            say(f"missing: {text}")
+            results["missing"].append(text)
+            continue
+        try:
+            opened.append(stack.enter_context(subject))
+        except LabError as error:
+            say(f"{subject.name}: {error}")
+            results["failures"].append(f"{subject.name}: {str(error).splitlines()[0]}")
+    settled = []
+    for subject in opened:
+        try:
+            subject.settle()
+            settled.append(subject)
+        except LabError as error:
+            say(f"{subject.name}: {error}")
+            results["failures"].append(f"{subject.name}: {str(error).splitlines()[0]}")
+    return settled
+
+
+def run(rounds, seconds, selection, congestion):
     results = {"head": describe_machine(), "rounds": rounds, "seconds": seconds, "values": {}}
-    results.update(failures=[], missing=[], subjects=[])
+    results.update(failures=[], missing=[], subjects={}, selection=selection.text)
     with Lab() as lab:
         with contextlib.ExitStack() as stack:
-            chosen = choose_congestion(lab, congestion)
+            chosen = prepare_ends(lab, congestion)
             results["head"]["congestion control of guest, host, remote"] = chosen
             servers = stack.enter_context(Servers(lab))
-            opened = []
-            for subject in subjects(lab, chosen):
-                if not plan([subject], only):
-                    continue
-                results["subjects"].append(subject.name)
-                if subject.missing():
-                    say(f"{subject.name}: missing, '{subject.program}' is not installed")
-                    results["missing"].append(subject.name)
-                    continue
-                try:
-                    opened.append(stack.enter_context(subject))
-                except LabError as error:
-                    say(f"{subject.name}: {error}")
-                    results["failures"].append(f"{subject.name}: {error}")
-            steps = plan(opened, only)
+            wanted = [s for s in subjects(lab, chosen) if selection.steps([s])]
+            say(f"setting up {len(wanted)}: {', '.join(s.name for s in wanted)}")
+            opened = open_subjects(wanted, stack, results)
+            measuring = Rounds(servers, results)
             for number in range(rounds):
-                text = f"round {number + 1}/{rounds}"
-                run_round(servers, turned(steps, number), seconds, results, text)
+                measuring.run(number, selection.steps(opened, number))
         lab.wait_until_clean()
     return results
-
-
-# ---- the report
-
-
-def markdown_table(rows):
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def summary(results):
-    """{figure: {subject: {"median", "min", "max", "count", "ratio"}}}; ratio: of openvmnet to it."""
-    summed = {}
-    for name in FIGURES:
-        of_figure = results["values"].get(name, {})
-        base = of_figure.get("openvmnet")
-        for subject in results["subjects"]:
-            values = of_figure.get(subject)
-            if not values:
-                continue
-            entry = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-            entry["count"] = len(values)
-            if base and entry["median"] and subject != "openvmnet":
-                entry["ratio"] = statistics.median(base) / entry["median"]
-            summed.setdefault(name, {})[subject] = entry
-    return summed
-
-
-def medians_table(results, summed):
-    def cell(name, subject):
-        entry = summed[name].get(subject)
-        if not entry:
-            return "missing" if subject in results["missing"] else "–"
-        digits = FIGURES[name][2]
-        spread = f" ({entry['min']:.{digits}f}–{entry['max']:.{digits}f})"
-        return f"{entry['median']:.{digits}f}" + (spread if entry["count"] > 1 else "")
-
-    rows = [["figure", "unit", *results["subjects"]]]
-    for name in summed:
-        rows.append([name, FIGURES[name][0]] + [cell(name, s) for s in results["subjects"]])
-    return markdown_table(rows)
-
-
-def ratios_table(results, summed):
-    peers = [name for name in results["subjects"] if name != "openvmnet"]
-    rows = [["openvmnet ÷", "better is", *peers]]
-    for name, entries in summed.items():
-        ratios = [entries.get(peer, {}).get("ratio") for peer in peers]
-        if any(ratio is not None for ratio in ratios):
-            better = "more" if FIGURES[name][1] else "less"
-            rows.append([name, better] + [f"{r:.2f}" if r is not None else "–" for r in ratios])
-    return markdown_table(rows) if len(rows) > 1 else ""
-
-
-def report(results, summed):
-    rounds = f"{results['rounds']} rounds" if results["rounds"] > 1 else "one round"
-    parts = [
-        "# openvmnet and others: figures\n",
-        "".join(f"- {name}: {value}\n" for name, value in results["head"].items() if value),
-        f"Medians of {rounds} (least–most), {results['seconds']} s for a TCP measurement."
-        " [What the figures mean](../../tests/bench/README.md).\n",
-        medians_table(results, summed),
-    ]
-    ratios = ratios_table(results, summed)
-    if ratios:
-        parts += ["openvmnet's median divided by the other's:\n", ratios]
-    if results["failures"]:
-        parts.append("Measurements without a figure:\n")
-        parts.append("".join(f"- {text.splitlines()[0]}\n" for text in results["failures"]))
-    return "\n".join(parts)
 
 
 # ---- main
@@ -253,21 +230,35 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description="Measures openvmnet beside others, as root.")
     parser.add_argument("--only", default="", metavar="REGEX",
                         help="measure only where SUBJECT/SCENARIO matches, e.g. '/tcp-up$'")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds (default: 5)")
-    parser.add_argument("--quick", action="store_true", help="one round, 1 s a measurement")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds (default: {ROUNDS})")
+    parser.add_argument("--quick", action="store_true",
+                        help="one round, 1 s a measurement, and only what the claims need")
     parser.add_argument("--congestion", nargs="+", default=["cubic", "reno"], metavar="NAME",
                         help="TCP congestion control of guests, host and remote; the first that"
                         " namespaces may have (default: cubic reno)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all values")
     parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="write the tables")
-    parser.add_argument("--write", action="store_true", help="write docs/bench/latest.{json,md}")
-    parser.add_argument("--list", action="store_true", help="list the scenarios")
+    parser.add_argument("--svg", type=pathlib.Path, metavar="FILE", help="write the plot")
+    parser.add_argument("--write", action="store_true",
+                        help="write docs/bench/latest.{json,md,svg}")
+    parser.add_argument("--list", action="store_true", help="list subjects and scenarios")
     arguments = parser.parse_args()
     if arguments.write:
-        arguments.json = arguments.json or LATEST.with_suffix(".json")
-        arguments.markdown = arguments.markdown or LATEST.with_suffix(".md")
-    arguments.rounds = arguments.rounds or (1 if arguments.quick else 5)
+        for name, suffix in (("json", ".json"), ("markdown", ".md"), ("svg", ".svg")):
+            if not getattr(arguments, name):
+                setattr(arguments, name, LATEST.with_suffix(suffix))
+    arguments.rounds = arguments.rounds or (1 if arguments.quick else ROUNDS)
     return arguments
+
+
+def show_list():
+    every = subjects(None, "")
+    for group, (_, title) in GROUPS.items():
+        names = [s.name + (" (by --only)" if s.on_request else "") for s in every if s.group == group]
+        print(f"{title}:\n    {', '.join(names)}")
+    print("Scenarios:")
+    for name, text in SCENARIOS.items():
+        print(f"    {name:<12} {text}")
 
 
 def end_on_signal(number, _):
@@ -275,11 +266,23 @@ def end_on_signal(number, _):
     sys.exit(128 + number)
 
 
+def write_results(arguments, results):
+    text = report(results, arguments.svg and arguments.svg.name)
+    for path, content in (
+        (arguments.json, json.dumps(results, indent=1, ensure_ascii=False) + "\n"),
+        (arguments.markdown, text),
+        (arguments.svg, plot(results)),
+    ):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    print(text)
+
+
 def main():
     arguments = parse_arguments()
     if arguments.list:
-        for name, text in SCENARIOS.items():
-            print(f"{name:<12} {text}")
+        show_list()
         return
     if os.geteuid() != 0:
         sys.exit("bench.py: needs root, for the kernel's own way that it compares with")
@@ -291,19 +294,14 @@ def main():
     started = time.monotonic()
     try:
         seconds = QUICK_SECONDS if arguments.quick else SECONDS
-        results = run(arguments.rounds, seconds, arguments.only, arguments.congestion)
+        selection = Selection(arguments.only, arguments.quick)
+        results = run(arguments.rounds, seconds, selection, arguments.congestion)
     except LabError as error:
         sys.exit(f"bench.py: {error}")
     results["summary"] = summary(results)
-    text = report(results, results["summary"])
-    for path, content in (
-        (arguments.json, json.dumps(results, indent=1, ensure_ascii=False) + "\n"),
-        (arguments.markdown, text),
-    ):
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-    print(text)
+    results["claims"] = claims.check(results["values"], UNITS)
+    results["head"]["duration"] = f"{time.monotonic() - started:.0f} s"
+    write_results(arguments, results)
     say(f"{time.monotonic() - started:.0f} s")
     if not results["values"]:
         sys.exit("bench.py: nothing was measured")

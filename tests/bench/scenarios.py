@@ -3,18 +3,41 @@
 
 import contextlib
 import json
-import os
-import pathlib
 import re
 import select
+import statistics
 import subprocess
+import time
 
-from lab import BUILD, HOST4, REMOTE4, TIMEOUT_S, LabError, poll
+from accounting import machine_seconds, memory_kib, process_seconds, process_tree
+from lab import BUILD, HOST4, REMOTE4, TIMEOUT_S, LabError, Namespace, poll
 
 NETBENCH = BUILD / "tests" / "bench" / "netbench"
 IPERF3_PORT, NETBENCH_PORT = 5201, 5202
+FLOWS_PORT = NETBENCH_PORT + 1
 STREAMS = 8
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+FLOWS = (1000, 10000)
+OPEN_TIMEOUT_S = 30  # for a step; netbench gives up before
+STARTS = 5  # of which `start` is the median
+
+SCENARIOS = {
+    "tcp-up": "one TCP stream from the guest to the remote",
+    "tcp-down": "one TCP stream from the remote to the guest",
+    f"tcp-up-{STREAMS}": f"{STREAMS} streams at once",
+    f"tcp-down-{STREAMS}": f"{STREAMS} streams at once",
+    "forward-up": "one TCP stream from the guest to the remote, by a port forward",
+    "forward-down": "the same towards the guest",
+    "vm": "one TCP stream from the guest to another machine of its network",
+    "udp-up": "datagrams of 1400 bytes sent as fast as it goes; what arrives",
+    "udp-down": "the same towards the guest",
+    "udp-gso-up": "the same, segmented and put together by the kernel (UDP_SEGMENT, UDP_GRO)",
+    "udp-gso-down": "the same towards the guest",
+    "connect": "connect, request, response, end: one connection after the other",
+    "rr": "64 bytes there and back over an open connection",
+    "start": "from the command until the program has a network",
+    "attach": "the same on a network that is there",
+    "flows": "memory of the processes with 0, 1,000 and 10,000 idle connections, and their CPU time",
+}
 
 # figure: (unit, larger is better, digits after the point)
 FIGURES = {
@@ -27,10 +50,21 @@ FIGURES = {
     "vm": ("Gbit/s", True, 2),
     "udp-up": ("Gbit/s", True, 2),
     "udp-down": ("Gbit/s", True, 2),
+    "udp-gso-up": ("Gbit/s", True, 2),
+    "udp-gso-down": ("Gbit/s", True, 2),
     "connect": ("1/s", True, 0),
+    "connect p50": ("µs", False, 0),
+    "connect p99": ("µs", False, 0),
     "rr p50": ("µs", False, 1),
     "rr p99": ("µs", False, 1),
     "start": ("ms", False, 1),
+    "attach": ("ms", False, 1),
+    "memory": ("KiB", False, 0),
+    f"memory {FLOWS[0]}": ("KiB", False, 0),
+    "flows": ("", True, 0),
+    "memory most": ("KiB", False, 0),
+    "memory a flow": ("B", False, 0),
+    "idle cpu": ("ms/s", False, 2),
     "tcp-up cpu": ("s/GB", False, 2),
     "tcp-down cpu": ("s/GB", False, 2),
     "tcp-up machine": ("s/GB", False, 2),
@@ -42,7 +76,11 @@ FIGURES = {
 
 
 class Failure(LabError):
-    """A measurement that came to no figure; the text says why."""
+    """A measurement that came to no figure, or not to all; the text says why."""
+
+    def __init__(self, text, figures=None):
+        super().__init__(text)
+        self.figures = figures or {}
 
 
 class Servers:
@@ -79,39 +117,39 @@ class Servers:
         """Starts it anew: a test that was broken off leaves it in a state of its own."""
         if "iperf3" in self.processes:
             self._end("iperf3")
-        process = self.lab.remote.start(
-            ["iperf3", "-s", "-J", "-i", "0.5", "-B", REMOTE4, "-p", IPERF3_PORT, "--forceflush"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self.processes["iperf3"] = process
-        for _ in range(100):
-            listening = self.lab.remote.run(["ss", "-Hltn", f"sport = {IPERF3_PORT}"]).stdout
-            if listening.strip():
-                return
-        raise LabError("iperf3 does not listen")
+        self.processes["iperf3"] = start_iperf3(self.lab.remote, "-B", REMOTE4)
 
 
-# ---- CPU time
+# ---- streams
 
 
-def process_seconds(process_ids):
-    ticks = 0
-    for pid in process_ids:
-        with contextlib.suppress(OSError):
-            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / CLOCK_TICKS
+def start_iperf3(namespace, *options):
+    """A server in @namespace. Returns the process, once it listens."""
+    process = namespace.start(
+        ["iperf3", "-s", "-J", "-i", "0.5", "-p", IPERF3_PORT, "--forceflush", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    listening = ["ss", "-Hltn", f"sport = {IPERF3_PORT}"]
+    if not poll(lambda: namespace.run(listening).stdout.strip(), interval_s=0.02):
+        raise LabError(f"{namespace.name}: iperf3 does not listen")
+    return process
 
 
-def machine_seconds():
-    """Of all processors in all but idle, waiting and stolen time."""
-    with open("/proc/stat") as file:
-        user, nice, system, _, _, irq, softirq = map(int, file.readline().split()[1:8])
-    return (user + nice + system + irq + softirq) / CLOCK_TICKS
-
-
-# ---- scenarios
+@contextlib.contextmanager
+def iperf3_server(machine):
+    """For one measurement, in a machine."""
+    if not isinstance(machine, Namespace):
+        machine.serve_iperf3_once()
+        yield
+        return
+    process = start_iperf3(machine)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        machine.processes.remove(process)
 
 
 def iperf3(client, address, port, seconds, streams=1, reverse=False):
@@ -136,29 +174,10 @@ def iperf3(client, address, port, seconds, streams=1, reverse=False):
         raise Failure(f"iperf3: {error!r}") from error
 
 
-@contextlib.contextmanager
-def iperf3_server(namespace):
-    """For one measurement, in a machine."""
-    process = namespace.start(
-        ["iperf3", "-s", "-J", "-i", "0.5", "-p", IPERF3_PORT],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        listening = ["ss", "-Hltn", f"sport = {IPERF3_PORT}"]
-        if not poll(lambda: namespace.run(listening).stdout.strip(), interval_s=0.02):
-            raise Failure("iperf3 does not listen")
-        yield
-    finally:
-        process.kill()
-        process.wait()
-        namespace.processes.remove(process)
-
-
 def tcp(servers, subject, name, seconds):
     """Between guest and remote, or into the guest by a forward, or from guest to guest."""
     streams = STREAMS if name.endswith(f"-{STREAMS}") else 1
-    processes = subject.process_ids()
+    processes = process_tree(subject.process_ids())
     before = process_seconds(processes), machine_seconds()
     try:
         if name == "vm":
@@ -186,41 +205,120 @@ def tcp(servers, subject, name, seconds):
     return figures
 
 
-def netbench(namespace, *arguments, timeout_s=20):
+# ---- what netbench measures
+
+
+def netbench(machine, *arguments, timeout_s=20):
     """Runs it. Returns what it prints: {name: number}."""
-    done = namespace.run([NETBENCH, *arguments], check=False, timeout_s=timeout_s)
+    done = machine.run([NETBENCH, *arguments], check=False, timeout_s=timeout_s)
     if done.returncode != 0:
         raise Failure(done.stderr.strip().rpartition("\n")[2])
     return {name: float(value) for name, value in re.findall(r"(\S+)=(\S+)", done.stdout)}
 
 
-def measure(servers, subject, name, seconds):
-    """One measurement of scenario @name, about @seconds long. Raises Failure."""
-    if name.startswith(("tcp", "forward", "vm")):
-        return tcp(servers, subject, name, seconds)
-    if name == "start":
-        with subject.start_command() as (ready_fd, command):
-            return {name: netbench(subject.lab.host, "start", ready_fd, *command)["ms"]}
-    duration_ms = max(400, int(seconds * 1000 / 3))
+def datagrams(servers, subject, name, seconds):
+    duration_ms = int(max(0.4, seconds / 2) * 1000)
     figures = netbench(subject.guest, name, REMOTE4, NETBENCH_PORT, duration_ms)
-    if name == "connect":
-        return {name: figures["per_s"]}
-    if name == "rr":
-        return {"rr p50": figures["p50_us"], "rr p99": figures["p99_us"]}
     return {name: figures["bits_per_s"] / 1e9}
 
 
-SCENARIOS = {
-    "tcp-up": "one TCP stream from the guest to the remote",
-    "tcp-down": "one TCP stream from the remote to the guest",
-    f"tcp-up-{STREAMS}": f"{STREAMS} streams at once",
-    f"tcp-down-{STREAMS}": f"{STREAMS} streams at once",
-    "forward-up": "one TCP stream from the guest to the remote, by a port forward",
-    "forward-down": "the same towards the guest",
-    "vm": "one TCP stream from the guest to another machine of its network",
-    "udp-up": "datagrams of 1400 bytes sent as fast as it goes; what arrives",
-    "udp-down": "the same towards the guest",
-    "connect": "connect, request, response, end: one connection after the other",
-    "rr": "64 bytes there and back over an open connection",
-    "start": "from the command until the guest's network is there",
-}
+def round_trips(servers, subject, name, seconds):
+    duration_ms = int(max(0.4, seconds / 2) * 1000)
+    figures = netbench(subject.guest, name, REMOTE4, NETBENCH_PORT, duration_ms)
+    rate = {name: figures["per_s"]} if "per_s" in figures else {}
+    return {**rate, f"{name} p50": figures["p50_us"], f"{name} p99": figures["p99_us"]}
+
+
+def start(servers, subject, name, seconds):
+    """The median of some; one of them is soon over."""
+    times = []
+    for _ in range(STARTS):
+        if name == "attach":
+            ready_fd, command = subject.attach_command()
+            times.append(netbench(subject.lab.host, "start", ready_fd, *command)["ms"])
+        else:
+            with subject.start_command() as (ready_fd, command):
+                times.append(netbench(subject.lab.host, "start", ready_fd, *command)["ms"])
+    return {name: statistics.median(times)}
+
+
+# ---- idle flows
+
+
+def count_flows(servers):
+    """As the remote has them."""
+    shown = servers.lab.remote.run(["ss", "-Htn", "state", "established", f"sport = {FLOWS_PORT}"])
+    return len(shown.stdout.splitlines())
+
+
+@contextlib.contextmanager
+def flow_opener(machine):
+    """Yields a function that opens flows up to the next of FLOWS: it returns how many are open and,
+    where those are not all, why."""
+    process = machine.start(
+        [NETBENCH, "flows", REMOTE4, NETBENCH_PORT + 1, *FLOWS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+    steps = iter(FLOWS)
+
+    def go_on():
+        if next(steps) != FLOWS[0]:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        if not select.select([process.stdout], [], [], OPEN_TIMEOUT_S)[0]:
+            raise Failure(f"the flows are not open after {OPEN_TIMEOUT_S} s")
+        words = process.stdout.readline().decode().strip().split(" ", 1)
+        if not words[0]:
+            raise Failure(process.stderr.read().decode(errors="replace").strip())
+        return int(words[0]), words[1] if len(words) > 1 else ""
+
+    try:
+        yield go_on
+    finally:
+        process.kill()
+        process.wait()
+        machine.processes.remove(process)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
+
+
+def flows(servers, subject, name, seconds):
+    """Opens them in steps, and looks at the subject's processes after each."""
+    with subject.fresh(name) as fresh:
+        return flows_of(servers, fresh, seconds)
+
+
+def flows_of(servers, subject, seconds):
+    at_rest_kib = memory_kib(process_tree(subject.process_ids()))
+    figures = {"memory": at_rest_kib}
+    failed = ""
+    with flow_opener(subject.guest) as open_more:
+        count, failed = open_more()
+        if not failed:
+            figures[f"memory {FLOWS[0]}"] = memory_kib(process_tree(subject.process_ids()))
+            count, failed = open_more()
+        if count_flows(servers) < count:
+            raise Failure(f"{count} flows: not all of them have reached the remote", figures)
+        processes = process_tree(subject.process_ids())
+        figures["flows"] = count
+        figures["memory most"] = memory_kib(processes)
+        figures["memory a flow"] = 1024 * (figures["memory most"] - at_rest_kib) / max(count, 1)
+        before, started = process_seconds(processes), time.monotonic()
+        time.sleep(2 if seconds <= 1 else 10)  # what is measured is that nothing happens
+        spent = process_seconds(processes) - before
+        figures["idle cpu"] = 1000 * spent / (time.monotonic() - started)
+    if not poll(lambda: count_flows(servers) == 0, 30, 0.2):
+        raise Failure("the flows do not end", figures)
+    if failed:
+        raise Failure(f"{count} of {FLOWS[-1]} flows; one more: {failed}", figures)
+    return figures
+
+
+def measure(servers, subject, name, seconds):
+    """One measurement of scenario @name, about @seconds long. Raises Failure."""
+    kinds = {"udp": datagrams, "connect": round_trips, "rr": round_trips, "start": start}
+    kinds |= {"attach": start, "flows": flows}
+    return kinds.get(name.partition("-")[0], tcp)(servers, subject, name, seconds)

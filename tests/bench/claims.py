@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the figures have to show: ratios within one run, and a few bounds."""
+
+import statistics
+
+EXEC, QEMU = "openvmnet-exec", "qemu-openvmnet"
+SMALL, LARGE = ("pasta", "slirp4netns"), ("pasta-65520", "slirp4netns-65520")
+
+# (what, figure, subject, the best of which peers, "at least" or "at most", ratio)
+RATIOS = [
+    ("TCP up, MTU 1500, to kernel NAT", "tcp-up", EXEC, ("kernel",), "at least", 0.9),
+    ("TCP down, MTU 1500, to kernel NAT", "tcp-down", EXEC, ("kernel",), "at least", 0.9),
+    ("TCP up, to pasta and slirp4netns at 1500", "tcp-up", EXEC, SMALL, "at least", 5),
+    ("TCP down, to pasta and slirp4netns at 1500", "tcp-down", EXEC, SMALL, "at least", 5),
+    ("TCP up, to pasta and slirp4netns at 65520", "tcp-up", EXEC, LARGE, "at least", 3),
+    ("TCP down, to pasta and slirp4netns at 65520", "tcp-down", EXEC, LARGE, "at least", 1),
+    ("UDP up, to pasta", "udp-up", EXEC, ("pasta",), "at least", 2),
+    ("UDP down, to pasta", "udp-down", EXEC, ("pasta",), "at least", 2),
+    ("UDP up with GSO, to pasta", "udp-gso-up", EXEC, ("pasta",), "at least", 2),
+    ("UDP down with GSO, to pasta", "udp-gso-down", EXEC, ("pasta",), "at least", 2),
+    ("connections a second, to pasta", "connect", EXEC, ("pasta",), "at least", 1.2),
+    ("request/response p50, to pasta", "rr p50", EXEC, ("pasta",), "at most", 1),
+    ("QEMU guest TCP up, to a privileged tap", "tcp-up", QEMU, ("qemu-tap",), "at least", 0.95),
+    ("QEMU guest TCP down, to a privileged tap", "tcp-down", QEMU, ("qemu-tap",), "at least", 0.95),
+    ("QEMU guest TCP up, to QEMU's user network", "tcp-up", QEMU, ("qemu-user",), "at least", 2),
+    ("QEMU guest TCP down, to QEMU's user network", "tcp-down", QEMU, ("qemu-user",), "at least", 2),
+    ("start of `vmnet exec`, to `pasta COMMAND`", "start", EXEC, ("pasta",), "at most", 1),
+]
+# (what, figure, subject, "at most", value)
+BOUNDS = [
+    ("start of `vmnet exec`", "start", EXEC, "at most", 100),
+    ("start of `vmnet run`", "start", "openvmnet", "at most", 100),
+    ("memory of an idle flow", "memory a flow", EXEC, "at most", 1024),
+    ("CPU time of 10,000 idle flows", "idle cpu", EXEC, "at most", 0.1),
+]
+
+
+def needed():
+    """{(subject, figure)} of all claims."""
+    pairs = {(subject, figure) for _, figure, subject, *_ in RATIOS + BOUNDS}
+    return pairs | {(peer, figure) for _, figure, _, peers, _, _ in RATIOS for peer in peers}
+
+
+def is_met(value, sense, target):
+    return value >= target if sense == "at least" else value <= target
+
+
+def median(values):
+    values = [value for value in values or [] if value is not None]
+    return statistics.median(values) if values else None
+
+
+def ratios_by_round(values, peer_values):
+    return [a / b for a, b in zip(values, peer_values) if a is not None and b]
+
+
+def check(values, units):
+    """@values: {figure: {subject: [value or None of each round]}}. Returns a list of {"claim", "value",
+    "least", "most", "unit", "peer", "sense", "target", "met"}; "value" and "met" are None where nothing
+    was measured."""
+    checked = []
+    for claim, figure, subject, peers, sense, target in RATIOS:
+        of_figure = values.get(figure, {})
+        own = median(of_figure.get(subject))
+        medians = {peer: median(of_figure.get(peer)) for peer in peers}
+        medians = {peer: value for peer, value in medians.items() if value}
+        entry = {"claim": claim, "value": None, "unit": "", "sense": sense, "target": target}
+        if own is not None and medians:
+            best = max if sense == "at least" else min
+            peer = best(medians, key=medians.get)
+            ratios = ratios_by_round(of_figure[subject], of_figure[peer])
+            entry |= {"value": own / medians[peer], "peer": peer}
+            if ratios:
+                entry |= {"least": min(ratios), "most": max(ratios)}
+        checked.append(entry)
+    for claim, figure, subject, sense, target in BOUNDS:
+        own = [v for v in values.get(figure, {}).get(subject, []) if v is not None]
+        entry = {"claim": claim, "value": None, "unit": units[figure]}
+        entry |= {"sense": sense, "target": target}
+        if own:
+            entry |= {"value": median(own), "least": min(own), "most": max(own)}
+        checked.append(entry)
+    for entry in checked:
+        known = entry["value"] is not None
+        entry["met"] = is_met(entry["value"], entry["sense"], entry["target"]) if known else None
+    return checked

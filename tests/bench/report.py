@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the values of all rounds to the tables of a report."""
+
+import claims
+from scenarios import FIGURES
+from subject import GROUPS
+
+UNITS = {name: unit for name, (unit, _, _) in FIGURES.items()}
+
+
+def summary(results):
+    """{figure: {subject: {"median", "min", "max", "count", "ratio"}}}; "ratio" is that of the group's
+    openvmnet to it, of the medians."""
+    summed = {}
+    for name in FIGURES:
+        of_figure = results["values"].get(name, {})
+        medians = {subject: claims.median(values) for subject, values in of_figure.items()}
+        for subject, group in results["subjects"].items():
+            values = [value for value in of_figure.get(subject, []) if value is not None]
+            if not values:
+                continue
+            entry = {"median": medians[subject], "min": min(values), "max": max(values)}
+            entry["count"] = len(values)
+            base = GROUPS[group][0]
+            if medians.get(base) and entry["median"] and subject != base:
+                entry["ratio"] = medians[base] / entry["median"]
+            summed.setdefault(name, {})[subject] = entry
+    return summed
+
+
+def markdown_table(rows):
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def number(value, digits):
+    return f"{value:,.{digits}f}" if digits == 0 else f"{value:.{digits}f}"
+
+
+def medians_table(summed, members):
+    def cell(name, subject):
+        entry = summed[name].get(subject)
+        if not entry:
+            return "–"
+        digits = FIGURES[name][2]
+        spread = f" ({number(entry['min'], digits)}–{number(entry['max'], digits)})"
+        return number(entry["median"], digits) + (spread if entry["count"] > 1 else "")
+
+    rows = [["figure", "unit", *members]]
+    for name, entries in summed.items():
+        if any(subject in entries for subject in members):
+            rows.append([name, UNITS[name]] + [cell(name, subject) for subject in members])
+    return markdown_table(rows) if len(rows) > 1 else ""
+
+
+def ratios_table(summed, base, members):
+    peers = [name for name in members if name != base]
+    rows = [[f"{base} ÷", "better is", *peers]]
+    for name, entries in summed.items():
+        ratios = [entries.get(peer, {}).get("ratio") for peer in peers]
+        if any(ratio is not None for ratio in ratios):
+            better = "more" if FIGURES[name][1] else "less"
+            rows.append([name, better] + [f"{r:.2f}" if r is not None else "–" for r in ratios])
+    return markdown_table(rows) if len(rows) > 1 else ""
+
+
+def claims_table(checked):
+    def value(entry):
+        if entry["value"] is None:
+            return "not measured"
+        unit = f" {entry['unit']}" if entry["unit"] else ""
+        spread = f" ({entry['least']:.2f}–{entry['most']:.2f})" if "least" in entry else ""
+        return f"{entry['value']:.2f}{unit}{spread}"
+
+    rows = [["claim", "measured", "target", ""]]
+    for entry in checked:
+        unit = f" {entry['unit']}" if entry["unit"] else ""
+        met = {True: "met", False: "not met", None: "–"}[entry["met"]]
+        claim = entry["claim"]
+        if len(claim.split(" and ")) > 1 and "peer" in entry:
+            claim += f" (here {entry['peer']})"
+        rows.append([claim, value(entry), f"{entry['sense']} {entry['target']:g}{unit}", met])
+    return markdown_table(rows)
+
+
+def report(results, plot=None):
+    """@plot: the name of the picture, where there is one beside the report."""
+    rounds = f"{results['rounds']} rounds" if results["rounds"] > 1 else "one round"
+    parts = [
+        "# openvmnet and others: figures\n",
+        "".join(f"- {name}: {value}\n" for name, value in results["head"].items() if value),
+        f"Medians of {rounds} (least–most), {results['seconds']} s for a TCP measurement."
+        f"{results['selection']} [What the figures mean](../../tests/bench/README.md).\n",
+    ]
+    if results["missing"]:
+        parts.append("Missing here: " + "; ".join(results["missing"]) + ".\n")
+    if plot:
+        parts.append(f"![The main figures as bars]({plot})\n")
+    measured = [entry for entry in results["claims"] if entry["value"] is not None]
+    if measured:
+        parts += [
+            "## What is claimed\n",
+            "Ratios are those of the medians; in brackets those of single rounds.\n",
+            claims_table(measured),
+        ]
+    summed = results["summary"]
+    for group, (base, title) in GROUPS.items():
+        members = [name for name, its_group in results["subjects"].items() if its_group == group]
+        medians = medians_table(summed, members)
+        if not medians:
+            continue
+        parts += [f"## {title}\n", medians]
+        ratios = ratios_table(summed, base, members)
+        if ratios:
+            parts += [f"{base}'s median divided by the other's:\n", ratios]
+    if results["failures"]:
+        parts.append("## Measurements without a figure\n")
+        counted = {text: results["failures"].count(text) for text in results["failures"]}
+        parts.append(
+            "".join(f"- {text}" + (f" ({n} times)\n" if n > 1 else "\n") for text, n in counted.items())
+        )
+    return "\n".join(parts)
