@@ -17,6 +17,8 @@ enum {
     LOOP_OUT = 1 << 1,
     LOOP_HANGUP = 1 << 2, /* the other side is gone, or an error waits; always reported */
     LOOP_EDGE = 1 << 3,
+    LOOP_URGENT = 1 << 4, /* a TCP stream has urgent data (tcp(7)) */
+    LOOP_END = 1 << 5,    /* the other side sends no more; told with LOOP_IN where that was asked */
 };
 
 struct loop;

@@ -48,7 +48,7 @@ void loop_free(struct loop *loop)
 static uint32_t epoll_mask(unsigned events)
 {
     return (events & LOOP_IN ? EPOLLIN | EPOLLRDHUP : 0u) | (events & LOOP_OUT ? EPOLLOUT : 0u) |
-           (events & LOOP_EDGE ? EPOLLET : 0u);
+           (events & LOOP_URGENT ? EPOLLPRI : 0u) | (events & LOOP_EDGE ? EPOLLET : 0u);
 }
 
 int loop_add(struct loop *loop, struct loop_source *source, int fd, unsigned events)
@@ -153,6 +153,8 @@ int loop_run(struct loop *loop)
                 continue;
             source->on_event(source, (mask & (EPOLLIN | EPOLLRDHUP) ? LOOP_IN : 0u) |
                                          (mask & EPOLLOUT ? LOOP_OUT : 0u) |
+                                         (mask & EPOLLPRI ? LOOP_URGENT : 0u) |
+                                         (mask & EPOLLRDHUP ? LOOP_END : 0u) |
                                          (mask & (EPOLLHUP | EPOLLERR) ? LOOP_HANGUP : 0u));
         }
         loop->events_len = 0;

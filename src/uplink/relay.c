@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -101,13 +102,13 @@ static void relay_give_pipe(struct relay_group *group, struct relay_side *to)
 }
 
 /*
- * Takes what @from has into a pipe. 0: nothing came or there is no pipe, and what that means is for recv()
- * to find out: before an urgent byte splice() says EAGAIN like before nothing.
+ * Takes what @from has into a pipe. -EAGAIN: there is nothing, or only what comes with an urgent byte, of which
+ * the loop tells in either case. 0: there is no pipe, or what is there is for recv() to find out.
  */
-static size_t relay_splice_in(struct relay_group *group, struct relay_side *from,
-                              struct relay_side *to)
+static ssize_t relay_splice_in(struct relay_group *group, struct relay_side *from,
+                               struct relay_side *to)
 {
-    ssize_t len = -1;
+    ssize_t len = 0;
 
     if (!from->bulk)
         return 0;
@@ -116,10 +117,12 @@ static size_t relay_splice_in(struct relay_group *group, struct relay_side *from
                      SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (len > 0) {
         to->piped_bytes = (size_t)len;
-        return (size_t)len;
+        return len;
     }
+    if (len < 0)
+        len = errno == EAGAIN && !from->ending && !from->urgent ? -EAGAIN : 0;
     relay_give_pipe(group, to);
-    return 0;
+    return len;
 }
 
 /* ---- moving bytes */
@@ -181,6 +184,23 @@ static bool relay_pass(struct relay_side *to, const uint8_t *data, size_t len_by
     return true;
 }
 
+/*
+ * Where the byte that comes next is the urgent one it goes on as such, alone: 1. 0: it is not, or not yet, and
+ * recv() will stop before it. -1 with errno: @to takes nothing now, or is no more.
+ */
+static int relay_pass_urgent(struct relay_side *from, struct relay_side *to)
+{
+    int at_mark = 0;
+    uint8_t byte;
+
+    if (ioctl(from->source.fd, SIOCATMARK, &at_mark) < 0 || !at_mark ||
+        recv(from->source.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
+        return 0;
+    if (send(to->source.fd, &byte, 1, MSG_OOB | MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
+        return -1;
+    return (int)recv(from->source.fd, &byte, 1, MSG_DONTWAIT);
+}
+
 static void relay_count(struct relay *relay, int from_side, size_t len_bytes, size_t *moved_bytes)
 {
     *moved_bytes += len_bytes;
@@ -209,21 +229,36 @@ static enum progress relay_move(struct relay *relay, int from_side)
             return PROGRESS_NONE;
         if (moved_bytes >= RELAY_TURN_BYTES)
             return PROGRESS_TURN_OVER;
-        len = (ssize_t)relay_splice_in(relay->group, from, to);
+        if (from->urgent) {
+            len = relay_pass_urgent(from, to);
+            if (len < 0) {
+                to->writable = false;
+                return errno == EAGAIN || errno == ENOBUFS ? PROGRESS_NONE : PROGRESS_RESET;
+            }
+            relay_count(relay, from_side, (size_t)len, &moved_bytes);
+        }
+        len = relay_splice_in(relay->group, from, to);
         if (len > 0) {
             relay_count(relay, from_side, (size_t)len, &moved_bytes);
             continue;
         }
-        len = recv(from->source.fd, buffer, RELAY_CHUNK_BYTES, MSG_DONTWAIT);
+        if (len == 0)
+            len = recv(from->source.fd, buffer, RELAY_CHUNK_BYTES, MSG_DONTWAIT);
         if (len > 0) {
             from->bulk = len >= RELAY_BULK_BYTES;
+            /*
+             * Less than there was room for was all, or all before an urgent byte; of what came since then the
+             * loop tells in its next round (epoll(7), question 9).
+             */
+            from->readable = from->ending || from->urgent || len == RELAY_CHUNK_BYTES;
             relay_count(relay, from_side, (size_t)len, &moved_bytes);
             if (!relay_pass(to, buffer, (size_t)len))
                 return PROGRESS_RESET;
         } else if (len == 0) {
             from->ended = true;
-        } else if (errno == EAGAIN) {
+        } else if (len == -EAGAIN || errno == EAGAIN) {
             from->readable = false;
+            from->urgent = false;
             from->bulk = moved_bytes >= RELAY_BULK_BYTES;
         } else if (errno != EINTR) {
             return PROGRESS_RESET;
@@ -257,8 +292,12 @@ static void relay_turn(struct relay *relay)
 
 static void relay_event(struct relay *relay, int side, unsigned events)
 {
-    if (events & (LOOP_IN | LOOP_HANGUP))
+    if (events & (LOOP_IN | LOOP_HANGUP | LOOP_URGENT))
         relay->side[side].readable = true;
+    if (events & (LOOP_END | LOOP_HANGUP))
+        relay->side[side].ending = true;
+    if (events & LOOP_URGENT)
+        relay->side[side].urgent = true;
     if (events & LOOP_OUT)
         relay->side[side].writable = true;
     if (!relay->running)
@@ -300,6 +339,8 @@ void relay_prepare(int fd)
     /* When to send is the business of who wrote the bytes; we only pass them on. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes, sizeof(unsent_bytes));
+    /* An urgent byte keeps its place among the others. */
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one));
     /* Should this process be killed, both sides must see a reset, not what looks like a proper end. */
     set_abort_on_close(fd, true);
 }
@@ -307,7 +348,8 @@ void relay_prepare(int fd)
 int relay_set_side(struct relay *relay, int side, int fd)
 {
     struct relay_side *at = &relay->side[side];
-    int result = loop_add(relay->group->loop, &at->source, fd, LOOP_IN | LOOP_OUT | LOOP_EDGE);
+    int result =
+        loop_add(relay->group->loop, &at->source, fd, LOOP_IN | LOOP_OUT | LOOP_URGENT | LOOP_EDGE);
 
     if (result < 0)
         close(fd);

@@ -2,9 +2,10 @@
 /*
  * Two connected stream sockets, and the bytes between them, both ways.
  *
- * What one side sends the other gets: bytes, the end of one direction (half-close), a reset. Nothing is
- * read that cannot be passed on soon: when one side does not take more, at most RELAY_PIPE_BYTES wait
- * for it, and the other side's window closes. A relay without bytes under way has no buffer.
+ * What one side sends the other gets: bytes, which of them is urgent, the end of one direction
+ * (half-close), a reset. Nothing is read that cannot be passed on soon: when one side does not take more,
+ * at most RELAY_PIPE_BYTES wait for it, and the other side's window closes. A relay without bytes under
+ * way has no buffer.
  *
  * A stream that fills the buffer is moved by splice() through a pipe from then on: its pages go from one
  * socket to the other and nobody copies them. When it has run dry it begins with the buffer again, so short
@@ -53,6 +54,8 @@ struct relay_group {
 struct relay_side {
     struct loop_source source; /* fd -1: not there yet */
     bool readable, writable;
+    bool ending;      /* its last byte is here, or an error; reading goes on until that is met */
+    bool urgent;      /* a byte that it calls urgent is among what can be read, or was */
     bool ended;       /* it sent its last byte */
     bool shut;        /* it was told that the other did */
     uint8_t *waiting; /* bytes it has not taken yet, or NULL */
