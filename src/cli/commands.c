@@ -144,7 +144,7 @@ const struct cli_command cli_commands[] = {
                 {"mtu", "BYTES", "Largest packet, 1280 to 65520; by default 1500"},
                 {"workers", "N", "Threads of the way out, 1 to 8; by default one a CPU"},
                 {"host-loopback", "SWITCH", "on: the gateway's address is the host's loopback"},
-                {"host-ports", "PORTS", "The host's ports that guests reach: 22,8000-8100 or none"},
+                {"host-ports", "PORTS", "Host ports that guests reach: 22,8000-8100 or none"},
             },
         .positional_max = 1,
         .run = cmd_up,

@@ -322,6 +322,18 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
     }
 }
 
+/*
+ * A segment of a connection that the kernel has a socket for comes here all the same, about once in 40,000
+ * connections: while a connection that was accepted takes the place of its request, the kernel's lookup, which
+ * takes no lock, may see neither (net/ipv4/inet_hashtables.c, inet_ehash_insert). It is asked once more; what it
+ * does not know then, it drops (policy.c, chain forward).
+ */
+static void tcp_return(struct tcp *tcp, const struct uplink_packet *in)
+{
+    COUNT(tcp->worker->config.counters, tcp_returned);
+    tun_send(tcp->worker, in->packet.data, in->packet.len_bytes, in->vnet);
+}
+
 void tcp_take(struct tcp *tcp, const struct uplink_packet *in)
 {
     const struct wire_packet *packet = &in->packet;
@@ -346,6 +358,12 @@ void tcp_take(struct tcp *tcp, const struct uplink_packet *in)
         /* The guest has given up before there was a socket to tell it to. */
         if (flow && flow->state != TCP_OPEN)
             flow_free(flow, true);
+        else if (flow)
+            tcp_return(tcp, in);
+        return;
+    }
+    if (flow && flow->state != TCP_CONNECTING) {
+        tcp_return(tcp, in);
         return;
     }
     COUNT(tcp->worker->config.counters, tcp_stray);

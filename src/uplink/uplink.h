@@ -60,6 +60,7 @@ struct uplink_limits uplink_limits(unsigned long descriptors, unsigned workers);
     X(tcp_bytes_up)         /* payload, guest to outside */                                        \
     X(tcp_bytes_down)                                                                              \
     X(tcp_stray)            /* segments of no connection, answered with a reset */                 \
+    X(tcp_returned)         /* segments that the kernel had missed the connection of */            \
     X(udp_opened)                                                                                  \
     X(udp_open)                                                                                    \
     X(udp_up)               /* datagrams */                                                        \

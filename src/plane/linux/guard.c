@@ -219,26 +219,11 @@ static void print_prerouting(FILE *text, const struct net_config *config)
     fprintf(text, table_prerouting, fast);
 }
 
-/* Runs what was written to @text, which is closed, and frees it. */
-static int run_text(struct nft_ctx *nft, FILE *text, char **buf, struct err *err)
-{
-    int result =
-        fclose(text) != 0 ? err_set(err, -ENOMEM, "out of memory") : ruleset_run(nft, *buf, err);
-
-    free(*buf);
-    return result;
-}
-
-int guard_load(struct nft_ctx *nft, const struct net_config *config, struct err *err)
+void guard_write(FILE *text, const struct net_config *config)
 {
     struct ip_addr gateway = ip_from_u32(config->gateway);
-    char ipv4[IP_TEXT_MAX], *buf = NULL;
-    size_t len_bytes;
-    FILE *text = open_memstream(&buf, &len_bytes);
-    int result;
+    char ipv4[IP_TEXT_MAX];
 
-    if (!text)
-        return err_set(err, -ENOMEM, "out of memory");
     fprintf(text, table_sets, ELEMENTS_MAX, ELEMENTS_MAX * PLANE_DROPS_LEN);
     for (int i = 0; i < PLANE_DROPS_LEN; i++)
         fprintf(text, "  chain %s { meta mark set %d goto count; }\n", drop_names[i], i);
@@ -246,11 +231,6 @@ int guard_load(struct nft_ctx *nft, const struct net_config *config, struct err 
     fprintf(text, table_ipv4, ip_format(&gateway, ipv4));
     print_ipv6(text, config);
     print_prerouting(text, config);
-    result = run_text(nft, text, &buf, err);
-    return result < 0 ? err_prefix(err, result,
-                                   "cannot load the rules for the network's ports; the kernel "
-                                   "needs nf_tables for bridges (CONFIG_NF_TABLES_BRIDGE)")
-                      : 0;
 }
 
 /* Writes @verb (add, delete) for each element that @port is. */
@@ -292,45 +272,39 @@ static void print_forget_drops(FILE *text, const char *interface)
 
 int guard_add(struct nft_ctx *nft, const struct plane_port *port, struct err *err)
 {
-    char *buf = NULL;
-    size_t len_bytes;
-    FILE *text = open_memstream(&buf, &len_bytes);
+    struct ruleset ruleset;
 
-    if (!text)
-        return err_set(err, -ENOMEM, "out of memory");
-    print_forget_drops(text, port->interface);
-    print_elements(text, "add", port);
-    return run_text(nft, text, &buf, err);
+    if (ruleset_begin(&ruleset)) {
+        print_forget_drops(ruleset.file, port->interface);
+        print_elements(ruleset.file, "add", port);
+    }
+    return ruleset_end(&ruleset, nft, err);
 }
 
 int guard_remove(struct nft_ctx *nft, const struct plane_port *port, struct err *err)
 {
-    char *buf = NULL;
-    size_t len_bytes;
-    FILE *text = open_memstream(&buf, &len_bytes);
+    struct ruleset ruleset;
 
-    if (!text)
-        return err_set(err, -ENOMEM, "out of memory");
-    print_elements(text, "add", port);
-    print_elements(text, "delete", port);
-    return run_text(nft, text, &buf, err);
+    if (ruleset_begin(&ruleset)) {
+        print_elements(ruleset.file, "add", port);
+        print_elements(ruleset.file, "delete", port);
+    }
+    return ruleset_end(&ruleset, nft, err);
 }
 
 int guard_replace(struct nft_ctx *nft, const struct plane_port *ports, size_t len, struct err *err)
 {
     static const char *const sets[] = {"unguarded", "isolated", "senders",
                                        "macs",      "senders4", "any4"};
-    char *buf = NULL;
-    size_t len_bytes;
-    FILE *text = open_memstream(&buf, &len_bytes);
+    struct ruleset ruleset;
 
-    if (!text)
-        return err_set(err, -ENOMEM, "out of memory");
-    for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
-        fprintf(text, "flush set " TABLE " %s\n", sets[i]);
-    for (size_t i = 0; i < len; i++)
-        print_elements(text, "add", &ports[i]);
-    return run_text(nft, text, &buf, err);
+    if (ruleset_begin(&ruleset)) {
+        for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
+            fprintf(ruleset.file, "flush set " TABLE " %s\n", sets[i]);
+        for (size_t i = 0; i < len; i++)
+            print_elements(ruleset.file, "add", &ports[i]);
+    }
+    return ruleset_end(&ruleset, nft, err);
 }
 
 /* An element that was only added for a moment has no counter, and is an array instead of an object. */

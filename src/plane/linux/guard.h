@@ -20,9 +20,9 @@
 #define GUARD_STORM_FRAMES_S 2000
 #define GUARD_STORM_BURST_FRAMES 4000
 
-/* Loads the table, without ports: no frame passes from a port that is not added. 0, or -errno with the reason. */
-int guard_load(struct nft_ctx *nft, const struct net_config *config, struct err *err);
-/* A port of that name begins with nothing counted. Each of these is one batch. */
+/* Writes the table, without ports, in nftables' words: no frame passes from a port that is not added. */
+void guard_write(FILE *text, const struct net_config *config);
+/* 0, or -errno with the reason. A port of that name begins with nothing counted. Each of these is one batch. */
 int guard_add(struct nft_ctx *nft, const struct plane_port *port, struct err *err);
 int guard_remove(struct nft_ctx *nft, const struct plane_port *port, struct err *err);
 /* Makes @ports all the ports there are; what was counted stays. */

@@ -13,7 +13,8 @@
  *   2. When that worked, the worker writes the same SYN back to upN. It now comes *in* from upN, and
  *      `tproxy` gives it to the transparent listener of that worker: mark 1, whose routing table says that
  *      every address is local.
- *   3. All later segments of the guest match that connection's socket: `socket transparent`, mark 1.
+ *   3. All later segments of the guest match that connection's socket: `socket transparent`, mark 1. So do
+ *      those that come from upN: one that was not matched the first time is written back (tcp_return()).
  *
  * A SYN is never matched against sockets in step 3: it may start anew what is in TIME_WAIT, which only
  * tproxy handles (kernel: nf_tproxy_handle_time_wait4).
@@ -37,36 +38,10 @@
  */
 #include "plane/linux/policy.h"
 
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/spread.h"
-
-#define RULESET_BYTES 8192
-
-struct ruleset {
-    char text[RULESET_BYTES];
-    size_t len_bytes;
-    bool full;
-};
-
-static void __attribute__((format(printf, 2, 3)))
-ruleset_add(struct ruleset *ruleset, const char *format, ...)
-{
-    size_t room_bytes = sizeof(ruleset->text) - ruleset->len_bytes;
-    va_list args;
-    int len;
-
-    va_start(args, format);
-    len = vsnprintf(ruleset->text + ruleset->len_bytes, room_bytes, format, args);
-    va_end(args);
-    if (len < 0 || (size_t)len >= room_bytes)
-        ruleset->full = true;
-    else
-        ruleset->len_bytes += (size_t)len;
-}
 
 /* What is different in the rules of the two families. */
 struct family {
@@ -76,114 +51,105 @@ struct family {
 };
 
 /* What guests send. */
-static void add_guest_rules(struct ruleset *ruleset, const struct net_config *config,
+static void add_guest_rules(FILE *file, const struct net_config *config,
                             const struct family *family)
 {
     const char *ip = family->protocol, *gateway = family->gateway;
 
-    ruleset_add(ruleset,
-                "  chain guest_%s {\n"
-                "    tcp flags & (fin|syn|rst|ack) != syn socket transparent 1 meta mark set %d"
-                " accept\n"
-                "    %s daddr %s udp dport { 53, %s } accept\n"
-                "    %s daddr %s tcp dport 53 accept\n"
-                "    %s daddr %s %s daddr != %s drop\n",
-                ip, POLICY_MARK_LOCAL, ip, gateway, family->dhcp_port, ip, gateway, ip,
-                family->subnet, ip, gateway);
+    fprintf(file,
+            "  chain guest_%s {\n"
+            "    tcp flags & (fin|syn|rst|ack) != syn socket transparent 1 meta mark set %d"
+            " accept\n"
+            "    %s daddr %s udp dport { 53, %s } accept\n"
+            "    %s daddr %s tcp dport 53 accept\n"
+            "    %s daddr %s %s daddr != %s drop\n",
+            ip, POLICY_MARK_LOCAL, ip, gateway, family->dhcp_port, ip, gateway, ip, family->subnet,
+            ip, gateway);
     if (config->mode == NET_MODE_HOST)
-        ruleset_add(ruleset, "    %s daddr != %s accept\n", ip, gateway);
+        fprintf(file, "    %s daddr != %s accept\n", ip, gateway);
     else if (strcmp(ip, "ip6") == 0)
-        ruleset_add(ruleset, "    ip6 daddr { fe80::/10, ff00::/8 } accept\n");
-    ruleset_add(ruleset,
-                "    meta l4proto { tcp, udp } meta mark set jhash %s saddr . th sport"
-                " mod %u seed 0x%x offset %d\n"
-                "  }\n",
-                ip, config->workers, SPREAD_SEED, POLICY_MARK_UPLINK);
+        fprintf(file, "    ip6 daddr { fe80::/10, ff00::/8 } accept\n");
+    fprintf(file,
+            "    meta l4proto { tcp, udp } meta mark set jhash %s saddr . th sport"
+            " mod %u seed 0x%x offset %d\n"
+            "  }\n",
+            ip, config->workers, SPREAD_SEED, POLICY_MARK_UPLINK);
 }
 
-static void add_detour(struct ruleset *ruleset, const struct net_config *config, const char *bridge,
+static void add_detour(FILE *file, const struct net_config *config, const char *bridge,
                        const char *uplink, const struct policy_ports *ports,
                        const struct family *family)
 {
     bool ipv4 = strcmp(family->protocol, "ip") == 0;
 
-    add_guest_rules(ruleset, config, family);
-    ruleset_add(ruleset,
-                "  chain detour_%s {\n"
-                "    type filter hook prerouting priority mangle; policy accept;\n"
-                "    meta nfproto != %s accept\n"
-                "    iifname \"%s\" goto guest_%s\n"
-                "    meta l4proto != tcp accept\n"
-                "    tcp flags & (fin|syn|rst|ack) != syn accept\n",
-                family->protocol, family->nfproto, bridge, family->protocol);
+    add_guest_rules(file, config, family);
+    fprintf(file,
+            "  chain detour_%s {\n"
+            "    type filter hook prerouting priority mangle; policy accept;\n"
+            "    meta nfproto != %s accept\n"
+            "    iifname \"%s\" goto guest_%s\n"
+            "    meta l4proto != tcp accept\n"
+            "    tcp flags & (fin|syn|rst|ack) != syn socket transparent 1 meta mark set %d"
+            " accept\n"
+            "    tcp flags & (fin|syn|rst|ack) != syn accept\n",
+            family->protocol, family->nfproto, bridge, family->protocol, POLICY_MARK_LOCAL);
     for (unsigned i = 0; i < config->workers; i++)
-        ruleset_add(ruleset,
-                    "    iifname \"%s%u\" meta l4proto tcp tproxy %s to :%u meta mark set %d"
-                    " accept\n",
-                    uplink, i, family->protocol, ipv4 ? ports[i].port4 : ports[i].port6,
-                    POLICY_MARK_LOCAL);
-    ruleset_add(ruleset, "  }\n");
+        fprintf(file,
+                "    iifname \"%s%u\" meta l4proto tcp tproxy %s to :%u meta mark set %d"
+                " accept\n",
+                uplink, i, family->protocol, ipv4 ? ports[i].port4 : ports[i].port6,
+                POLICY_MARK_LOCAL);
+    fprintf(file, "  }\n");
 }
 
 /* What ends here and what is passed on, of both families. */
-static void add_filter(struct ruleset *ruleset, const struct net_config *config, const char *bridge,
+static void add_filter(FILE *file, const struct net_config *config, const char *bridge,
                        const char *uplink)
 {
-    ruleset_add(ruleset,
-                "  chain input {\n"
-                "    type filter hook input priority filter; policy drop;\n"
-                "    iifname \"lo\" accept\n"
-                "    meta mark %d accept\n"
-                "    iifname != \"%s\" drop\n"
-                "    udp dport { 53, 67 } accept\n"
-                "    tcp dport 53 accept\n"
-                "    meta l4proto { icmp, icmpv6 } accept\n"
-                "    meta l4proto tcp reject with tcp reset\n"
-                "  }\n"
-                "  chain forward {\n"
-                "    type filter hook forward priority filter; policy drop;\n",
-                POLICY_MARK_LOCAL, bridge);
+    fprintf(file,
+            "  chain input {\n"
+            "    type filter hook input priority filter; policy drop;\n"
+            "    iifname \"lo\" accept\n"
+            "    meta mark %d accept\n"
+            "    iifname != \"%s\" drop\n"
+            "    udp dport { 53, 67 } accept\n"
+            "    tcp dport 53 accept\n"
+            "    meta l4proto { icmp, icmpv6 } accept\n"
+            "    meta l4proto tcp reject with tcp reset\n"
+            "  }\n"
+            "  chain forward {\n"
+            "    type filter hook forward priority filter; policy drop;\n",
+            POLICY_MARK_LOCAL, bridge);
     if (config->mode == NET_MODE_HOST)
-        ruleset_add(ruleset, "    iifname \"%s\" meta mark 0 reject with icmpx admin-prohibited\n",
-                    bridge);
-    ruleset_add(ruleset,
-                "    iifname \"%s\" oifname \"%s*\" accept\n"
-                "    iifname \"%s*\" oifname \"%s\" accept\n"
-                "  }\n",
-                bridge, uplink, uplink, bridge);
+        fprintf(file, "    iifname \"%s\" meta mark 0 reject with icmpx admin-prohibited\n",
+                bridge);
+    fprintf(file,
+            "    iifname \"%s\" oifname \"%s*\" accept\n"
+            "    iifname \"%s*\" oifname \"%s\" accept\n"
+            "  }\n",
+            bridge, uplink, uplink, bridge);
 }
 
-int policy_load(struct nft_ctx *nft, const struct net_config *config, const char *bridge,
-                const char *uplink, const struct policy_ports *ports, struct err *err)
+void policy_write(FILE *file, const struct net_config *config, const char *bridge,
+                  const char *uplink, const struct policy_ports *ports)
 {
     char gateway[IP_TEXT_MAX], address[IP_TEXT_MAX], subnet[IP_TEXT_MAX + 4];
     struct ip_addr gateway4 = ip_from_u32(config->gateway);
     struct ip_addr subnet4 = ip_from_u32(net_config_subnet(config));
     struct family family = {"ip", "ipv4", gateway, subnet, "67"};
-    struct ruleset ruleset = {.len_bytes = 0};
-    int result;
 
-    ruleset_add(&ruleset, "table inet openvmnet\n"
-                          "delete table inet openvmnet\n"
-                          "table inet openvmnet {\n");
+    fprintf(file, "table inet openvmnet\n"
+                  "delete table inet openvmnet\n"
+                  "table inet openvmnet {\n");
     ip_format(&gateway4, gateway);
     snprintf(subnet, sizeof(subnet), "%s/%u", ip_format(&subnet4, address), config->prefix_len);
-    add_detour(&ruleset, config, bridge, uplink, ports, &family);
+    add_detour(file, config, bridge, uplink, ports, &family);
     if (ports[0].port6) {
         family = (struct family){"ip6", "ipv6", gateway, subnet, "547"};
         ip_format(&config->gateway6, gateway);
         snprintf(subnet, sizeof(subnet), "%s/64", ip_format(&config->prefix6, address));
-        add_detour(&ruleset, config, bridge, uplink, ports, &family);
+        add_detour(file, config, bridge, uplink, ports, &family);
     }
-    add_filter(&ruleset, config, bridge, uplink);
-    ruleset_add(&ruleset, "}\n");
-    if (ruleset.full)
-        return err_set(err, -ENOSPC, "the network's nftables rules are longer than %d bytes",
-                       RULESET_BYTES);
-    result = ruleset_run(nft, ruleset.text, err);
-    return result < 0 ? err_prefix(err, result,
-                                   "cannot load the network's rules; the kernel needs nf_tables "
-                                   "with hash, tproxy and socket (modules nft_hash, nft_tproxy, "
-                                   "nft_socket)")
-                      : 0;
+    add_filter(file, config, bridge, uplink);
+    fprintf(file, "}\n");
 }

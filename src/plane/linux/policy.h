@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rules for packets that a network routes, loaded as one batch: all of it or nothing. */
+/* The rules for packets that a network routes, in nftables' words. */
 #ifndef OPENVMNET_PLANE_LINUX_POLICY_H
 #define OPENVMNET_PLANE_LINUX_POLICY_H
 
-#include "base/err.h"
+#include <stdio.h>
+
 #include "base/netconfig.h"
-#include "plane/linux/ruleset.h"
 
 /* Packet marks, and the routing tables of the same numbers. See policy.c for what they mean. */
 enum {
@@ -18,8 +18,8 @@ struct policy_ports {
     unsigned port4, port6; /* port6 is 0 without IPv6 */
 };
 
-/* @ports of config->workers workers; @uplink is the name of their devices without its number. */
-int policy_load(struct nft_ctx *nft, const struct net_config *config, const char *bridge,
-                const char *uplink, const struct policy_ports *ports, struct err *err);
+/* Writes them. @ports of config->workers workers; @uplink is the name of their devices without its number. */
+void policy_write(FILE *file, const struct net_config *config, const char *bridge,
+                  const char *uplink, const struct policy_ports *ports);
 
 #endif

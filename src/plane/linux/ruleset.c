@@ -2,7 +2,7 @@
 #include "plane/linux/ruleset.h"
 
 #include <errno.h>
-#include <stddef.h>
+#include <stdlib.h>
 
 struct nft_ctx *ruleset_open(void)
 {
@@ -23,6 +23,24 @@ int ruleset_run(struct nft_ctx *nft, const char *commands, struct err *err)
 
     nft_ctx_get_output_buffer(nft);
     return failed ? err_set(err, -EOPNOTSUPP, "nftables: %.300s", reason) : 0;
+}
+
+bool ruleset_begin(struct ruleset *ruleset)
+{
+    *ruleset = (struct ruleset){0};
+    ruleset->file = open_memstream(&ruleset->text, &ruleset->len_bytes);
+    return ruleset->file;
+}
+
+int ruleset_end(struct ruleset *ruleset, struct nft_ctx *nft, struct err *err)
+{
+    int result = ruleset->file && fclose(ruleset->file) == 0
+                     ? ruleset_run(nft, ruleset->text, err)
+                     : err_set(err, -ENOMEM, "out of memory");
+
+    free(ruleset->text);
+    *ruleset = (struct ruleset){0};
+    return result;
 }
 
 const char *ruleset_list(struct nft_ctx *nft, const char *command)

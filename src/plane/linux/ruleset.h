@@ -4,6 +4,8 @@
 #define OPENVMNET_PLANE_LINUX_RULESET_H
 
 #include <nftables/libnftables.h>
+#include <stdbool.h>
+#include <stdio.h>
 
 #include "base/err.h"
 
@@ -12,6 +14,18 @@ struct nft_ctx *ruleset_open(void);
 
 /* Runs @commands as one batch: all of them or none. -EOPNOTSUPP with what nftables says is wrong. */
 int ruleset_run(struct nft_ctx *nft, const char *commands, struct err *err);
+
+/*
+ * The same for commands that are written to a stream. ruleset_end() frees it, also where ruleset_begin() had no
+ * memory for it: then @file is NULL, nothing may be written, and the result is -ENOMEM.
+ */
+struct ruleset {
+    FILE *file;
+    char *text;
+    size_t len_bytes;
+};
+bool ruleset_begin(struct ruleset *ruleset);
+int ruleset_end(struct ruleset *ruleset, struct nft_ctx *nft, struct err *err);
 
 /* Runs one command that lists something; its answer in JSON, valid until the next call, or NULL. */
 const char *ruleset_list(struct nft_ctx *nft, const char *command);

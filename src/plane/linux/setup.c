@@ -266,6 +266,7 @@ int setup_namespace(const struct net_config *config, struct netlink *netlink, st
                     struct plane_handles *handles, struct err *err)
 {
     struct policy_ports ports[NET_WORKERS_MAX] = {0};
+    struct ruleset ruleset;
     int result = setup_sysctls(err);
 
     if (result == 0)
@@ -275,6 +276,15 @@ int setup_namespace(const struct net_config *config, struct netlink *netlink, st
     result = setup_listeners(config, handles->fd, ports);
     if (result < 0)
         return err_set(err, result, "cannot open the network's listeners: %s", strerror(-result));
-    result = policy_load(nft, config, SETUP_BRIDGE, SETUP_UPLINK, ports, err);
-    return result < 0 ? result : guard_load(nft, config, err);
+    /* In one batch: each that libnftables runs begins with reading what there is. */
+    if (ruleset_begin(&ruleset)) {
+        policy_write(ruleset.file, config, SETUP_BRIDGE, SETUP_UPLINK, ports);
+        guard_write(ruleset.file, config);
+    }
+    result = ruleset_end(&ruleset, nft, err);
+    return result < 0 ? err_prefix(err, result,
+                                   "cannot load the network's rules; the kernel needs nf_tables "
+                                   "with hash, tproxy and socket, and for bridges (modules "
+                                   "nft_hash, nft_tproxy, nft_socket; CONFIG_NF_TABLES_BRIDGE)")
+                      : 0;
 }
