@@ -31,6 +31,7 @@ help:
 	@echo 'make demo     boot a virtual machine on a network and show what works'
 	@echo 'make check    unit, network and guest tests'
 	@echo 'make bench    measure openvmnet beside others, as root; BENCH=--quick takes a minute'
+	@echo 'make soak     the network tests that take minutes'
 	@echo 'make churn    a million short connections leave nothing behind'
 	@echo 'make asan     unit and network tests with the address and undefined behaviour sanitizers'
 	@echo 'make tsan     the same with the thread sanitizer'
@@ -74,6 +75,11 @@ network-tests:
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(UNPRIVILEGED) $(PYTEST) $(TESTS)
 	test "$$(id -u)" != 0 || test -z "$(ROOT_TESTS)" || \
 		OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTEST) $(ROOT_TESTS)
+
+# Tests that watch an idle network for a minute, or wait for an address that does not come back.
+soak: build
+	OPENVMNET_BUILD=$(abspath $(BUILD)) OPENVMNET_SOAK=1 $(UNPRIVILEGED) \
+		$(PYTEST) tests/net/test_idle.py tests/net/test_host_changes.py
 
 # A million connections, 200,000 mappings; some minutes.
 churn: build
@@ -133,5 +139,5 @@ clean:
 
 comma = ,
 
-.PHONY: all help deps build clang-build demo check unit-tests network-tests bench churn asan tsan lint format \
+.PHONY: all help deps build clang-build demo check unit-tests network-tests bench soak churn asan tsan lint format \
 	install uninstall clean

@@ -5,13 +5,31 @@
 #include <stdint.h>
 #include <time.h>
 
-/* Milliseconds of a clock that never jumps. Its origin means nothing. */
-static inline uint64_t clock_now_ms(void)
+static inline uint64_t clock_read_ms(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/*
+ * Milliseconds of a clock that is never set. Its origin means nothing. It stands still while the machine is
+ * suspended: for how long a process may take, or the host may need to be back on its network.
+ */
+static inline uint64_t clock_now_ms(void)
+{
+    return clock_read_ms(CLOCK_MONOTONIC);
+}
+
+/* The same for what passes in the world outside: it goes on during a suspend. */
+static inline uint64_t clock_world_ms(void)
+{
+#ifdef CLOCK_BOOTTIME
+    return clock_read_ms(CLOCK_BOOTTIME);
+#else
+    return clock_read_ms(CLOCK_MONOTONIC);
+#endif
 }
 
 #endif

@@ -35,7 +35,12 @@ struct loop_timer {
     bool listed;
 };
 
-/* 0 or -errno. */
+/*
+ * 0 or -errno. @now_ms is the clock of the loop's timers. It may jump ahead (clock_world_ms() after a suspend): what is due
+ * by then fires with the next wake-up, which comes no later than it would have come without the jump.
+ */
+int loop_new_with_clock(uint64_t (*now_ms)(void), struct loop **ret_loop);
+/* With clock_now_ms(). */
 int loop_new(struct loop **ret_loop);
 void loop_free(struct loop *loop);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 struct loop {
     int epoll_fd;
     bool running;
+    uint64_t (*clock_ms)(void);
     uint64_t now_ms;
     struct loop_timer *timers; /* unordered: there are only a few */
     /* The round being handled; entries of removed sources are set to NULL. */
@@ -19,7 +21,7 @@ struct loop {
     int events_len;
 };
 
-int loop_new(struct loop **ret_loop)
+int loop_new_with_clock(uint64_t (*now_ms)(void), struct loop **ret_loop)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
 
@@ -32,9 +34,15 @@ int loop_new(struct loop **ret_loop)
         free(loop);
         return error;
     }
-    loop->now_ms = clock_now_ms();
+    loop->clock_ms = now_ms;
+    loop->now_ms = now_ms();
     *ret_loop = loop;
     return 0;
+}
+
+int loop_new(struct loop **ret_loop)
+{
+    return loop_new_with_clock(clock_now_ms, ret_loop);
 }
 
 void loop_free(struct loop *loop)
@@ -81,7 +89,7 @@ void loop_remove(struct loop *loop, struct loop_source *source)
 
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t delay_ms)
 {
-    timer->due_ms = clock_now_ms() + delay_ms;
+    timer->due_ms = loop->clock_ms() + delay_ms;
     if (timer->listed)
         return;
     timer->listed = true;
@@ -109,14 +117,16 @@ uint64_t loop_now_ms(const struct loop *loop)
 /* Milliseconds until the first timer is due, -1 where there is none. */
 static int loop_timeout_ms(const struct loop *loop)
 {
-    uint64_t first_ms = UINT64_MAX, now_ms = clock_now_ms();
+    uint64_t first_ms = UINT64_MAX, now_ms = loop->clock_ms();
 
     for (const struct loop_timer *timer = loop->timers; timer; timer = timer->next)
         if (timer->due_ms < first_ms)
             first_ms = timer->due_ms;
     if (first_ms == UINT64_MAX)
         return -1;
-    return first_ms <= now_ms ? 0 : first_ms - now_ms > 60000 ? 60000 : (int)(first_ms - now_ms);
+    if (first_ms <= now_ms)
+        return 0;
+    return first_ms - now_ms > INT_MAX ? INT_MAX : (int)(first_ms - now_ms);
 }
 
 static void loop_fire_timers(struct loop *loop)
@@ -143,7 +153,7 @@ int loop_run(struct loop *loop)
 
         if (len < 0 && errno != EINTR)
             return -errno;
-        loop->now_ms = clock_now_ms();
+        loop->now_ms = loop->clock_ms();
         loop->events_len = len < 0 ? 0 : len;
         for (int i = 0; i < loop->events_len && loop->running; i++) {
             struct loop_source *source = loop->events[i].data.ptr;

@@ -22,7 +22,8 @@
 
 /* RFC 5508 REQ-2: not less than 60 seconds. */
 #define MAPPING_TIMEOUT_MS 60000
-#define TIMER_PERIOD_MS 5000
+/* So that those which end shortly after another one end with it. */
+#define TIMER_SLACK_MS 1000
 /* What a request that is quoted to the guest has left: whoever quotes it here has just taken the last. */
 #define QUOTED_TTL 1
 
@@ -253,7 +254,7 @@ static struct echo_mapping *mapping_new(struct echo *echo, const struct ip_addr 
         }
     }
     if (!echo->timer.due_ms)
-        loop_timer_set(echo->worker->loop, &echo->timer, TIMER_PERIOD_MS);
+        loop_timer_set(echo->worker->loop, &echo->timer, MAPPING_TIMEOUT_MS + TIMER_SLACK_MS);
     return mapping;
 }
 
@@ -353,15 +354,21 @@ void echo_take(struct echo *echo, const struct uplink_packet *in)
 static void on_timer(struct loop_timer *timer)
 {
     struct echo *echo = CONTAINER_OF(timer, struct echo, timer);
-    uint64_t now_ms = loop_now_ms(echo->worker->loop);
+    uint64_t now_ms = loop_now_ms(echo->worker->loop), oldest_ms = now_ms;
 
-    for (unsigned i = 0; i < echo->len; i++)
-        if (echo->slots[i].used && now_ms - echo->slots[i].used_ms >= MAPPING_TIMEOUT_MS)
-            mapping_free(&echo->slots[i]);
+    for (unsigned i = 0; i < echo->len; i++) {
+        struct echo_mapping *mapping = &echo->slots[i];
+
+        if (mapping->used && now_ms - mapping->used_ms >= MAPPING_TIMEOUT_MS)
+            mapping_free(mapping);
+        else if (mapping->used && mapping->used_ms < oldest_ms)
+            oldest_ms = mapping->used_ms;
+    }
     while (echo->len && !echo->slots[echo->len - 1].used)
         echo->len--;
     if (echo->len)
-        loop_timer_set(echo->worker->loop, timer, TIMER_PERIOD_MS);
+        loop_timer_set(echo->worker->loop, timer,
+                       oldest_ms + MAPPING_TIMEOUT_MS + TIMER_SLACK_MS - now_ms);
 }
 
 int echo_new(struct worker *worker, struct echo **ret_echo)

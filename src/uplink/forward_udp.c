@@ -21,7 +21,8 @@
 
 /* RFC 4787 REQ-5: not less than two minutes. */
 #define FLOW_TIMEOUT_MS 120000
-#define TIMER_PERIOD_MS 5000
+/* So that those which end shortly after another one end with it. */
+#define TIMER_SLACK_MS 1000
 /* With a tenth of all ports in use, sixteen tries fail once in 10^16. */
 #define PORT_TRIES 16
 #define PORT_MIN 1024
@@ -169,7 +170,7 @@ static struct udp_flow *flow_new(struct forward_udp *udp, struct forward *forwar
     table_insert(&udp->by_guest, &flow->by_guest,
                  worker_hash(worker, &flow->guest_key, sizeof(flow->guest_key)));
     if (!udp->timer.due_ms)
-        loop_timer_set(worker->loop, &udp->timer, TIMER_PERIOD_MS);
+        loop_timer_set(worker->loop, &udp->timer, FLOW_TIMEOUT_MS + TIMER_SLACK_MS);
     return flow;
 }
 
@@ -296,12 +297,13 @@ static void on_timer(struct loop_timer *timer)
     while (!list_is_empty(&udp->flows)) {
         struct udp_flow *flow = CONTAINER_OF(udp->flows.next, struct udp_flow, idle);
 
-        if (now_ms - flow->used_ms < FLOW_TIMEOUT_MS)
-            break;
+        if (now_ms - flow->used_ms < FLOW_TIMEOUT_MS) {
+            loop_timer_set(udp->worker->loop, timer,
+                           flow->used_ms + FLOW_TIMEOUT_MS + TIMER_SLACK_MS - now_ms);
+            return;
+        }
         flow_free(udp, flow);
     }
-    if (!list_is_empty(&udp->flows))
-        loop_timer_set(udp->worker->loop, timer, TIMER_PERIOD_MS);
 }
 
 int forward_udp_new(struct worker *worker, struct forward_udp **ret_udp)

@@ -21,7 +21,8 @@
 
 /* RFC 4787 REQ-5: not less than two minutes. */
 #define MAPPING_TIMEOUT_MS 120000
-#define TIMER_PERIOD_MS 5000
+/* So that those which end shortly after another one end with it. */
+#define TIMER_SLACK_MS 1000
 #define ERRORS_A_TURN 32
 #define REPORT_TTL 64
 
@@ -220,7 +221,7 @@ static struct udp_mapping *mapping_new(struct udp *udp, const struct ip_endpoint
     COUNT(worker->config.counters, udp_opened);
     COUNT(worker->config.counters, udp_open);
     if (!udp->timer.due_ms)
-        loop_timer_set(worker->loop, &udp->timer, TIMER_PERIOD_MS);
+        loop_timer_set(worker->loop, &udp->timer, MAPPING_TIMEOUT_MS + TIMER_SLACK_MS);
     return mapping;
 }
 
@@ -268,12 +269,13 @@ static void on_timer(struct loop_timer *timer)
     while (!list_is_empty(&udp->mappings)) {
         struct udp_mapping *mapping = CONTAINER_OF(udp->mappings.next, struct udp_mapping, idle);
 
-        if (now_ms - mapping->used_ms < MAPPING_TIMEOUT_MS)
-            break;
+        if (now_ms - mapping->used_ms < MAPPING_TIMEOUT_MS) {
+            loop_timer_set(udp->worker->loop, timer,
+                           mapping->used_ms + MAPPING_TIMEOUT_MS + TIMER_SLACK_MS - now_ms);
+            return;
+        }
         mapping_free(mapping);
     }
-    if (!list_is_empty(&udp->mappings))
-        loop_timer_set(udp->worker->loop, timer, TIMER_PERIOD_MS);
 }
 
 int udp_new(struct worker *worker, struct udp **ret_udp)

@@ -299,6 +299,58 @@ static void test_timer_from_a_timer(void **state)
     assert_int_equal(again.place, 2);
 }
 
+/* A clock that the test sets: the machine is suspended. */
+static uint64_t world_ms;
+static struct loop *world_loop;
+
+static uint64_t read_world_ms(void)
+{
+    return world_ms;
+}
+
+static void on_world_timer(struct loop_timer *timer)
+{
+    timer->due_ms = world_ms; /* when it has fired */
+}
+
+static void on_wake_up(struct loop_source *source, unsigned events)
+{
+    struct end *end = (struct end *)source;
+
+    (void)events;
+    if (++end->calls == 3)
+        loop_stop(world_loop);
+    /* The machine sleeps for a night between one event and the next. */
+    world_ms += 8 * 3600 * 1000;
+}
+
+/* What has become due during a suspend fires when the loop wakes up, whatever has woken it. */
+static void test_a_clock_that_jumps(void **state)
+{
+    struct fixture *fixture = *state;
+    struct loop_timer idle = {.on_timer = on_world_timer}, later = {.on_timer = on_world_timer};
+    struct loop_source *source = &fixture->ends[0].source;
+    struct loop *loop;
+
+    world_ms = 1000;
+    assert_int_equal(loop_new_with_clock(read_world_ms, &loop), 0);
+    world_loop = loop;
+    source->on_event = on_wake_up;
+    assert_int_equal(loop_add(loop, source, source->fd, LOOP_IN), 0);
+    loop_timer_set(loop, &idle, 120000);
+    loop_timer_set(loop, &later, 24 * 3600 * 1000);
+    assert_int_equal(write(fixture->ends[0].peer_fd, "x", 1), 1);
+    assert_int_equal(loop_run(loop), 0);
+    assert_false(idle.listed);
+    assert_true(idle.due_ms >= 1000 + 8 * 3600 * 1000);
+    assert_true(later.listed);
+    loop_timer_clear(loop, &later);
+    close(fixture->ends[0].peer_fd);
+    fixture->ends[0].peer_fd = source->fd; /* for teardown: it is in no loop there */
+    loop_remove(loop, source);
+    loop_free(loop);
+}
+
 static void test_free_of_nothing(void **state)
 {
     (void)state;
@@ -318,6 +370,7 @@ int main(void)
         TEST(test_level_and_edge),
         TEST(test_timers_in_order),
         TEST(test_timer_from_a_timer),
+        TEST(test_a_clock_that_jumps),
         cmocka_unit_test(test_free_of_nothing),
     };
 
