@@ -308,6 +308,14 @@ static void on_router(struct loop_source *source, unsigned events)
         close(fds[--fds_len]);
 }
 
+/* What was connected from there has no way any more. */
+static void on_address_gone(void *context, const struct ip_addr *addr)
+{
+    struct engine *engine = context;
+
+    uplink_forget_source(engine->uplink, *addr);
+}
+
 static void on_signal(void *context, int signal)
 {
     struct engine *engine = context;
@@ -388,7 +396,7 @@ static int engine_start(struct engine *engine, struct err *err)
     if (result == 0)
         result = signals_watch(engine->loop, on_signal, engine);
     if (result == 0)
-        result = host_new(engine->loop, &engine->host);
+        result = host_new(engine->loop, on_address_gone, engine, &engine->host);
     if (result == 0)
         result = loop_add(engine->loop, &engine->router_source, args->router_fd, LOOP_IN);
     if (result == 0)

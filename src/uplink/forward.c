@@ -457,6 +457,22 @@ int forwarder_new(struct worker *worker, struct forwarder **ret_forwarder)
     return 0;
 }
 
+void forwarder_forget_source(struct forwarder *forwarder, const struct ip_addr *source)
+{
+    for (int state = 0; state < FLOW_STATES; state++) {
+        for (struct list *node = forwarder->flows[state].next, *next;
+             node != &forwarder->flows[state]; node = next) {
+            struct flow *flow = CONTAINER_OF(node, struct flow, list);
+
+            next = node->next;
+            if (!relay_is_at(&flow->relay, CLIENT, source))
+                continue;
+            COUNT(forwarder->worker->config.counters, tcp_path_gone);
+            flow_free(flow, true);
+        }
+    }
+}
+
 void forwarder_free(struct forwarder *forwarder)
 {
     if (!forwarder)

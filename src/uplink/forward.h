@@ -36,6 +36,7 @@ void forwarder_retarget(struct forwarder *forwarder, uint32_t id, const struct i
 void forwarder_remove(struct forwarder *forwarder, uint32_t id);
 /* Ends the connections to a guest; the forwards stay. */
 void forwarder_forget_guest(struct forwarder *forwarder, const struct ip_addr *guest);
+void forwarder_forget_source(struct forwarder *forwarder, const struct ip_addr *source);
 
 int forward_udp_new(struct worker *worker, struct forward_udp **ret_udp);
 void forward_udp_free(struct forward_udp *udp);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host's own addresses, over rtnetlink: read at start, then followed. */
+/*
+ * The host's own addresses, over rtnetlink: read at start, then followed. Where messages were lost all are read again,
+ * and what is not among them is gone.
+ */
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
@@ -12,6 +15,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/table.h"
+#include "uplink/host_gone.h"
 #include "uplink/uplink.h"
 
 /* A host with more addresses than this is known by the first of them only, and it is said. */
@@ -20,13 +24,20 @@
 struct host_entry {
     struct ip_addr addr;
     uint32_t ifindex;
+    bool usable; /* duplicate address detection is over, and has not refused it (RFC 4862 5.4) */
+    bool seen;   /* since all are read again */
 };
 
 struct host {
     struct loop *loop;
     struct loop_source source;
     struct mnl_socket *socket;
-    pthread_mutex_t mutex; /* of what follows */
+    bool resync, again; /* all are being read again; and must be once more */
+    struct host_gone gone;
+    struct loop_timer gone_timer;
+    void (*on_gone)(void *context, const struct ip_addr *addr);
+    void *context;
+    pthread_mutex_t mutex; /* of what follows, which other threads read */
     atomic_uint generation;
     size_t len;
     struct host_entry entries[HOST_ADDRESSES_MAX];
@@ -36,8 +47,48 @@ struct host_view {
     struct host *host;
     unsigned generation;
     size_t len;
-    struct ip_addr addresses[HOST_ADDRESSES_MAX];
+    struct host_entry entries[HOST_ADDRESSES_MAX];
 };
+
+static bool host_has(const struct host *host, const struct ip_addr *addr)
+{
+    for (size_t i = 0; i < host->len; i++)
+        if (ip_equal(&host->entries[i].addr, addr))
+            return true;
+    return false;
+}
+
+static void host_arm(struct host *host)
+{
+    uint64_t due_ms = host_gone_due_ms(&host->gone), now_ms = loop_now_ms(host->loop);
+
+    if (due_ms)
+        loop_timer_set(host->loop, &host->gone_timer, due_ms > now_ms ? due_ms - now_ms : 0);
+    else
+        loop_timer_clear(host->loop, &host->gone_timer);
+}
+
+/* The mutex is held. Keeps the order, in which the first usable address is the host's. */
+static void host_remove(struct host *host, size_t at)
+{
+    struct ip_addr addr = host->entries[at].addr;
+
+    memmove(&host->entries[at], &host->entries[at + 1],
+            (--host->len - at) * sizeof(host->entries[0]));
+    if (!host_has(host, &addr))
+        host_gone_add(&host->gone, &addr, loop_now_ms(host->loop));
+}
+
+static void host_add(struct host *host, const struct host_entry *entry)
+{
+    if (host->len == HOST_ADDRESSES_MAX) {
+        log_warn("the host has more than %d addresses; the rest are not known as its own",
+                 HOST_ADDRESSES_MAX);
+        return;
+    }
+    host->entries[host->len++] = *entry;
+    host_gone_remove(&host->gone, &entry->addr);
+}
 
 static void host_update(struct host *host, const struct host_entry *entry, bool add)
 {
@@ -49,30 +100,43 @@ static void host_update(struct host *host, const struct host_entry *entry, bool 
             ip_equal(&host->entries[i].addr, &entry->addr))
             break;
     if (!add && i < host->len)
-        /* Keeps the order, in which the first usable address is the host's. */
-        memmove(&host->entries[i], &host->entries[i + 1],
-                (--host->len - i) * sizeof(host->entries[0]));
-    else if (add && i == host->len && host->len < HOST_ADDRESSES_MAX)
-        host->entries[host->len++] = *entry;
-    else if (add && i == HOST_ADDRESSES_MAX)
-        log_warn("the host has more than %d addresses; the rest are not known as its own",
-                 HOST_ADDRESSES_MAX);
+        host_remove(host, i);
+    else if (add && i < host->len)
+        host->entries[i] = *entry;
+    else if (add)
+        host_add(host, entry);
     atomic_fetch_add_explicit(&host->generation, 1, memory_order_release);
     pthread_mutex_unlock(&host->mutex);
+    host_arm(host);
 }
 
-static int on_address(const struct nlmsghdr *header, void *context)
+/* All have been read again: what has not come is gone. */
+static void host_sweep(struct host *host)
+{
+    pthread_mutex_lock(&host->mutex);
+    for (size_t i = host->len; i-- > 0;)
+        if (!host->entries[i].seen)
+            host_remove(host, i);
+    atomic_fetch_add_explicit(&host->generation, 1, memory_order_release);
+    pthread_mutex_unlock(&host->mutex);
+    host_arm(host);
+}
+
+static void on_address(const struct nlmsghdr *header, struct host *host)
 {
     const struct ifaddrmsg *message = mnl_nlmsg_get_payload(header);
-    struct host_entry entry = {.ifindex = message->ifa_index};
+    struct host_entry entry = {.ifindex = message->ifa_index, .seen = true};
+    uint32_t flags = message->ifa_flags;
     const struct nlattr *attr;
 
     if (header->nlmsg_type != RTM_NEWADDR && header->nlmsg_type != RTM_DELADDR)
-        return MNL_CB_OK;
+        return;
     mnl_attr_for_each(attr, header, sizeof(*message))
     {
         uint16_t type = mnl_attr_get_type(attr);
 
+        if (type == IFA_FLAGS && mnl_attr_get_payload_len(attr) == sizeof(flags))
+            flags = mnl_attr_get_u32(attr);
         /* On a point-to-point link IFA_ADDRESS is the other side's; IFA_LOCAL is ours. */
         if (type != IFA_LOCAL && (type != IFA_ADDRESS || entry.addr.family))
             continue;
@@ -84,9 +148,10 @@ static int on_address(const struct nlmsghdr *header, void *context)
             continue;
         entry.addr.family = message->ifa_family;
     }
+    entry.usable =
+        !(flags & IFA_F_DADFAILED) && (!(flags & IFA_F_TENTATIVE) || (flags & IFA_F_OPTIMISTIC));
     if (entry.addr.family)
-        host_update(context, &entry, header->nlmsg_type == RTM_NEWADDR);
-    return MNL_CB_OK;
+        host_update(host, &entry, header->nlmsg_type == RTM_NEWADDR);
 }
 
 /* Asks for all addresses of a family. The answer comes to on_readable(). */
@@ -103,28 +168,72 @@ static int host_request(struct host *host, int family)
     return mnl_socket_sendto(host->socket, header, header->nlmsg_len) < 0 ? -errno : 0;
 }
 
+/* Changes were lost. */
+static void host_read_again(struct host *host)
+{
+    /* One request at a time: what is lost meanwhile is asked for after it. */
+    host->again = host->resync;
+    if (host->resync)
+        return;
+    for (size_t i = 0; i < host->len; i++)
+        host->entries[i].seen = false;
+    host->resync = host_request(host, AF_UNSPEC) == 0;
+}
+
+static void host_dump_ended(struct host *host)
+{
+    if (!host->resync)
+        return;
+    host->resync = false;
+    if (host->again)
+        host_read_again(host);
+    else
+        host_sweep(host);
+}
+
+/* True where a dump has ended within these messages. A kernel without IPv6 ends one of that with an error. */
+static bool host_take(struct host *host, const char *buf, size_t len_bytes)
+{
+    const struct nlmsghdr *header = (const struct nlmsghdr *)(const void *)buf;
+    bool done = false;
+
+    for (int left = (int)len_bytes; mnl_nlmsg_ok(header, left);
+         header = mnl_nlmsg_next(header, &left)) {
+        /* Something changed while the kernel was listing: an address may be missing. */
+        if (header->nlmsg_flags & NLM_F_DUMP_INTR)
+            host->again = true;
+        if (header->nlmsg_type == NLMSG_ERROR)
+            host->resync = false; /* what was not listed may be there all the same */
+        if (header->nlmsg_type == NLMSG_DONE || header->nlmsg_type == NLMSG_ERROR)
+            done = true;
+        else
+            on_address(header, host);
+    }
+    return done;
+}
+
 /* Reads what has come. Returns true when a dump has ended within it. */
 static bool host_read(struct host *host, int flags)
 {
     char buf[32768];
-    bool done = false;
+    bool done = false, lost = false;
     ssize_t len;
 
     while ((len = recv(mnl_socket_get_fd(host->socket), buf, sizeof(buf), flags)) > 0 ||
            (len < 0 && (errno == EINTR || errno == ENOBUFS))) {
-        if (len < 0 && errno == ENOBUFS) {
-            /* Changes were lost: what is still there is added by a new dump, which is enough, for
-             * an address that is gone cannot be reached anyway. */
-            host_request(host, AF_UNSPEC);
-            continue;
-        }
+        lost = lost || (len < 0 && errno == ENOBUFS);
         if (len < 0)
             continue;
-        if (mnl_cb_run(buf, (size_t)len, 0, 0, on_address, host) == MNL_CB_STOP)
+        if (host_take(host, buf, (size_t)len)) {
             done = true;
+            host_dump_ended(host);
+        }
         if (done && !(flags & MSG_DONTWAIT))
             break;
     }
+    /* Not before: a full queue has no room for the answer. */
+    if (lost)
+        host_read_again(host);
     return done;
 }
 
@@ -133,7 +242,18 @@ static void on_readable(struct loop_source *source, unsigned events)
     host_read(CONTAINER_OF(source, struct host, source), MSG_DONTWAIT);
 }
 
-int host_new(struct loop *loop, struct host **ret_host)
+static void on_gone_timer(struct loop_timer *timer)
+{
+    struct host *host = CONTAINER_OF(timer, struct host, gone_timer);
+    struct ip_addr addr;
+
+    while (host_gone_take(&host->gone, loop_now_ms(host->loop), &addr))
+        host->on_gone(host->context, &addr);
+    host_arm(host);
+}
+
+int host_new(struct loop *loop, void (*on_gone)(void *context, const struct ip_addr *addr),
+             void *context, struct host **ret_host)
 {
     struct host *host = calloc(1, sizeof(*host));
     int result;
@@ -142,6 +262,9 @@ int host_new(struct loop *loop, struct host **ret_host)
         return -ENOMEM;
     host->loop = loop;
     host->source = (struct loop_source){.on_event = on_readable, .fd = -1};
+    host->gone_timer.on_timer = on_gone_timer;
+    host->on_gone = on_gone;
+    host->context = context;
     pthread_mutex_init(&host->mutex, NULL);
     host->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
     if (!host->socket || mnl_socket_bind(host->socket, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
@@ -149,7 +272,6 @@ int host_new(struct loop *loop, struct host **ret_host)
         result = -errno;
         goto out;
     }
-    /* Two families, two dumps: a kernel without IPv6 answers the second with an error, which ends it. */
     result = host_request(host, AF_INET);
     if (result == 0 && host_read(host, 0))
         result = host_request(host, AF_INET6);
@@ -157,6 +279,8 @@ int host_new(struct loop *loop, struct host **ret_host)
         host_read(host, 0);
     if (result == 0)
         result = loop_add(loop, &host->source, mnl_socket_get_fd(host->socket), LOOP_IN);
+    if (result == 0 && host->again)
+        host_read_again(host);
     if (result < 0)
         goto out;
     *ret_host = host;
@@ -171,6 +295,7 @@ void host_free(struct host *host)
     if (!host)
         return;
     loop_remove(host->loop, &host->source);
+    loop_timer_clear(host->loop, &host->gone_timer);
     if (host->socket)
         mnl_socket_close(host->socket);
     pthread_mutex_destroy(&host->mutex);
@@ -186,8 +311,7 @@ static void view_renew(struct host_view *view)
     pthread_mutex_lock(&host->mutex);
     view->generation = atomic_load_explicit(&host->generation, memory_order_relaxed);
     view->len = host->len;
-    for (size_t i = 0; i < host->len; i++)
-        view->addresses[i] = host->entries[i].addr;
+    memcpy(view->entries, host->entries, host->len * sizeof(host->entries[0]));
     pthread_mutex_unlock(&host->mutex);
 }
 
@@ -212,7 +336,7 @@ bool host_view_owns(struct host_view *view, const struct ip_addr *addr)
 {
     view_renew(view);
     for (size_t i = 0; i < view->len; i++)
-        if (ip_equal(&view->addresses[i], addr))
+        if (ip_equal(&view->entries[i].addr, addr))
             return true;
     return false;
 }
@@ -221,7 +345,8 @@ struct ip_addr host_view_address(struct host_view *view, int family)
 {
     view_renew(view);
     for (size_t i = 0; i < view->len; i++)
-        if (view->addresses[i].family == family && !ip_is_forbidden(&view->addresses[i]))
-            return view->addresses[i];
+        if (view->entries[i].addr.family == family && view->entries[i].usable &&
+            !ip_is_forbidden(&view->entries[i].addr))
+            return view->entries[i].addr;
     return (struct ip_addr){0};
 }

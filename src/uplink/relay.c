@@ -368,6 +368,21 @@ void relay_close_reset(int fd)
     close(fd);
 }
 
+bool relay_is_at(const struct relay *relay, int side, const struct ip_addr *addr)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
+    struct ip_endpoint own;
+
+    if (relay->side[side].source.fd < 0 ||
+        getsockname(relay->side[side].source.fd, (struct sockaddr *)&address, &len) < 0 ||
+        endpoint_from_sockaddr(&address, &own) < 0)
+        return false;
+    if (own.addr.family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&own.addr.v6))
+        return addr->family == AF_INET && memcmp(own.addr.bytes + 12, addr->bytes, 4) == 0;
+    return ip_equal(&own.addr, addr);
+}
+
 void relay_done(struct relay *relay, bool reset)
 {
     list_remove(&relay->ready);

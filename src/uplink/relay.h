@@ -16,6 +16,7 @@
 
 #include <stdatomic.h>
 
+#include "base/addr.h"
 #include "base/loop.h"
 #include "base/table.h"
 
@@ -95,6 +96,8 @@ void relay_prepare(int fd);
 int relay_set_side(struct relay *relay, int side, int fd);
 /* Both sides are there and connected. May call on_end, after which the relay may be gone. */
 void relay_run(struct relay *relay);
+/* Whether a side's own address is @addr. */
+bool relay_is_at(const struct relay *relay, int side, const struct ip_addr *addr);
 /* Closes both sides. @reset: those that have not ended see a reset instead of an end. */
 void relay_done(struct relay *relay, bool reset);
 

@@ -535,3 +535,20 @@ void tcp_forget_guest(struct tcp *tcp, const struct ip_addr *guest)
         }
     }
 }
+
+void tcp_forget_source(struct tcp *tcp, const struct ip_addr *source)
+{
+    struct list *lists[] = {&tcp->connecting, &tcp->offered, &tcp->open};
+
+    for (int i = 0; i < 3; i++) {
+        for (struct list *node = lists[i]->next, *next; node != lists[i]; node = next) {
+            struct tcp_flow *flow = CONTAINER_OF(node, struct tcp_flow, waiting);
+
+            next = node->next;
+            if (!relay_is_at(&flow->relay, HOST, source))
+                continue;
+            COUNT(tcp->worker->config.counters, tcp_path_gone);
+            flow_free(flow, true);
+        }
+    }
+}

@@ -91,6 +91,12 @@ void uplink_forget_guest(struct uplink *uplink, struct ip_addr guest)
         worker_forget_guest(uplink->places[i].worker, guest);
 }
 
+void uplink_forget_source(struct uplink *uplink, struct ip_addr source)
+{
+    for (unsigned i = 0; i < uplink->workers; i++)
+        worker_forget_source(uplink->places[i].worker, source);
+}
+
 static struct forward_place *find_forward(struct uplink *uplink, uint32_t id)
 {
     for (struct table_node *node = table_first(&uplink->forwards, id); node; node = node->next)

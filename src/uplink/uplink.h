@@ -59,6 +59,7 @@ struct uplink_limits uplink_limits(unsigned long descriptors, unsigned workers);
     X(tcp_timeout)          /* the destination did not answer */                                   \
     X(tcp_bytes_up)         /* payload, guest to outside */                                        \
     X(tcp_bytes_down)                                                                              \
+    X(tcp_path_gone)        /* ended: the host's address that they were from is gone */            \
     X(tcp_stray)            /* segments of no connection, answered with a reset */                 \
     X(tcp_returned)         /* segments that the kernel had missed the connection of */            \
     X(udp_opened)                                                                                  \
@@ -119,9 +120,13 @@ int uplink_open_raw(int family);
 /* The host's own addresses, kept up to date by the engine's main thread (host_linux.c). */
 struct host;
 
-/* Starts to follow the addresses of the calling process's namespace in @loop. 0 or -errno. */
+/*
+ * Starts to follow the addresses of the calling process's namespace in @loop. @on_gone is told of an address that
+ * was taken from the host and has not come back for a while (host_gone.h). 0 or -errno.
+ */
 struct loop;
-int host_new(struct loop *loop, struct host **ret_host);
+int host_new(struct loop *loop, void (*on_gone)(void *context, const struct ip_addr *addr),
+             void *context, struct host **ret_host);
 void host_free(struct host *host);
 
 /*
@@ -173,6 +178,8 @@ int uplink_start(const struct worker_config *configs, unsigned workers, struct u
 const struct uplink_counters *uplink_counters(const struct uplink *uplink, unsigned worker);
 /* Ends all flows of a guest whose port is gone, by its IPv4 address. */
 void uplink_forget_guest(struct uplink *uplink, struct ip_addr guest);
+/* Ends all connections from, and to, an address that was the host's. */
+void uplink_forget_source(struct uplink *uplink, struct ip_addr source);
 /*
  * Forwards: what arrives at the host socket @fd (a listening TCP or a bound UDP socket, not blocking; taken
  * over) goes to @guest, which sees the client's own address and port where it can answer there: where the

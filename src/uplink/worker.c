@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "uplink/forward.h"
@@ -32,9 +33,9 @@
 
 struct uplink_limits uplink_limits(unsigned long descriptors, unsigned workers)
 {
-    /* The process's own, those of DNS, the pipes of TCP's and DNS's relays, forwards' stocks. */
+    /* The process's own, those of DNS, the pipes of TCP's relays, forwards' stocks. */
     const unsigned long reserve = 256 + UPLINK_DNS_QUERIES_MAX + 2 * UPLINK_DNS_CONNECTIONS_MAX +
-                                  2 * 2 * RELAY_PIPES_MAX + 2 * SOCKET_POOL_MAX * workers;
+                                  2 * RELAY_PIPES_MAX + 2 * SOCKET_POOL_MAX * workers;
     const unsigned long wanted =
         2 * UPLINK_TCP_FLOWS_MAX + UPLINK_UDP_MAPPINGS_MAX + UPLINK_ECHO_MAPPINGS_MAX;
     unsigned long have = descriptors > 2 * reserve ? descriptors - reserve : reserve, forwards;
@@ -272,6 +273,7 @@ static void on_tun(struct loop_source *source, unsigned events)
 
 enum uplink_command_type {
     COMMAND_FORGET_GUEST,
+    COMMAND_FORGET_SOURCE, /* .guest is no guest here */
     COMMAND_ADD_FORWARD,
     COMMAND_RETARGET_FORWARD,
     COMMAND_REMOVE_FORWARD,
@@ -318,6 +320,10 @@ static void worker_obey(struct worker *worker, const struct uplink_command *comm
         echo_forget_guest(worker->echo, &command->guest.addr);
         forwarder_forget_guest(worker->forwarder, &command->guest.addr);
         forward_udp_forget_guest(worker->forward_udp, &command->guest.addr);
+        break;
+    case COMMAND_FORGET_SOURCE:
+        tcp_forget_source(worker->tcp, &command->guest.addr);
+        forwarder_forget_source(worker->forwarder, &command->guest.addr);
         break;
     case COMMAND_ADD_FORWARD:
         forwarder_add(worker->forwarder, command->forward, &command->guest);
@@ -390,8 +396,9 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     worker->buffer = malloc(WORKER_BUFFER_BYTES);
     worker->packets = malloc(PACKETS_BYTES);
     worker->reassembly = reassembly_new();
-    result =
-        worker->buffer && worker->packets && worker->reassembly ? loop_new(&worker->loop) : -ENOMEM;
+    result = worker->buffer && worker->packets && worker->reassembly
+                 ? loop_new_with_clock(clock_world_ms, &worker->loop)
+                 : -ENOMEM;
     if (result == 0)
         result = host_view_new(config->host, &worker->host);
     if (result == 0 &&
@@ -441,6 +448,13 @@ void worker_forget_guest(struct worker *worker, struct ip_addr guest)
     /* Where the pipe is full the flows just time out. */
     worker_command(worker,
                    &(struct uplink_command){.type = COMMAND_FORGET_GUEST, .guest = {guest}});
+}
+
+void worker_forget_source(struct worker *worker, struct ip_addr source)
+{
+    /* Where the pipe is full they end when they time out. */
+    worker_command(worker,
+                   &(struct uplink_command){.type = COMMAND_FORGET_SOURCE, .guest = {source}});
 }
 
 int worker_add_forward(struct worker *worker, uint32_t id, bool udp, int fd,

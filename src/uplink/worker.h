@@ -71,6 +71,7 @@ struct uplink_packet {
 int worker_start(const struct worker_config *config, struct worker **ret_worker, struct err *err);
 /* See the uplink's functions of the same names. Any thread. */
 void worker_forget_guest(struct worker *worker, struct ip_addr guest);
+void worker_forget_source(struct worker *worker, struct ip_addr source);
 int worker_add_forward(struct worker *worker, uint32_t id, bool udp, int fd,
                        const struct ip_endpoint *guest);
 int worker_retarget_forward(struct worker *worker, uint32_t id, const struct ip_endpoint *guest);
@@ -153,6 +154,8 @@ int tcp_new(struct worker *worker, struct tcp **ret_tcp);
 void tcp_free(struct tcp *tcp);
 void tcp_take(struct tcp *tcp, const struct uplink_packet *in);
 void tcp_forget_guest(struct tcp *tcp, const struct ip_addr *guest);
+/* Ends connections whose host side has that address: it is the host's no more. */
+void tcp_forget_source(struct tcp *tcp, const struct ip_addr *source);
 /* So that a guest which is gone without a word is noticed. */
 void tcp_watch_guest(int fd);
 
