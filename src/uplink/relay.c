@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -14,10 +15,12 @@
 enum progress {
     PROGRESS_NONE,
     PROGRESS_TURN_OVER,
-    PROGRESS_RESET
+    PROGRESS_FROM_RESET, /* by who sends, and all that it sent before was read */
+    PROGRESS_TO_RESET,   /* by who should take it */
 };
 
 static void relay_turn(struct relay *relay);
+static void relay_die(struct relay *relay, int dead);
 
 static void on_group_timer(struct loop_timer *timer)
 {
@@ -40,18 +43,41 @@ static void on_group_timer(struct loop_timer *timer)
     }
 }
 
+static void on_dying_timer(struct loop_timer *timer)
+{
+    struct relay_group *group = CONTAINER_OF(timer, struct relay_group, dying_timer);
+    struct list turn;
+
+    list_init(&turn);
+    while (!list_is_empty(&group->dying)) {
+        struct list *node = group->dying.next;
+
+        list_remove(node);
+        list_append(&turn, node);
+    }
+    while (!list_is_empty(&turn)) {
+        struct relay *relay = CONTAINER_OF(turn.next, struct relay, ready);
+
+        list_remove(&relay->ready);
+        relay_die(relay, relay->dead);
+    }
+}
+
 void relay_group_init(struct relay_group *group, struct loop *loop, uint8_t *buffer)
 {
     *group = (struct relay_group){.loop = loop,
                                   .buffer = buffer,
                                   .pipes_max = RELAY_PIPES_MAX,
-                                  .timer.on_timer = on_group_timer};
+                                  .timer.on_timer = on_group_timer,
+                                  .dying_timer.on_timer = on_dying_timer};
     list_init(&group->ready);
+    list_init(&group->dying);
 }
 
 void relay_group_done(struct relay_group *group)
 {
     loop_timer_clear(group->loop, &group->timer);
+    loop_timer_clear(group->loop, &group->dying_timer);
     while (group->idle_len > 0) {
         struct relay_pipe *pipe = &group->idle[--group->idle_len];
 
@@ -233,7 +259,7 @@ static enum progress relay_move(struct relay *relay, int from_side)
             len = relay_pass_urgent(from, to);
             if (len < 0) {
                 to->writable = false;
-                return errno == EAGAIN || errno == ENOBUFS ? PROGRESS_NONE : PROGRESS_RESET;
+                return errno == EAGAIN || errno == ENOBUFS ? PROGRESS_NONE : PROGRESS_TO_RESET;
             }
             relay_count(relay, from_side, (size_t)len, &moved_bytes);
         }
@@ -253,18 +279,53 @@ static enum progress relay_move(struct relay *relay, int from_side)
             from->readable = from->ending || from->urgent || len == RELAY_CHUNK_BYTES;
             relay_count(relay, from_side, (size_t)len, &moved_bytes);
             if (!relay_pass(to, buffer, (size_t)len))
-                return PROGRESS_RESET;
+                return PROGRESS_TO_RESET;
         } else if (len == 0) {
+            if (relay->dying) /* the error was told already, to who wrote */
+                return PROGRESS_FROM_RESET;
             from->ended = true;
         } else if (len == -EAGAIN || errno == EAGAIN) {
             from->readable = false;
             from->urgent = false;
             from->bulk = moved_bytes >= RELAY_BULK_BYTES;
         } else if (errno != EINTR) {
-            return PROGRESS_RESET;
+            return PROGRESS_FROM_RESET;
         }
     }
-    return reset ? PROGRESS_RESET : PROGRESS_NONE;
+    return reset ? PROGRESS_TO_RESET : PROGRESS_NONE;
+}
+
+static bool relay_holds(const struct relay_side *to)
+{
+    int unacknowledged_bytes = 0;
+
+    return to->waiting || to->piped_bytes ||
+           (ioctl(to->source.fd, SIOCOUTQ, &unacknowledged_bytes) == 0 && unacknowledged_bytes > 0);
+}
+
+/* One side was reset: the other has what it sent before, and is reset then. May call on_end. */
+static void relay_die(struct relay *relay, int dead)
+{
+    struct relay_group *group = relay->group;
+    struct relay_side *gone = &relay->side[dead];
+    enum progress progress;
+
+    if (!relay->dying) {
+        relay->dying = true;
+        relay->dead = (uint8_t)dead;
+        relay->dying_until_ms = loop_now_ms(group->loop) + RELAY_DYING_MS;
+        gone->readable = gone->ending = true;
+    }
+    progress = relay_move(relay, dead);
+    if (progress == PROGRESS_TO_RESET || loop_now_ms(group->loop) >= relay->dying_until_ms ||
+        ((progress == PROGRESS_FROM_RESET || gone->ended) && !relay_holds(&relay->side[!dead]))) {
+        relay->on_end(relay, true);
+        return;
+    }
+    list_remove(&relay->ready);
+    list_append(&group->dying, &relay->ready);
+    if (!group->dying_timer.due_ms)
+        loop_timer_set(group->loop, &group->dying_timer, RELAY_DYING_TICK_MS);
 }
 
 static void relay_turn(struct relay *relay)
@@ -274,8 +335,8 @@ static void relay_turn(struct relay *relay)
     for (int from = 0; from < 2; from++) {
         enum progress progress = relay_move(relay, from);
 
-        if (progress == PROGRESS_RESET) {
-            relay->on_end(relay, true);
+        if (progress == PROGRESS_FROM_RESET || progress == PROGRESS_TO_RESET) {
+            relay_die(relay, progress == PROGRESS_FROM_RESET ? from : !from);
             return;
         }
         turn_over |= progress == PROGRESS_TURN_OVER;
@@ -290,6 +351,15 @@ static void relay_turn(struct relay *relay)
     }
 }
 
+/* A hang-up is also what both ends of a connection make together. */
+static bool relay_has_failed(const struct relay_side *side)
+{
+    socklen_t len = sizeof(int);
+    int error = 0;
+
+    return getsockopt(side->source.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error;
+}
+
 static void relay_event(struct relay *relay, int side, unsigned events)
 {
     if (events & (LOOP_IN | LOOP_HANGUP | LOOP_URGENT))
@@ -302,6 +372,8 @@ static void relay_event(struct relay *relay, int side, unsigned events)
         relay->side[side].writable = true;
     if (!relay->running)
         relay->on_early_event(relay, side, events);
+    else if ((events & LOOP_HANGUP) && !relay->dying && relay_has_failed(&relay->side[side]))
+        relay_die(relay, side);
     else if (list_is_empty(&relay->ready))
         relay_turn(relay);
 }
@@ -339,6 +411,11 @@ void relay_prepare(int fd)
     /* When to send is the business of who wrote the bytes; we only pass them on. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes, sizeof(unsent_bytes));
+    /*
+     * Who is gone without a word is noticed when the host's own settings say (net.ipv4.tcp_keepalive_*): by
+     * default after two hours and eleven minutes without a sign. RFC 5382 REQ-5 asks for 2:04 at least.
+     */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
     /* An urgent byte keeps its place among the others. */
     setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one));
     /* Should this process be killed, both sides must see a reset, not what looks like a proper end. */

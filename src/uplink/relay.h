@@ -37,6 +37,12 @@
 #define RELAY_UNSENT_BYTES (512 * 1024)
 /* Moved in one direction before other events get their turn. */
 #define RELAY_TURN_BYTES (1024 * 1024)
+/*
+ * A side that was reset has often sent something before: that is passed on first, so long at most, and the other
+ * side is reset when it has acknowledged it. How often it is looked whether it has.
+ */
+#define RELAY_DYING_MS 5000
+#define RELAY_DYING_TICK_MS 20
 
 struct relay_pipe {
     int read_fd, write_fd;
@@ -48,6 +54,8 @@ struct relay_group {
     uint8_t *buffer;   /* at least RELAY_CHUNK_BYTES; used within a call only */
     struct list ready; /* relays whose turn was over before their work */
     struct loop_timer timer;
+    struct list dying; /* relays of which one side was reset */
+    struct loop_timer dying_timer;
     struct relay_pipe idle[RELAY_PIPES_MAX]; /* empty pipes that nobody uses now */
     unsigned idle_len, pipes, pipes_max;     /* pipes: idle and in use */
 };
@@ -69,8 +77,11 @@ struct relay_side {
 struct relay {
     struct relay_group *group;
     struct relay_side side[2];
-    struct list ready;
+    struct list ready; /* in the group's list of that name, or in dying */
     bool running;
+    bool dying;
+    uint8_t dead; /* dying: the side that was reset */
+    uint64_t dying_until_ms;
     /* Something happened on @side before relay_run(). */
     void (*on_early_event)(struct relay *relay, int side, unsigned events);
     /* Both directions have ended, or one side was reset. relay_done() is up to the owner. */

@@ -23,12 +23,11 @@ static void set_ttl(int fd, int family, int ttl)
 
 int tcp_outside_socket(const struct wire_packet *syn)
 {
-    int family = syn->src.family, dscp = syn->tos & DSCP_MASK, one = 1;
+    int family = syn->src.family, dscp = syn->tos & DSCP_MASK;
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -errno;
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
     error_queue_keep(fd, family, true);
     if (syn->ttl < TTL_ORDINARY)
         set_ttl(fd, family, syn->ttl);

@@ -11,8 +11,7 @@
 /*
  * A socket for the connection that @syn asks for, or -errno. It has the SYN's DSCP from now on (not its ECN
  * bits: each side negotiates its own), and until tcp_outside_connected() its time to live, where that is less
- * than an ordinary stack's, and a queue of the ICMP errors that connect() meets. A peer that is gone without
- * a word is noticed when the host's own settings say (net.ipv4.tcp_keepalive_*, two hours and more).
+ * than an ordinary stack's, and a queue of the ICMP errors that connect() meets.
  */
 int tcp_outside_socket(const struct wire_packet *syn);
 

@@ -16,6 +16,7 @@ one program: `guest.connect(...)`, `remote.listen(...)`. Every wait has a bound.
 import array
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import ipaddress
 import json
@@ -30,6 +31,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -837,6 +839,13 @@ def receive_stream(stream):
         digest.update(view[:len_bytes])
         total += len_bytes
     return total, digest.hexdigest()
+
+
+def unacknowledged(stream):
+    """Bytes that the other side's TCP has not got yet."""
+    value = array.array("i", [0])
+    fcntl.ioctl(stream, termios.TIOCOUTQ, value)  # SIOCOUTQ, tcp(7)
+    return value[0]
 
 
 class Background:

@@ -3,6 +3,7 @@
 
 import contextlib
 import itertools
+import random
 import resource
 import select
 import socket
@@ -22,6 +23,7 @@ from lab import (
     read_exactly,
     receive_stream,
     send_stream,
+    unacknowledged,
 )
 
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
@@ -213,6 +215,21 @@ def test_reset_is_passed_on(lab, guest, service, network, forward, version, clos
         with pytest.raises(ConnectionResetError):
             second.recv(1)
     assert poll(lambda: network.counters()["forward_open"] == 0)
+
+
+@pytest.mark.parametrize("who", ["client", "guest"])
+def test_what_was_sent_before_a_reset_arrives_before_it(lab, guest, service, forward, version, who):
+    data = random.randbytes(100_000)
+    port = forward("tcp", HOST[version], guest.addresses[version], service.getsockname()[1])
+    client, accepted, _ = through(lab.remote, HOST[version], port, service)
+    early, late = (client, accepted) if who == "client" else (accepted, client)
+    with late:
+        early.sendall(data)
+        assert poll(lambda: unacknowledged(early) == 0)
+        reset(early)
+        assert read_exactly(late, len(data)) == data
+        with pytest.raises(ConnectionResetError):
+            late.recv(1)
 
 
 def test_client_speaks_before_the_guest_is_there(lab, guest, service4, forward):

@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import random
 import resource
 import select
 import socket
@@ -23,6 +24,7 @@ from lab import (
     read_exactly,
     receive_stream,
     send_stream,
+    unacknowledged,
 )
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
@@ -250,6 +252,58 @@ def test_reset_while_a_stream_is_under_way(guest, server):
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             while True:
                 client.send(bytes(65536))
+
+
+@pytest.mark.parametrize("who", ["server", "guest"])
+def test_what_was_sent_before_a_reset_arrives_before_it(lab, guest, version, who):
+    """Also where the other side reads it late, and writes meanwhile."""
+    data = random.randbytes(100_000)
+    with (lab.remote if who == "guest" else guest).socket(FAMILY[version], socket.SOCK_STREAM) as late:
+        late.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        if who == "guest":
+            late.bind((REMOTE[version], 0))
+            late.listen()
+            early = guest.connect(*late.getsockname()[:2])
+            reader, _ = late.accept()
+            reader.settimeout(5)
+        else:
+            with lab.remote.listen(REMOTE[version]) as listener:
+                late.connect(listener.getsockname()[:2])
+                early, _ = listener.accept()
+            reader = late
+        with reader:
+            early.sendall(data)
+            reader.sendall(b"not read by who resets")
+            assert poll(lambda: unacknowledged(early) == 0)
+            reset(early)
+            reader.sendall(b"nor this")
+            assert read_exactly(reader, len(data)) == data
+            with pytest.raises(ConnectionResetError):
+                reader.recv(1)
+
+
+@pytest.mark.parametrize("version", [4], ids=["ipv4"])  # it takes seconds
+def test_reset_does_not_wait_for_who_never_reads(guest, server, network):
+    """What is left for it has five seconds."""
+    client, accepted = connected(guest, server)
+    with client:
+        accepted.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while select.select([], [accepted], [], 0.1)[1]:
+                accepted.send(bytes(65536))
+        reset(accepted)
+        assert poll(lambda: network.counters()["tcp_open"] == 0, 8, 0.1)
+
+
+def test_both_end_at_once(guest, server):
+    client, accepted = connected(guest, server)
+    with client, accepted:
+        for stream in (client, accepted):
+            stream.sendall(b"bye")
+        for stream in (client, accepted):
+            stream.shutdown(socket.SHUT_WR)
+        for stream in (client, accepted):
+            assert read_all(stream) == b"bye"
 
 
 def test_connections_are_forgotten(guest, server, network):

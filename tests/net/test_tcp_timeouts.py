@@ -7,13 +7,16 @@ import select
 import socket
 
 import pytest
-from lab import REMOTE, poll
+from lab import HOST, REMOTE, poll
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
+from test_forward import forward, through  # noqa: F401
 from test_tcp import connected, dropped, reset
 
 # Of what takes seconds and is the same for both.
 IPV4_IS_ENOUGH = pytest.mark.parametrize("version", [4], ids=["ipv4"])
+
+PROBES = {"tcp_keepalive_time": 1, "tcp_keepalive_intvl": 1, "tcp_keepalive_probes": 2}
 
 
 @pytest.fixture
@@ -116,14 +119,24 @@ def test_connection_of_now_not_of_before(lab, guest, server, version):
 def test_other_end_gone_while_nothing_is_said(lab, guest, server):
     """The host asks whether it is still there, as often as the host's settings say."""
     port = server.getsockname()[1]
-    probes = {"tcp_keepalive_time": 1, "tcp_keepalive_intvl": 1, "tcp_keepalive_probes": 2}
-    with settings(lab.host, probes):
+    with settings(lab.host, PROBES):
         client, accepted = connected(guest, server)
         with client, accepted:
             with dropped(lab.remote, f"tcp dport {port}"):
                 client.settimeout(8)
                 with pytest.raises(ConnectionResetError):
                     client.recv(1)
+
+
+@IPV4_IS_ENOUGH
+def test_client_of_a_forward_gone_while_nothing_is_said(lab, guest, forward, version):
+    with settings(lab.host, PROBES), guest.listen(version=version) as listener:
+        port = forward("tcp", HOST[version], guest.addresses[version], listener.getsockname()[1])
+        client, accepted, _ = through(lab.remote, HOST[version], port, listener)
+        with client, accepted, dropped(lab.remote, f"tcp sport {port}"):
+            accepted.settimeout(8)
+            with pytest.raises(ConnectionResetError):
+                accepted.recv(1)
 
 
 def test_idle_connections_may_be_idle_for_two_hours(lab, guest, server):

@@ -8,22 +8,30 @@ import select
 import socket
 
 import pytest
-from lab import REMOTE, TIMEOUT_S, Background, poll, read_exactly
+from lab import HOST, REMOTE, TIMEOUT_S, Background, poll, read_exactly
+from test_forward import forward, through  # noqa: F401
 from test_tcp import connected
 
 SIOCATMARK = 0x8905  # sockatmark(3)
 
 
 @pytest.fixture
-def ends(lab, guest, version, direction):
+def ends(lab, guest, forward, version, direction):
     """(who writes, who reads)"""
+    if direction.startswith("forward"):
+        with guest.listen(version=version) as listener:
+            port = forward("tcp", HOST[version], guest.addresses[version], listener.getsockname()[1])
+            client, accepted, _ = through(lab.remote, HOST[version], port, listener)
+            with client, accepted:
+                yield (client, accepted) if direction == "forward in" else (accepted, client)
+        return
     with lab.remote.listen(REMOTE[version]) as listener:
         client, accepted = connected(guest, listener)
         with client, accepted:
             yield (client, accepted) if direction == "up" else (accepted, client)
 
 
-pytestmark = pytest.mark.parametrize("direction", ["up", "down"])
+pytestmark = pytest.mark.parametrize("direction", ["up", "down", "forward in", "forward out"])
 
 
 def at_mark(stream):
