@@ -27,7 +27,8 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [str(HERE), str(HERE.parent / "net"), str(HERE.parent / "guest")]
 
 import claims  # noqa: E402
-from lab import BUILD, Lab, LabError  # noqa: E402
+from laboratory import BenchLab  # noqa: E402
+from lab import BUILD, LabError  # noqa: E402
 from plot import plot  # noqa: E402
 from report import UNITS, report, summary  # noqa: E402
 from scenarios import FIGURES, NETBENCH, SCENARIOS, Failure, Servers, measure  # noqa: E402
@@ -184,8 +185,9 @@ def open_subjects(all_subjects, stack, results):
     opened = []
     for subject in all_subjects:
         results["subjects"][subject.name] = subject.group
-        if subject.missing():
-            text = f"{subject.name} ({subject.program} is not installed)"
+        missing = subject.missing()
+        if missing:
+            text = f"{subject.name} ({missing})"
             say(f"missing: {text}")
             results["missing"].append(text)
             continue
@@ -208,10 +210,11 @@ def open_subjects(all_subjects, stack, results):
 def run(rounds, seconds, selection, congestion):
     results = {"head": describe_machine(), "rounds": rounds, "seconds": seconds, "values": {}}
     results.update(failures=[], missing=[], subjects={}, selection=selection.text)
-    with Lab() as lab:
+    with BenchLab() as lab:
         with contextlib.ExitStack() as stack:
             chosen = prepare_ends(lab, congestion)
             results["head"]["congestion control of guest, host, remote"] = chosen
+            results["head"]["openvmnet is run by"] = "an ordinary user" if lab.has_user else "root"
             servers = stack.enter_context(Servers(lab))
             wanted = [s for s in subjects(lab, chosen) if selection.steps([s])]
             say(f"setting up {len(wanted)}: {', '.join(s.name for s in wanted)}")

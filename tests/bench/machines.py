@@ -89,14 +89,16 @@ class Machine:
 
 
 class MachineSubject(Subject):
-    """Its end is QEMU's, too; so the processes that it may have beside QEMU are none of its own."""
+    """QEMU has a part in the work of all; so none has processes of its own, and `machine` compares them."""
 
     group = "machine"
     program = "qemu-system-x86_64"
     scenarios = ("tcp-up", "tcp-down", "connect", "rr")
 
     def missing(self):
-        return super().missing() or not Image().initrd.exists()
+        if not Image().initrd.exists():
+            return "no image for a guest: run tests/guest/image.py"
+        return super().missing()
 
     def open(self, stack):
         self.guest = self._machine(stack, self._netdev(1))
@@ -123,12 +125,11 @@ class MachineSubject(Subject):
 class QemuOpenvmnet(MachineSubject):
     """`vmnet run`: QEMU gets an open tap. The network begins and ends with its machines."""
 
-    is_openvmnet = True
     scenarios = (*MachineSubject.scenarios, "vm")
 
     def open(self, stack):
         self.network = Network(self.lab, "bench-qemu")
-        prefix = [self.lab.vmnet_path, "run", "--network", self.network.name]
+        prefix = self.lab.as_user([self.lab.vmnet_path, "run", "--network", self.network.name])
         netdev = "vmnet-macos,id=n0,mode=shared"
         self.guest = self._machine(stack, netdev, prefix=prefix)
         if not poll(self.network.is_running, interval_s=0.05):
@@ -175,23 +176,21 @@ class QemuUser(MachineSubject):
 class QemuPasst(MachineSubject):
     """passt on QEMU's stream socket."""
 
-    helper = "passt"
-
     def missing(self):
-        return super().missing() or not self._which(self.helper)
+        return super().missing() or ("" if self._which("passt") else "passt is not installed")
 
     def _netdev(self, number):
         path = self.lab.directory / f"{self.name}.socket"
         command = ["passt", "--foreground", "--quiet", "--socket", path, "--no-map-gw"]
-        self.process = self.lab.host.start(
+        passt = self.lab.host.start(
             [*command, "--mtu", self.mtu, "--runas", 0],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        if not poll(lambda: self.process.poll() is not None or path.exists()):
+        if not poll(lambda: passt.poll() is not None or path.exists()):
             raise LabError("passt: no socket")
-        if self.process.poll() is not None:
-            said = self.process.stderr.read().decode(errors="replace").strip()
+        if passt.poll() is not None:
+            said = passt.stderr.read().decode(errors="replace").strip()
             raise LabError(f"passt does not run: {said}")
         return f"stream,id=n0,server=off,addr.type=unix,addr.path={path}"

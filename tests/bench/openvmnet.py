@@ -34,8 +34,6 @@ class ProcessNamespace(Namespace):
 class Openvmnet(Subject):
     """The base: a lasting network."""
 
-    is_openvmnet = True
-
     def _open_network(self, stack):
         options = [] if self.mtu == MTU else ["--mtu", self.mtu]
         self.network = self.lab.network(self.name.replace("openvmnet", "bench"), *options)
@@ -55,12 +53,12 @@ class Openvmnet(Subject):
     def start_command(self):
         """A network and its first port: nothing of it is there before, nothing afterwards."""
         network = Network(self.lab, START_NETWORK)
-        yield STDOUT, self._command(network.name)
+        yield STDOUT, self.lab.as_user(self._command(network.name))
         if not poll(lambda: not network.directory.exists(), interval_s=0.02):
             raise LabError(f"network '{network.name}' did not end with its port")
 
     def attach_command(self):
-        return STDOUT, self._command(self.network.name)
+        return STDOUT, self.lab.as_user(self._command(self.network.name))
 
 
 class OpenvmnetExec(Openvmnet):
@@ -72,8 +70,7 @@ class OpenvmnetExec(Openvmnet):
         self._open_network(stack)
         command = [self.lab.vmnet_path, "exec", "--quiet", self.network.name]
         process = self.lab.host.start(
-            [*command, "--", "sh", "-c", "echo; exec cat"],
-            capabilities=False,
+            self.lab.as_user([*command, "--", "sh", "-c", "echo; exec cat"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

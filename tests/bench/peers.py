@@ -198,7 +198,7 @@ class Pasta(NamespaceSubject):
     scenarios = tuple(name for name in EVERYTHING if name != "attach")
     forward_port = FORWARD_PORT + 6
     options = ["--config-net", "--no-map-gw", "--ns-ifname", "eth0", "-u", "none"]
-    options += ["-T", "none", "-U", "none", "--runas", 0, "--quiet"]
+    options += ["-T", "none", "-U", "none", "--quiet"]
 
     def open(self, stack):
         self._empty_guest(stack)
@@ -212,12 +212,13 @@ class Pasta(NamespaceSubject):
         self._start_program(
             stack,
             ["pasta", "--foreground", *self.options, "--mtu", self.mtu, "--netns-only"]
-            + ["-t", forward, "--netns", file],
+            + ["-t", forward, "--netns", file, "--runas", 0],
         )
 
     @contextlib.contextmanager
     def start_command(self):
-        yield STDOUT, ["pasta", *self.options, "-t", "none", "--mtu", self.mtu, "--", "echo"]
+        command = ["pasta", *self.options, "-t", "none", "--mtu", self.mtu, "--", "echo"]
+        yield STDOUT, self.lab.as_user(command)
 
 
 class PastaMtu(Pasta):

@@ -32,7 +32,7 @@ PANELS = [
 ]
 
 WIDTH, MARGIN, GAP = 980, 24, 32
-HEAD, TITLE, BAR, STEP, PANEL_GAP = 76, 26, 16, 22, 22
+HEAD, TITLE, BAR, STEP, PANEL_GAP = 104, 26, 16, 22, 22
 LABEL, VALUE = 164, 78  # room left and right of the bars
 COLUMN = (WIDTH - 2 * MARGIN - GAP) / 2
 
@@ -134,16 +134,15 @@ def panels(results):
 
 
 def legend():
-    """At the right, in the line of the heading."""
-    parts, x = [], WIDTH - MARGIN
+    parts, x = [], MARGIN
     for name, text, width in (
-        ("peer", "others, without rights", 150),
-        ("limit", "the kernel, as root", 140),
         ("ours", "openvmnet", 96),
+        ("limit", "the kernel's own way, as root", 210),
+        ("peer", "others, without rights", 150),
     ):
-        x -= width
-        parts.append(f'<rect class="{name}" x="{x}" y="25" width="11" height="11" rx="2"/>')
-        parts.append(f'<text x="{x + 16}" y="35">{text}</text>')
+        parts.append(f'<rect class="{name}" x="{x}" y="69" width="11" height="11" rx="2"/>')
+        parts.append(f'<text x="{x + 17}" y="79">{text}</text>')
+        x += width
     return parts
 
 

@@ -27,10 +27,9 @@ class Subject:
     """
 
     group = "program"
-    program = None  # in PATH; None where nothing needs to be there
+    program = ""  # in PATH; empty where nothing needs to be there
     scenarios = ()
     on_request = False  # not in a run of everything
-    is_openvmnet = False
     forward_port = FORWARD_PORT
 
     def __init__(self, lab, congestion, name, mtu=MTU):
@@ -44,7 +43,9 @@ class Subject:
         self._stack = contextlib.ExitStack()
 
     def missing(self):
-        return self.program is not None and not self._which(self.program)
+        """What it lacks on this machine, as text; empty where it can be measured."""
+        lacks = self.program and not self._which(self.program)
+        return f"{self.program} is not installed" if lacks else ""
 
     def _which(self, program):
         """Where namespaces find @program, or None."""
