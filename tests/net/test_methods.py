@@ -337,14 +337,6 @@ def test_client_that_goes(network, method, parameters):
         os.kill(router, signal.SIGCONT)
 
 
-def test_1000_attachments(network):
-    """Each gone before the next."""
-    for number in range(1000):
-        kind = ("tap", "stream", "dgram")[number % 3]
-        with contextlib.suppress(Failed), network.attach(kind=kind):
-            pass
-
-
 @contextlib.contextmanager
 def program(lab, network, wait=True):
     process = lab.host.start(
