@@ -13,6 +13,7 @@
 
 #define NET_MTU_DEFAULT 1500
 #define NET_LEASE_TIME_DEFAULT_S 3600
+#define NET_UDP_TIMEOUT_DEFAULT_S 300 /* RFC 4787 REQ-5 c recommends it */
 /* A network's own domain lies below this one; .internal is reserved for private use (ICANN, 2024). */
 #define NET_DOMAIN_ALL "vmnet.internal"
 #define NET_PATH_MAX 512
@@ -38,6 +39,12 @@ struct net_config {
     char state_dir[NET_PATH_MAX]; /* empty where it cannot be written */
     const struct net_file *file;  /* what openvmnet.conf(5) says beyond the above; NULL: nothing */
 };
+
+static inline unsigned net_config_udp_timeout_s(const struct net_config *config)
+{
+    return config->file && config->file->udp_timeout_s ? config->file->udp_timeout_s
+                                                       : NET_UDP_TIMEOUT_DEFAULT_S;
+}
 
 static inline uint32_t net_config_subnet(const struct net_config *config)
 {

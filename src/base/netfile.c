@@ -21,6 +21,9 @@
 
 #define LEASE_TIME_MIN_S 120
 #define LEASE_TIME_MAX_S (30 * 24 * 3600)
+/* RFC 4787 REQ-5: not less than two minutes. */
+#define UDP_TIMEOUT_MIN_S 120
+#define UDP_TIMEOUT_MAX_S (24 * 3600)
 
 int netfile_refuse_as_is(struct netfile_parse *parse)
 {
@@ -48,7 +51,8 @@ static int set_spec(struct netfile_parse *parse, const char *key, const char *va
     return error ? netfile_refuse_as_is(parse) : 0;
 }
 
-static int set_lease_time(struct netfile_parse *parse, const char *key, const char *value)
+/* Seconds, or a number with a unit. False where it is no such time, or not within the limits. */
+static bool read_time(const char *value, unsigned min_s, unsigned max_s, unsigned *ret_time_s)
 {
     static const struct {
         char unit;
@@ -62,15 +66,50 @@ static int set_lease_time(struct netfile_parse *parse, const char *key, const ch
         if (len_bytes > 0 && value[len_bytes - 1] == units[i].unit)
             scale = units[i].seconds;
     snprintf(digits, sizeof(digits), "%.*s", (int)(len_bytes - (scale > 1)), value);
-    if (len_bytes >= sizeof(digits) ||
-        text_to_uint(digits, 0, LEASE_TIME_MAX_S / scale, &number) < 0 ||
-        number * scale < LEASE_TIME_MIN_S)
-        return netfile_refuse(parse,
-                              "lease-time = %s is not a time from 2 minutes to 30 days: write "
-                              "seconds, or a number with m, h or d, such as 1h",
-                              text_show(value).text);
-    parse->file->lease_time_s = number * scale;
-    return 0;
+    if (len_bytes >= sizeof(digits) || text_to_uint(digits, 0, max_s / scale, &number) < 0 ||
+        number * scale < min_s)
+        return false;
+    *ret_time_s = number * scale;
+    return true;
+}
+
+static int set_lease_time(struct netfile_parse *parse, const char *key, const char *value)
+{
+    if (read_time(value, LEASE_TIME_MIN_S, LEASE_TIME_MAX_S, &parse->file->lease_time_s))
+        return 0;
+    return netfile_refuse(parse,
+                          "lease-time = %s is not a time from 2 minutes to 30 days: write "
+                          "seconds, or a number with m, h or d, such as 1h",
+                          text_show(value).text);
+}
+
+static int set_udp_timeout(struct netfile_parse *parse, const char *key, const char *value)
+{
+    if (read_time(value, UDP_TIMEOUT_MIN_S, UDP_TIMEOUT_MAX_S, &parse->file->udp_timeout_s))
+        return 0;
+    return netfile_refuse(parse,
+                          "udp-timeout = %s is not a time from 2 minutes to 1 day: write seconds, "
+                          "or a number with m, h or d, such as 5m",
+                          text_show(value).text);
+}
+
+static int set_udp_filtering(struct netfile_parse *parse, const char *key, const char *value)
+{
+    static const char *const names[NET_UDP_FILTERINGS] = {
+        [NET_UDP_ENDPOINT_INDEPENDENT] = "endpoint-independent",
+        [NET_UDP_ADDRESS_DEPENDENT] = "address-dependent",
+        [NET_UDP_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
+    };
+
+    for (unsigned i = 0; i < NET_UDP_FILTERINGS; i++)
+        if (strcmp(value, names[i]) == 0) {
+            parse->file->udp_filtering = (enum net_udp_filtering)i;
+            return 0;
+        }
+    return netfile_refuse(parse,
+                          "udp-filtering = %s is none of: endpoint-independent, address-dependent "
+                          "and address-and-port-dependent",
+                          text_show(value).text);
 }
 
 static int add_rule(struct netfile_parse *parse, const char *key, const char *value)
@@ -147,6 +186,8 @@ static const struct key {
     {"host-loopback", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"host-ports", set_spec, true, NETFILE_NEEDS_NOTHING},
     {"lease-time", set_lease_time, false, NETFILE_NEEDS_DHCP},
+    {"udp-timeout", set_udp_timeout, false, NETFILE_NEEDS_ROUTER},
+    {"udp-filtering", set_udp_filtering, false, NETFILE_NEEDS_ROUTER},
     {"deny", add_rule, true, NETFILE_NEEDS_ROUTER},
     {"allow", add_rule, true, NETFILE_NEEDS_ROUTER},
     {"forward", add_forward, true, NETFILE_NEEDS_ROUTER},
@@ -172,7 +213,8 @@ static int set_key(struct netfile_parse *parse, const char *text, const char *va
     return netfile_refuse(parse,
                           "unknown key '%s' of the network; the keys are: mode, start-address, "
                           "end-address, subnet-mask, nat66-prefix, net-uuid, ifname, mtu, "
-                          "workers, host-loopback, host-ports, lease-time, deny, allow and forward",
+                          "workers, host-loopback, host-ports, lease-time, udp-timeout, "
+                          "udp-filtering, deny, allow and forward",
                           text_show(text).text);
 }
 

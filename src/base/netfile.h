@@ -7,6 +7,8 @@
  *   mode = shared                     the options of a network (netspec.h), by the same names
  *   start-address = 192.168.70.1 …
  *   lease-time = 1h                   seconds, or a number with m, h or d
+ *   udp-timeout = 5m                  how long an idle UDP port is kept
+ *   udp-filtering = address-dependent who may answer it
  *   deny = 10.0.0.0/8                 egress rules, see net_rule; may repeat
  *   allow = 10.1.2.3:443
  *   forward = tcp::2222-web:22        may repeat
@@ -68,10 +70,20 @@ struct net_rule {
     uint16_t port; /* TCP and UDP; 0: every port, and all other protocols */
 };
 
+/* Whose datagrams reach a guest's port that has sent any (RFC 4787 5). */
+enum net_udp_filtering {
+    NET_UDP_ENDPOINT_INDEPENDENT,       /* everybody's */
+    NET_UDP_ADDRESS_DEPENDENT,          /* theirs to whose address it has sent */
+    NET_UDP_ADDRESS_AND_PORT_DEPENDENT, /* theirs to whose address and port it has sent */
+    NET_UDP_FILTERINGS,
+};
+
 struct net_file {
     char path[512]; /* empty: the network has no file */
     struct net_spec spec;
-    unsigned lease_time_s; /* 0: default */
+    unsigned lease_time_s;  /* 0: default */
+    unsigned udp_timeout_s; /* 0: default */
+    enum net_udp_filtering udp_filtering;
     struct net_reservation reservations[NET_RESERVATIONS_MAX];
     struct net_record records[NET_RECORDS_MAX];
     struct net_dhcp_option dhcp_options[NET_DHCP_OPTIONS_MAX];

@@ -74,6 +74,8 @@ static void print_summary(const struct net_file *file)
     print_addresses(&file->spec);
     if (file->lease_time_s)
         printf(", leases of %u s", file->lease_time_s);
+    if (file->udp_timeout_s)
+        printf(", idle UDP ports for %u s", file->udp_timeout_s);
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
         if (parts[i].count)
             printf(", %u %s", parts[i].count, parts[i].count == 1 ? parts[i].one : parts[i].many);

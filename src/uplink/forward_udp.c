@@ -19,8 +19,6 @@
 
 #include "uplink/forward.h"
 
-/* RFC 4787 REQ-5: not less than two minutes. */
-#define FLOW_TIMEOUT_MS 120000
 /* So that those which end shortly after another one end with it. */
 #define TIMER_SLACK_MS 1000
 /* With a tenth of all ports in use, sixteen tries fail once in 10^16. */
@@ -56,6 +54,7 @@ struct forward_udp {
     struct table by_client, by_guest;
     struct list flows;
     struct loop_timer timer;
+    uint64_t timeout_ms; /* as that of a mapping */
     uint64_t ports_tried;
 };
 
@@ -170,7 +169,7 @@ static struct udp_flow *flow_new(struct forward_udp *udp, struct forward *forwar
     table_insert(&udp->by_guest, &flow->by_guest,
                  worker_hash(worker, &flow->guest_key, sizeof(flow->guest_key)));
     if (!udp->timer.due_ms)
-        loop_timer_set(worker->loop, &udp->timer, FLOW_TIMEOUT_MS + TIMER_SLACK_MS);
+        loop_timer_set(worker->loop, &udp->timer, udp->timeout_ms + TIMER_SLACK_MS);
     return flow;
 }
 
@@ -296,10 +295,10 @@ static void on_timer(struct loop_timer *timer)
 
     while (!list_is_empty(&udp->flows)) {
         struct udp_flow *flow = CONTAINER_OF(udp->flows.next, struct udp_flow, idle);
+        uint64_t idle_ms = now_ms - flow->used_ms;
 
-        if (now_ms - flow->used_ms < FLOW_TIMEOUT_MS) {
-            loop_timer_set(udp->worker->loop, timer,
-                           flow->used_ms + FLOW_TIMEOUT_MS + TIMER_SLACK_MS - now_ms);
+        if (idle_ms < udp->timeout_ms) {
+            loop_timer_set(udp->worker->loop, timer, udp->timeout_ms + TIMER_SLACK_MS - idle_ms);
             return;
         }
         flow_free(udp, flow);
@@ -314,6 +313,7 @@ int forward_udp_new(struct worker *worker, struct forward_udp **ret_udp)
         return -ENOMEM;
     udp->worker = worker;
     udp->timer.on_timer = on_timer;
+    udp->timeout_ms = 1000ull * net_config_udp_timeout_s(worker->config.net);
     list_init(&udp->flows);
     *ret_udp = udp;
     return 0;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * UDP: a guest's address and port become one socket of the host, whatever the destination
- * (endpoint-independent mapping, RFC 4787 REQ-1). Who answers to that socket reaches the guest
- * (endpoint-independent filtering, REQ-8: the transparent choice). ICMP errors that the host gets for
- * what was sent are read from the socket's error queue and carried back (RFC 4787 REQ-12).
+ * (endpoint-independent mapping, RFC 4787 REQ-1), until it was idle for the network's udp-timeout (REQ-5).
+ * Datagrams of either direction begin that time anew (REQ-6 demands it of those that go out; a stream that a
+ * guest only receives lives by the others). Who answers to that socket reaches the guest
+ * (endpoint-independent filtering, REQ-8: the transparent choice), unless the network's udp-filtering says
+ * that only those do to whom it has sent. ICMP errors that the host gets for what was sent are read from the
+ * socket's error queue and carried back; they end nothing (REQ-12).
  *
  * Towards the guest datagrams are written to the packet device with the sender's true address.
  */
@@ -17,10 +20,9 @@
 #include "base/log.h"
 #include "uplink/error_queue.h"
 #include "uplink/forward.h"
+#include "uplink/udp_filter.h"
 #include "uplink/udp_socket.h"
 
-/* RFC 4787 REQ-5: not less than two minutes. */
-#define MAPPING_TIMEOUT_MS 120000
 /* So that those which end shortly after another one end with it. */
 #define TIMER_SLACK_MS 1000
 #define ERRORS_A_TURN 32
@@ -33,6 +35,7 @@ struct udp_mapping {
     struct ip_endpoint guest;
     struct udp_socket socket;
     struct loop_source source;
+    struct udp_filter *filter; /* NULL: everybody may answer */
     uint64_t used_ms;
 };
 
@@ -41,6 +44,8 @@ struct udp {
     struct table table;
     struct list mappings;
     struct loop_timer timer;
+    uint64_t timeout_ms;
+    enum net_udp_filtering filtering;
     uint8_t report[WIRE_HEADROOM + WIRE_PACKET_MAX]; /* what an ICMP error quotes */
 };
 
@@ -77,6 +82,7 @@ static void mapping_free(struct udp_mapping *mapping)
     list_remove(&mapping->idle);
     table_remove(&udp->table, &mapping->node);
     COUNT_DOWN(udp->worker->config.counters, udp_open);
+    free(mapping->filter);
     free(mapping);
 }
 
@@ -87,6 +93,17 @@ static void mapping_touch(struct udp_mapping *mapping)
     list_append(&mapping->udp->mappings, &mapping->idle);
 }
 
+/* Who is outside, as far as filtering distinguishes them. */
+static uint64_t udp_peer(const struct udp *udp, const struct ip_endpoint *outside)
+{
+    uint8_t bytes[18] = {0};
+
+    memcpy(bytes, outside->addr.bytes, ip_len_bytes(&outside->addr));
+    if (udp->filtering == NET_UDP_ADDRESS_AND_PORT_DEPENDENT)
+        memcpy(bytes + 16, &outside->port, 2);
+    return worker_hash(udp->worker, bytes, sizeof(bytes));
+}
+
 static void mapping_take(struct udp_socket *socket, const struct udp_received *received)
 {
     struct udp_mapping *mapping = CONTAINER_OF(socket, struct udp_mapping, socket);
@@ -95,7 +112,11 @@ static void mapping_take(struct udp_socket *socket, const struct udp_received *r
 
     if (endpoint_from_sockaddr(received->from, &src) < 0)
         return;
-    /* Filtering is endpoint-independent, but beyond the host there is nothing for a host network. */
+    if (mapping->filter && !udp_filter_has(mapping->filter, udp_peer(mapping->udp, &src))) {
+        COUNT(worker->config.counters, udp_filtered);
+        return;
+    }
+    /* Beyond the host there is nothing for a host network. */
     if (worker->config.net->mode == NET_MODE_HOST && !host_view_owns(worker->host, &src.addr)) {
         COUNT(worker->config.counters, drop_denied);
         return;
@@ -196,7 +217,11 @@ static struct udp_mapping *mapping_new(struct udp *udp, const struct ip_endpoint
         mapping_free(CONTAINER_OF(udp->mappings.next, struct udp_mapping, idle));
     }
     mapping = calloc(1, sizeof(*mapping));
-    result = mapping ? open_socket(guest->addr.family) : -ENOMEM;
+    if (mapping && udp->filtering != NET_UDP_ENDPOINT_INDEPENDENT)
+        mapping->filter = calloc(1, sizeof(*mapping->filter));
+    result = mapping && (mapping->filter || udp->filtering == NET_UDP_ENDPOINT_INDEPENDENT)
+                 ? open_socket(guest->addr.family)
+                 : -ENOMEM;
     if (result >= 0) {
         fd = result;
         mapping->source = (struct loop_source){.on_event = on_socket, .fd = -1};
@@ -210,6 +235,8 @@ static struct udp_mapping *mapping_new(struct udp *udp, const struct ip_endpoint
     if (result < 0) {
         if (fd >= 0)
             close(fd);
+        if (mapping)
+            free(mapping->filter);
         free(mapping);
         *ret_error = -result;
         return NULL;
@@ -221,7 +248,7 @@ static struct udp_mapping *mapping_new(struct udp *udp, const struct ip_endpoint
     COUNT(worker->config.counters, udp_opened);
     COUNT(worker->config.counters, udp_open);
     if (!udp->timer.due_ms)
-        loop_timer_set(worker->loop, &udp->timer, MAPPING_TIMEOUT_MS + TIMER_SLACK_MS);
+        loop_timer_set(worker->loop, &udp->timer, udp->timeout_ms + TIMER_SLACK_MS);
     return mapping;
 }
 
@@ -251,6 +278,8 @@ void udp_take(struct udp *udp, const struct uplink_packet *in)
         mapping = mapping_new(udp, &guest, hash, &error);
     if (mapping) {
         mapping_touch(mapping);
+        if (mapping->filter)
+            udp_filter_add(mapping->filter, udp_peer(udp, &outside));
         target.to_len = endpoint_to_sockaddr(&outside, &target.to);
         udp_send(udp->worker->udp_sender, &mapping->socket, &target, in);
     } else if (worker_error_means(error, &why)) {
@@ -268,10 +297,10 @@ static void on_timer(struct loop_timer *timer)
 
     while (!list_is_empty(&udp->mappings)) {
         struct udp_mapping *mapping = CONTAINER_OF(udp->mappings.next, struct udp_mapping, idle);
+        uint64_t idle_ms = now_ms - mapping->used_ms;
 
-        if (now_ms - mapping->used_ms < MAPPING_TIMEOUT_MS) {
-            loop_timer_set(udp->worker->loop, timer,
-                           mapping->used_ms + MAPPING_TIMEOUT_MS + TIMER_SLACK_MS - now_ms);
+        if (idle_ms < udp->timeout_ms) {
+            loop_timer_set(udp->worker->loop, timer, udp->timeout_ms + TIMER_SLACK_MS - idle_ms);
             return;
         }
         mapping_free(mapping);
@@ -286,6 +315,9 @@ int udp_new(struct worker *worker, struct udp **ret_udp)
         return -ENOMEM;
     udp->worker = worker;
     udp->timer.on_timer = on_timer;
+    udp->timeout_ms = 1000ull * net_config_udp_timeout_s(worker->config.net);
+    if (worker->config.net->file)
+        udp->filtering = worker->config.net->file->udp_filtering;
     list_init(&udp->mappings);
     *ret_udp = udp;
     return 0;

@@ -68,6 +68,7 @@ struct uplink_limits uplink_limits(unsigned long descriptors, unsigned workers);
     X(udp_down)                                                                                    \
     X(udp_errors)           /* ICMP errors carried back to a guest */                              \
     X(udp_send_failed)                                                                             \
+    X(udp_filtered)         /* datagrams from whom the guest has not written to */                 \
     X(udp_overrun)          /* datagrams to guests that came faster than they were read */         \
     X(echo_up)                                                                                     \
     X(echo_down)                                                                                   \

@@ -8,6 +8,8 @@ static const char whole[] = "# comment\n"
                             "mode = shared\n" ADDRESSES "nat66-prefix = fd12:3456:789a:1::/64\n"
                             "mtu = 9000\n"
                             "lease-time = 2h\n"
+                            "udp-timeout = 3m\n"
+                            "udp-filtering = address-dependent\n"
                             "host-loopback = on\n"
                             "host-ports = 8000-8100\n"
                             "host-ports = 22\n"
@@ -50,6 +52,8 @@ static void test_whole(void **state)
     assert_int_equal(file->spec.mtu, 9000);
     assert_int_equal(file->spec.nat66_prefix.family, AF_INET6);
     assert_int_equal(file->lease_time_s, 7200);
+    assert_int_equal(file->udp_timeout_s, 180);
+    assert_int_equal(file->udp_filtering, NET_UDP_ADDRESS_DEPENDENT);
     assert_true(file->spec.host_loopback);
     assert_string_equal(port_set_format(&file->spec.host_ports, text), "22,8000-8100");
     assert_int_equal(file->rules_len, 2);
@@ -62,8 +66,8 @@ static void test_whole(void **state)
     assert_int_equal(file->reservations_len, 2);
     assert_string_equal(file->reservations[0].name, "web");
     assert_string_equal(file->reservations[0].interface_id, UUID);
-    assert_int_equal(file->reservations[0].line, 17);
-    assert_int_equal(file->reservations[1].line, 22);
+    assert_int_equal(file->reservations[0].line, 19);
+    assert_int_equal(file->reservations[1].line, 24);
     assert_true(file->reservations[1].mac_given);
     assert_int_equal(file->reservations[1].address.family, 0);
     assert_string_equal(file->reservations[1].interface_id, "");
@@ -97,6 +101,9 @@ static void test_accepted(void **state)
         "lease_time = 30d\n",
         "lease-time = 2592000\n",
         "lease-time = 2m\n",
+        "udp-timeout = 120\n",
+        "udp_timeout = 1d\nudp_filtering = endpoint-independent\n",
+        "mode = host\nudp-filtering = address-and-port-dependent\n",
         /* Indentation means nothing. */
         "[host a]\n  mac = 52:54:00:00:00:01\n    address = 192.168.70.5\n",
         "  [host a] ; comment\n\tinterface-id = " UUID "\n",

@@ -45,7 +45,9 @@ static void test_refused(void **state)
          ":1: ",
          {"unknown key 'colour' of the network",
           "the keys are: mode, start-address, end-address, subnet-mask, nat66-prefix, net-uuid",
-          "ifname, mtu, workers, host-loopback, host-ports, lease-time, deny, allow and forward"}},
+          "ifname, mtu, workers, host-loopback, host-ports, lease-time, udp-timeout, "
+          "udp-filtering, "
+          "deny, allow and forward"}},
         {"isolated = on\n", ":1: ", {"unknown key 'isolated'"}},
         {"network = lab\n", ":1: ", {"key 'network' is not for a file", "leave the line out"}},
         {"mode = x\n", ":1: ", {"unknown mode 'x': write mode=shared"}},
@@ -188,7 +190,23 @@ static void test_refused(void **state)
          ":4: ",
          {"DHCP option '042' is there already, in line 2", "commas between them"}},
 
+        {"udp-timeout = 119\n",
+         ":1: ",
+         {"udp-timeout = 119 is not a time from 2 minutes to 1 day"}},
+        {"udp-timeout = 1m\n", ":1: ", {"udp-timeout = 1m is not", "such as 5m"}},
+        {"udp-timeout = 25h\n", ":1: ", {"udp-timeout = 25h is not"}},
+        {"udp-timeout = 0\n", ":1: ", {"udp-timeout = 0 is not"}},
+        {"udp-timeout = never\n", ":1: ", {"udp-timeout = never is not"}},
+        {"udp-filtering = address\n",
+         ":1: ",
+         {"udp-filtering = address is none of: endpoint-independent, address-dependent and"}},
+        {"udp-filtering =\n", ":1: ", {"udp-filtering =  is none of"}},
+
         /* What the network must have for it. */
+        {"mode = bridged\nudp-timeout = 5m\n", ":2: ", {"udp-timeout is not for mode=bridged"}},
+        {"mode = bridged\nudp-filtering = address-dependent\n",
+         ":2: ",
+         {"udp-filtering is not for mode=bridged"}},
         {"mode = bridged\nlease-time = 1h\n", ":2: ", {"lease-time is not for mode=bridged"}},
         {"allow = 10.0.0.1\nmode = bridged\n", ":1: ", {"allow is not for mode=bridged", "router"}},
         {"mode = bridged\n\ndeny = 10.0.0.1\n", ":3: ", {"deny is not for mode=bridged"}},

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Each datagram of a program costs a way through the bridge, the rules and the routes. The kernel can put those
+ * of one flow together where they come out of a veth (GRO, rx-udp-gro-forwarding), so that 40 of them go that
+ * way, and through the engine, as one. TCP is not touched: it comes in large segments already, and does not
+ * take this way (veth_skb_is_eligible_for_gro() in the kernel).
+ *
+ * A veth is polled for each packet, so there would never be two to put together. The poll is therefore put
+ * off by HOLD_NS after one that found something (Documentation/networking/napi.rst): what is sent meanwhile
+ * is one. That is also how much later a lone datagram leaves. docs/decisions/0014 has the figures.
+ */
+#include "plane/linux/aggregate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define HOLD_NS "20000"
+#define FEATURES_MAX 1024 /* a kernel has some 60 */
+
+int aggregate_open(void)
+{
+    int context_fd = (int)syscall(SYS_fsopen, "sysfs", FSOPEN_CLOEXEC), mount_fd = -1, fd = -1,
+        error;
+
+    if (context_fd < 0)
+        return -errno;
+    if (syscall(SYS_fsconfig, context_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+        mount_fd = (int)syscall(SYS_fsmount, context_fd, FSMOUNT_CLOEXEC,
+                                MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    if (mount_fd >= 0)
+        fd = openat(mount_fd, "class/net", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    error = -errno;
+    if (mount_fd >= 0)
+        close(mount_fd);
+    close(context_fd);
+    return fd < 0 ? error : fd;
+}
+
+static int write_setting(int devices_fd, const char *interface, const char *name, const char *value)
+{
+    char path[IFNAMSIZ + 64];
+    int fd, error = 0;
+
+    snprintf(path, sizeof(path), "%s/%s", interface, name);
+    fd = openat(devices_fd, path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (write(fd, value, strlen(value)) < 0)
+        error = -errno;
+    close(fd);
+    return error;
+}
+
+static int ethtool(int fd, const char *interface, void *command)
+{
+    struct ifreq request = {.ifr_data = command};
+
+    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", interface);
+    return ioctl(fd, SIOCETHTOOL, &request) < 0 ? -errno : 0;
+}
+
+/* Which bit a feature is differs from kernel to kernel; the names are the interface. */
+static int read_names(int fd, const char *interface, struct ethtool_gstrings **ret_names)
+{
+    struct {
+        struct ethtool_sset_info info;
+        uint32_t len;
+    } sets = {.info = {.cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1 << ETH_SS_FEATURES}};
+    struct ethtool_gstrings *names;
+    int error = ethtool(fd, interface, &sets);
+
+    if (error || sets.len > FEATURES_MAX)
+        return error ? error : -E2BIG;
+    names = calloc(1, sizeof(*names) + (size_t)sets.len * ETH_GSTRING_LEN);
+    if (!names)
+        return -ENOMEM;
+    *names = (struct ethtool_gstrings){
+        .cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_FEATURES, .len = sets.len};
+    error = ethtool(fd, interface, names);
+    if (error) {
+        free(names);
+        return error;
+    }
+    *ret_names = names;
+    return 0;
+}
+
+static int set_features(int fd, const char *interface, const char *const *wanted, bool on)
+{
+    struct {
+        struct ethtool_sfeatures header;
+        struct ethtool_set_features_block blocks[FEATURES_MAX / 32];
+    } features = {.header.cmd = ETHTOOL_SFEATURES};
+    struct ethtool_gstrings *names;
+    int error = read_names(fd, interface, &names);
+
+    if (error)
+        return error;
+    features.header.size = (names->len + 31) / 32;
+    for (; *wanted && !error; wanted++) {
+        uint32_t bit = 0;
+
+        while (bit < names->len &&
+               strncmp((const char *)names->data + (size_t)bit * ETH_GSTRING_LEN, *wanted,
+                       ETH_GSTRING_LEN) != 0)
+            bit++;
+        if (bit == names->len)
+            error = -EOPNOTSUPP;
+        else
+            features.blocks[bit / 32].valid |= 1u << bit % 32;
+        if (!error && on)
+            features.blocks[bit / 32].requested |= 1u << bit % 32;
+    }
+    free(names);
+    return error ? error : ethtool(fd, interface, &features);
+}
+
+int aggregate_enable(int devices_fd, const char *interface)
+{
+    static const char *const features[] = {"rx-gro", "rx-udp-gro-forwarding", NULL};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), result;
+
+    if (fd < 0)
+        return -errno;
+    result = set_features(fd, interface, features, true);
+    if (result == 0)
+        result = write_setting(devices_fd, interface, "gro_flush_timeout", HOLD_NS);
+    if (result == 0)
+        result = write_setting(devices_fd, interface, "napi_defer_hard_irqs", "1");
+    /* Without the wait it would only cost. */
+    if (result < 0)
+        set_features(fd, interface, features, false);
+    close(fd);
+    return result;
+}
