@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "base/confine.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/resolv_conf.h"
 #include "daemon/channel.h"
 #include "daemon/methods.h"
 #include "daemon/signals.h"
@@ -340,13 +342,16 @@ static unsigned long raise_descriptor_limit(void)
 static void engine_confine(struct engine *engine)
 {
     const struct net_config *config = engine->args->config;
-    char runtime[NET_PATH_MAX] = "";
+    char runtime[NET_PATH_MAX] = "", resolvers[PATH_MAX] = "";
     struct err err;
     int result;
 
     path_runtime(false, runtime, NULL);
-    const char *const readable[] = {"/etc",   "/run",  "/var/run", "/usr", "/lib",
-                                    "/lib64", "/proc", "/nix",     NULL};
+    /* Wherever it leads: not all systems keep it below /run. */
+    if (realpath(RESOLV_CONF_PATH, resolvers))
+        *strrchr(resolvers, '/') = '\0';
+    const char *const readable[] = {"/etc",   "/run",  "/var/run", "/usr",    "/lib",
+                                    "/lib64", "/proc", "/nix",     resolvers, NULL};
     const char *const writable[] = {config->state_dir, runtime, "/dev/null", NULL};
 
     result = confine_files(readable, writable);

@@ -67,6 +67,7 @@ static void look_at_routes(struct engine *engine)
 
 void outside_look(struct outside *outside)
 {
+    dns_look_again(outside->dns);
     look_at_routes(outside->engine);
     outside_tell(outside);
 }
@@ -78,10 +79,7 @@ static void on_timer(struct loop_timer *timer)
 
 static void on_routes(void *context)
 {
-    struct outside *outside = context;
-
-    dns_look_again(outside->dns);
-    outside_look_soon(outside);
+    outside_look_soon(context);
 }
 
 static void on_resolv_conf(void *context)

@@ -74,8 +74,11 @@ bool dns_attempt_answered(struct dns *dns, struct dns_attempt *attempt, const ui
     if (attempt->generation == dns->resolvers.generation)
         resolvers_answered(&dns->resolvers, attempt->resolver);
     attempt->code = wire_dns_answer_code(answer);
-    return attempt->code != WIRE_DNS_SERVFAIL && attempt->code != WIRE_DNS_NOTIMP &&
-           attempt->code != WIRE_DNS_REFUSED;
+    if (attempt->code != WIRE_DNS_SERVFAIL && attempt->code != WIRE_DNS_NOTIMP &&
+        attempt->code != WIRE_DNS_REFUSED)
+        return true;
+    return attempt->generation == dns->resolvers.generation &&
+           !resolvers_hopeful(&dns->resolvers, attempt->tried, loop_now_ms(dns->loop));
 }
 
 unsigned dns_attempt_patience_ms(const struct dns *dns, const struct dns_attempt *attempt)
@@ -209,8 +212,7 @@ static void on_answer(struct loop_source *source, unsigned events)
         COUNT(dns->config.counters, dns_mismatched);
         return;
     }
-    if (!dns_attempt_answered(dns, &query->attempt, dns->buffer) &&
-        dns_attempt_left(dns, &query->attempt)) {
+    if (!dns_attempt_answered(dns, &query->attempt, dns->buffer)) {
         query_ask_again(query);
         return;
     }

@@ -38,7 +38,7 @@ const struct sockaddr_storage *dns_attempt_next(struct dns *dns, struct dns_atte
 bool dns_attempt_left(const struct dns *dns, const struct dns_attempt *attempt);
 /* The one that was asked is silent, or there is nobody. */
 void dns_attempt_failed(struct dns *dns, const struct dns_attempt *attempt);
-/* It has said something. False: another resolver may know more (it is broken, or does not serve us). */
+/* It has said something. False: it is broken, or does not serve us, and another one may. */
 bool dns_attempt_answered(struct dns *dns, struct dns_attempt *attempt, const uint8_t *answer);
 /* For how long the one that was asked may be silent before the next is. */
 unsigned dns_attempt_patience_ms(const struct dns *dns, const struct dns_attempt *attempt);

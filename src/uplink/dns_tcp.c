@@ -264,8 +264,7 @@ static void connection_check_answer(struct connection *connection)
                             connection->answer.len_bytes - 2)) {
         COUNT(dns->config.counters, dns_mismatched);
         connection_failed(connection);
-    } else if (!dns_attempt_answered(dns, &connection->attempt, answer) &&
-               dns_attempt_left(dns, &connection->attempt)) {
+    } else if (!dns_attempt_answered(dns, &connection->attempt, answer)) {
         connection_ask_again(connection);
     } else {
         COUNT(dns->config.counters, dns_answers);

@@ -30,6 +30,12 @@ bool resolvers_refresh(struct resolvers *resolvers, bool in_any_case)
     return true;
 }
 
+static bool has_failed(const struct resolvers *resolvers, int number, uint64_t now_ms)
+{
+    return resolvers->state[number].failed &&
+           now_ms - resolvers->state[number].failed_ms < RESOLVERS_FORGIVE_MS;
+}
+
 int resolvers_next(const struct resolvers *resolvers, unsigned tried, uint64_t now_ms)
 {
     int last_resort = -1;
@@ -37,8 +43,7 @@ int resolvers_next(const struct resolvers *resolvers, unsigned tried, uint64_t n
     for (int i = 0; i < (int)resolvers->conf.nameservers_len; i++) {
         if (tried & 1u << i)
             continue;
-        if (!resolvers->state[i].failed ||
-            now_ms - resolvers->state[i].failed_ms >= RESOLVERS_FORGIVE_MS)
+        if (!has_failed(resolvers, i, now_ms))
             return i;
         if (last_resort < 0)
             last_resort = i;
@@ -49,6 +54,13 @@ int resolvers_next(const struct resolvers *resolvers, unsigned tried, uint64_t n
 bool resolvers_left(const struct resolvers *resolvers, unsigned tried)
 {
     return resolvers_next(resolvers, tried, 0) >= 0;
+}
+
+bool resolvers_hopeful(const struct resolvers *resolvers, unsigned tried, uint64_t now_ms)
+{
+    int next = resolvers_next(resolvers, tried, now_ms);
+
+    return next >= 0 && !has_failed(resolvers, next, now_ms);
 }
 
 void resolvers_answered(struct resolvers *resolvers, int number)

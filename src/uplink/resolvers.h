@@ -35,8 +35,9 @@ bool resolvers_refresh(struct resolvers *resolvers, bool in_any_case);
 
 /* The next one to ask, of those that are not in the set @tried (bit i is resolver i); -1 where all are. */
 int resolvers_next(const struct resolvers *resolvers, unsigned tried, uint64_t now_ms);
-/* Whether others are left to ask when @tried have been. */
+/* Whether others are left to ask when @tried have been; of them one that has not failed lately. */
 bool resolvers_left(const struct resolvers *resolvers, unsigned tried);
+bool resolvers_hopeful(const struct resolvers *resolvers, unsigned tried, uint64_t now_ms);
 
 /* What became of asking @number. */
 void resolvers_answered(struct resolvers *resolvers, int number);

@@ -62,6 +62,12 @@ static void test_order(void **state)
     assert_string_equal(order(&resolvers, 3000), "012");
     resolvers_answered(&resolvers, 1);
     assert_string_equal(order(&resolvers, 3000), "102");
+    /* Who is left is asked all the same, but is no reason to mistrust an answer. */
+    assert_true(resolvers_hopeful(&resolvers, 1, 3000));
+    assert_false(resolvers_hopeful(&resolvers, 2, 3000));
+    assert_true(resolvers_left(&resolvers, 2));
+    assert_true(resolvers_hopeful(&resolvers, 2, 3000 + RESOLVERS_FORGIVE_MS));
+    assert_false(resolvers_hopeful(&resolvers, 7, 3000 + RESOLVERS_FORGIVE_MS));
     resolvers_forgive(&resolvers);
     assert_string_equal(order(&resolvers, 3000), "012");
 }
