@@ -220,7 +220,7 @@ size_t wire_build_icmp_error(uint8_t *buf, const struct ip_addr *from,
 /*
  * The same with the type and code of an error that the host got (RFC 792, RFC 4443), and @info: the MTU of
  * a packet too big, the pointer of a parameter problem. 0 also where @type is no error of @from's family
- * that tells about a packet (a redirect or source quench is not passed on, RFC 5508 REQ-3 a).
+ * that tells about a packet (a redirect or a source quench is passed on to nobody, RFC 5508 7).
  */
 size_t wire_build_icmp_error_as(uint8_t *buf, const struct ip_addr *from,
                                 const struct wire_packet *cause, uint8_t type, uint8_t code,

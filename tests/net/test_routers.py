@@ -11,7 +11,15 @@ import pytest
 from lab import FAMILY, HOST, REMOTE, REMOTE_B, poll, read_exactly
 from routers import FAR, FAR_MTU, PROHIBITED, REFUSALS, SECOND, UNREACHABLE, Routers, traceroute
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6EchoReply,
+    ICMPv6EchoRequest,
+    ICMPv6PacketTooBig,
+    ICMPv6ParamProblem,
+    ICMPv6TimeExceeded,
+    IPv6,
+)
 
 
 @pytest.fixture(scope="module")
@@ -138,14 +146,29 @@ def test_forged_error_from_outside(lab, routers, guest, network, version):
         ask(2)
 
 
-@pytest.mark.parametrize("kind", [0, 3, 4, 11, 12, 13, 15, 17, 40])
-def test_other_icmp_of_guests_goes_nowhere(lab, guest, network, kind):
-    """Errors about what it never got, timestamps …: counted, and not acted upon."""
+@pytest.mark.parametrize("to", ["outside", "gateway"])
+def test_other_icmp_of_guests_goes_nowhere(guest, network, to):
+    """Errors about what it never got, timestamps …: counted, and not acted upon, also by the gateway."""
     before = network.counters()
-    quoted = IP(src=REMOTE[4], dst=guest.ipv4) / UDP(sport=53, dport=4000) / b"12345678"
-    guest.send_ip(IP(src=guest.ipv4, dst=REMOTE[4]) / ICMP(type=kind, code=1) / quoted)
-    assert poll(lambda: network.counters()["drop_icmp"] == before["drop_icmp"] + 1)
+    dst = REMOTE[4] if to == "outside" else guest.gateway
+    kinds = [(3, 1), (3, 4), (4, 0), (11, 0), (12, 0), (13, 0), (15, 0), (17, 0), (40, 0)]
+    for kind, code in kinds:
+        quoted = IP(src=dst, dst="192.168.64.77") / UDP(sport=53, dport=4000) / b"12345678"
+        guest.send_ip(IP(src=guest.ipv4, dst=dst) / ICMP(type=kind, code=code) / quoted)
+    assert poll(lambda: network.counters()["drop_icmp"] == before["drop_icmp"] + len(kinds))
     assert network.counters()["echo_up"] == before["echo_up"]
+
+
+@pytest.mark.parametrize("to", ["outside", "gateway"])
+def test_other_icmpv6_of_guests_goes_nowhere(guest, network, to):
+    before = network.counters()
+    dst = REMOTE[6] if to == "outside" else guest.gateway6
+    quoted = IPv6(src=dst, dst=guest.ipv6) / UDP(sport=53, dport=4000) / b"12345678"
+    kinds = [ICMPv6DestUnreach(code=3), ICMPv6PacketTooBig(mtu=1280), ICMPv6TimeExceeded(),
+             ICMPv6ParamProblem()]
+    for kind in kinds:
+        guest.send_ip(IPv6(src=guest.ipv6, dst=dst) / kind / quoted)
+    assert poll(lambda: network.counters()["drop_icmp"] == before["drop_icmp"] + len(kinds))
 
 
 @pytest.fixture

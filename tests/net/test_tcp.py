@@ -28,6 +28,7 @@ from lab import (
 )
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
+from test_forward import forward  # noqa: F401
 
 GIB = 1 << 30
 BEYOND = {4: "203.0.113.{}", 6: "2001:db8:2::{}"}  # behind the host's routes, not on its links
@@ -171,6 +172,43 @@ def test_lost_answer_inside_only_delays(guest, server, version):
             client.setblocking(True)
             client.sendall(b"x")
             assert read_exactly(accepted, 1) == b"x"
+
+
+def test_both_begin_at_once(lab, guest, version):
+    """A simultaneous open (RFC 5382 REQ-2 a): who is connected to connects, too, to where that came from."""
+    port = 45000
+    with lab.remote.socket(FAMILY[version], socket.SOCK_STREAM) as peer:
+        peer.bind((REMOTE[version], port))
+        peer.setblocking(False)
+        with dropped(lab.remote, f"tcp dport {port}"):
+            client = guest.socket(FAMILY[version], socket.SOCK_STREAM)
+            client.setblocking(False)
+            client.connect_ex((REMOTE[version], port))
+            shown = ["ss", "-H", "-t", "-n", "state", "syn-sent", f"dport = :{port}"]
+            line = poll(lambda: lab.host.run(shown).stdout)
+            host_port = int(line.split()[2].rpartition(":")[2])
+            peer.connect_ex((HOST[version], host_port))
+        with client:
+            for stream in (client, peer):
+                assert select.select([], [stream], [], 5)[1]
+                stream.settimeout(5)
+            client.sendall(b"up")
+            assert read_exactly(peer, 2) == b"up"
+            peer.sendall(b"down")
+            assert read_exactly(client, 4) == b"down"
+
+
+def test_guests_meet_by_the_gateways_address(guest, new_guest, forward, version):
+    """Hairpinning (RFC 5382 REQ-8)."""
+    other = new_guest()
+    with other.listen(version=version) as listener:
+        port = forward("tcp", HOST[version], other.addresses[version], listener.getsockname()[1])
+        client = guest.connect(guest.gateways[version], port)
+        accepted, peer = listener.accept()
+        with client, accepted:
+            assert peer[0] == other.gateways[version]
+            client.sendall(b"hello")
+            assert read_exactly(accepted, 5) == b"hello"
 
 
 @pytest.mark.parametrize("closer", ["server", "guest"])

@@ -20,7 +20,7 @@
  * tproxy handles (kernel: nf_tproxy_handle_time_wait4).
  *
  * The gateway's own addresses are local to this namespace, but stand for the host: what is not DHCP, DNS or
- * ICMP is spread as all else, and the marks' routing tables lead to upN for local addresses too. For that the
+ * echo is spread as all else, and the marks' routing tables lead to upN for local addresses too. For that the
  * rule for the local table stands below those for the marks. So nothing may be marked that is for this
  * namespace: of IPv4 that is only what the gateway serves (broadcasts are known before the rules are asked), of
  * IPv6 also what goes to link-local and multicast addresses.
@@ -50,6 +50,27 @@ struct family {
     const char *dhcp_port;
 };
 
+/*
+ * What guests send to the router itself by ICMP and is no echo. Errors are the engine's to count and to leave at
+ * that: this kernel would believe them, also what they say about other guests (a path's MTU).
+ */
+static void add_icmp_rules(FILE *file, const struct family *family)
+{
+    static const char errors6[] =
+        "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }";
+
+    if (strcmp(family->protocol, "ip") == 0)
+        fprintf(
+            file,
+            "    ip daddr %s icmp type != { echo-request, echo-reply } meta mark set %d accept\n",
+            family->gateway, POLICY_MARK_UPLINK);
+    else
+        fprintf(file,
+                "    ip6 daddr %s %s meta mark set %d accept\n"
+                "    ip6 daddr fe80::/10 %s drop\n",
+                family->gateway, errors6, POLICY_MARK_UPLINK, errors6);
+}
+
 /* What guests send. */
 static void add_guest_rules(FILE *file, const struct net_config *config,
                             const struct family *family)
@@ -65,6 +86,7 @@ static void add_guest_rules(FILE *file, const struct net_config *config,
             "    %s daddr %s %s daddr != %s drop\n",
             ip, POLICY_MARK_LOCAL, ip, gateway, family->dhcp_port, ip, gateway, ip, family->subnet,
             ip, gateway);
+    add_icmp_rules(file, family);
     if (config->mode == NET_MODE_HOST)
         fprintf(file, "    %s daddr != %s accept\n", ip, gateway);
     else if (strcmp(ip, "ip6") == 0)
