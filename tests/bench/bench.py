@@ -216,7 +216,11 @@ def run(rounds, seconds, selection, congestion):
             results["head"]["congestion control of guest, host, remote"] = chosen
             results["head"]["openvmnet is run by"] = "an ordinary user" if lab.has_user else "root"
             servers = stack.enter_context(Servers(lab))
-            wanted = [s for s in subjects(lab, chosen) if selection.steps([s])]
+            wanted = []
+            for subject in subjects(lab, chosen):
+                # What is not measured is not set up.
+                subject.scenarios = tuple(scenario for _, scenario in selection.steps([subject]))
+                wanted += [subject] if subject.scenarios else []
             say(f"setting up {len(wanted)}: {', '.join(s.name for s in wanted)}")
             opened = open_subjects(wanted, stack, results)
             measuring = Rounds(servers, results)
@@ -257,7 +261,8 @@ def parse_arguments():
 def show_list():
     every = subjects(None, "")
     for group, (_, title) in GROUPS.items():
-        names = [s.name + (" (by --only)" if s.on_request else "") for s in every if s.group == group]
+        members = [subject for subject in every if subject.group == group]
+        names = [s.name + (" (by --only)" if s.on_request else "") for s in members]
         print(f"{title}:\n    {', '.join(names)}")
     print("Scenarios:")
     for name, text in SCENARIOS.items():

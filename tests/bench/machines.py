@@ -134,7 +134,8 @@ class QemuOpenvmnet(MachineSubject):
         self.guest = self._machine(stack, netdev, prefix=prefix)
         if not poll(self.network.is_running, interval_s=0.05):
             raise LabError(f"{self.name}: no network:\n{self.guest.guest.tail()}")
-        self.peer = self._machine(stack, netdev, number=2, prefix=prefix)
+        if "vm" in self.scenarios:
+            self.peer = self._machine(stack, netdev, number=2, prefix=prefix)
 
 
 class QemuTap(MachineSubject):
@@ -158,7 +159,7 @@ class QemuTap(MachineSubject):
         return f"tap,id=n0,ifname={tap},script=no,downscript=no{vhost}"
 
     def settle(self):
-        for number, machine in enumerate((self.guest, self.peer), 2):
+        for number, machine in enumerate(filter(None, (self.guest, self.peer)), 2):
             machine.configure(self.mtu, f"{self.network}.{number}", self.bridge.gateway)
         Subject.settle(self)
 
