@@ -51,6 +51,12 @@ static inline uint32_t net_config_subnet(const struct net_config *config)
     return config->gateway & ip_mask_u32(config->prefix_len);
 }
 
+/* A guest's number within its network, for who counts by guest: the host part of its IPv4 address. */
+static inline unsigned net_config_guest(const struct net_config *config, uint32_t ipv4)
+{
+    return ipv4 & ~ip_mask_u32(config->prefix_len);
+}
+
 /* Whether an address is one that a guest of the network can have: the gateway's is not. */
 static inline bool net_config_contains(const struct net_config *config, const struct ip_addr *addr)
 {

@@ -85,7 +85,11 @@ static const struct counter counters[] = {
     {"drop_protocol", "uplink_drops", "reason", "protocol"},
     {"drop_icmp", "uplink_drops", "reason", "icmp"},
     {"drop_icmp_forged", "uplink_drops", "reason", "icmp_forged"},
-    {"drop_table_full", "uplink_drops", "reason", "table_full"},
+    {"drop_quota_tcp", "uplink_drops", "reason", "quota_tcp"},
+    {"drop_quota_half_open", "uplink_drops", "reason", "quota_half_open"},
+    {"drop_quota_udp", "uplink_drops", "reason", "quota_udp"},
+    {"drop_quota_echo", "uplink_drops", "reason", "quota_echo"},
+    {"drop_quota_forward", "uplink_drops", "reason", "quota_forward"},
     {"drop_no_descriptor", "uplink_drops", "reason", "no_descriptor"},
     {"drop_no_port", "uplink_drops", "reason", "no_port"},
     {"drop_echo_forbidden", "uplink_drops", "reason", "echo_forbidden"},
@@ -329,6 +333,38 @@ static void print_port_drops(FILE *file, const json_t *states)
     }
 }
 
+/* What a port has of the uplink's tables now, and how often it could have no more. */
+static void print_port_use(FILE *file, const json_t *states)
+{
+    static const struct family use = {"port_use", GAUGE, NULL,
+                                      "What a port has of the way out now, by table"};
+    static const struct family refused = {"port_refused", COUNTER, NULL,
+                                          "How often a port met the end of its share"};
+    static const struct family *const families[] = {&use, &refused};
+    json_t *state, *port, *value;
+    const char *table;
+    size_t i, j;
+
+    for (size_t at = 0; at < COUNT_OF(families); at++) {
+        print_family(file, families[at]);
+        json_array_foreach(states, i, state)
+        {
+            json_array_foreach(json_object_get(state, "ports"), j, port)
+            {
+                json_object_foreach(json_object_get(port, "use"), table, value)
+                {
+                    if ((strcmp(table, "refused") == 0) != (families[at] == &refused))
+                        continue;
+                    begin_port_sample(file, families[at], state, port);
+                    if (families[at] == &use)
+                        print_label(file, ',', "table", table);
+                    end_sample(file, (uint64_t)json_integer_value(value));
+                }
+            }
+        }
+    }
+}
+
 static void print_counter_family(FILE *file, const json_t *states, const struct family *family)
 {
     json_t *state;
@@ -392,6 +428,7 @@ void metrics_print(FILE *file, const json_t *states)
     print_port_traffic(file, states, &bytes, "upBytes", "downBytes");
     print_port_traffic(file, states, &packets, "upPackets", "downPackets");
     print_port_drops(file, states);
+    print_port_use(file, states);
     for (size_t i = 0; i < COUNT_OF(counter_families); i++)
         print_counter_family(file, states, &counter_families[i]);
     print_others(file, states);

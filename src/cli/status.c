@@ -176,6 +176,20 @@ static void print_drops(const json_t *items)
     }
 }
 
+static void print_use(const json_t *ports)
+{
+    json_t *port;
+    size_t i;
+
+    json_array_foreach(ports, i, port)
+    {
+        char title[48];
+
+        snprintf(title, sizeof(title), "in use by %.16s", text_of(port, "interface"));
+        print_numbers(output_clean(title), json_object_get(port, "use"));
+    }
+}
+
 static json_t *traffic_row(const struct rates_port *port)
 {
     char up[OUTPUT_AMOUNT_MAX], up_s[OUTPUT_AMOUNT_MAX], down[OUTPUT_AMOUNT_MAX],
@@ -209,6 +223,7 @@ static void print_ports(const json_t *ports, const struct rates *rates)
     print_flagged("anti-spoof off", ports, "antiSpoof", false);
     print_texts("socket", ports, "socket");
     print_drops(ports);
+    print_use(ports);
     json_decref(rows);
 }
 

@@ -227,6 +227,18 @@ static json_t *describe_drops(const struct plane_port_stats *stats)
     return object;
 }
 
+static json_t *describe_use(const struct engine *engine, const struct network_port *port)
+{
+    struct uplink_usage usage = uplink_usage(engine->uplink, ip_from_u32(port->port.ipv4));
+    json_t *object = json_object();
+
+#define DESCRIBE_USE(name)                                                                         \
+    json_object_set_new(object, #name, json_integer((json_int_t)usage.used[QUOTA_##name]));
+    QUOTA_TABLES(DESCRIBE_USE)
+    json_object_set_new(object, "refused", json_integer((json_int_t)usage.refused));
+    return object;
+}
+
 /* A port with what was counted there. */
 static json_t *describe_port_status(const struct engine *engine, const struct network_port *port)
 {
@@ -240,6 +252,7 @@ static json_t *describe_port_status(const struct engine *engine, const struct ne
                   (json_int_t)stats->down_packets, "downBytes", (json_int_t)stats->down_bytes,
                   "downDropped", (json_int_t)stats->down_dropped));
     json_object_set_new(object, "drops", describe_drops(stats));
+    json_object_set_new(object, "use", describe_use(engine, port));
     return object;
 }
 

@@ -35,6 +35,7 @@ static void mapping_free(struct echo_mapping *mapping)
     if (fd >= 0)
         close(fd);
     mapping->used = false;
+    quota_give(&mapping->echo->worker->quota, QUOTA_echo, mapping->who);
 }
 
 bool echo_mapping_asked(const struct echo_mapping *mapping, const struct ip_addr *addr)
@@ -199,28 +200,33 @@ static struct echo_mapping *echo_find(struct echo *echo, const struct ip_addr *g
     return NULL;
 }
 
-/* A free slot, or that of the mapping that was idle the longest. */
-static struct echo_mapping *echo_take_slot(struct echo *echo)
+/* A free slot; where the guest has its share, that of its own mapping that was idle the longest. */
+static struct echo_mapping *echo_take_slot(struct echo *echo, unsigned guest)
 {
-    struct echo_mapping *oldest = NULL;
+    struct worker *worker = echo->worker;
+    struct echo_mapping *unused = NULL, *own = NULL;
 
     for (unsigned i = 0; i < echo->len; i++) {
         struct echo_mapping *mapping = &echo->slots[i];
 
         if (!mapping->used)
-            return mapping;
-        if (!oldest || mapping->used_ms < oldest->used_ms)
-            oldest = mapping;
+            unused = mapping;
+        else if (mapping->who == guest && (!own || mapping->used_ms < own->used_ms))
+            own = mapping;
     }
-    if (echo->len < echo->worker->config.limits.echo_mappings)
-        return &echo->slots[echo->len++];
-    COUNT(echo->worker->config.counters, drop_table_full);
-    if (oldest)
-        mapping_free(oldest);
-    return oldest;
+    if (quota_take(&worker->quota, QUOTA_echo, guest))
+        return unused ? unused : &echo->slots[echo->len++];
+    COUNT(worker->config.counters, drop_quota_echo);
+    worker_refuse_share(worker, QUOTA_echo, guest);
+    if (own) {
+        mapping_free(own);
+        quota_take_again(&worker->quota, QUOTA_echo, guest);
+    }
+    return own;
 }
 
-static struct echo_mapping *mapping_new(struct echo *echo, const struct ip_addr *guest, uint16_t id)
+static struct echo_mapping *mapping_new(struct echo *echo, const struct ip_addr *guest,
+                                        unsigned who, uint16_t id)
 {
     bool ipv4 = guest->family == AF_INET;
     int fd = socket(guest->family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
@@ -231,7 +237,7 @@ static struct echo_mapping *mapping_new(struct echo *echo, const struct ip_addr 
         COUNT(echo->worker->config.counters, drop_echo_forbidden);
         return NULL;
     }
-    mapping = echo_take_slot(echo);
+    mapping = echo_take_slot(echo, who);
     if (!mapping) {
         if (fd >= 0)
             close(fd);
@@ -241,6 +247,7 @@ static struct echo_mapping *mapping_new(struct echo *echo, const struct ip_addr 
         .used = true,
         .echo = echo,
         .guest = *guest,
+        .who = who,
         .id = id,
         .socket.source = {.on_event = on_ping_socket, .fd = -1},
     };
@@ -249,7 +256,7 @@ static struct echo_mapping *mapping_new(struct echo *echo, const struct ip_addr 
         error_queue_keep(fd, guest->family, true);
         if (loop_add(echo->worker->loop, &mapping->socket.source, fd, LOOP_IN) < 0) {
             close(fd);
-            mapping->used = false;
+            mapping_free(mapping);
             return NULL;
         }
     }
@@ -337,7 +344,7 @@ void echo_take(struct echo *echo, const struct uplink_packet *in)
     }
     mapping = echo_find(echo, &packet->src, packet->echo_id);
     if (!mapping)
-        mapping = mapping_new(echo, &packet->src, packet->echo_id);
+        mapping = mapping_new(echo, &packet->src, in->guest, packet->echo_id);
     if (!mapping)
         return;
     mapping->used_ms = loop_now_ms(worker->loop);
@@ -407,9 +414,9 @@ void echo_free(struct echo *echo)
     free(echo);
 }
 
-void echo_forget_guest(struct echo *echo, const struct ip_addr *guest)
+void echo_forget_guest(struct echo *echo, unsigned guest)
 {
     for (unsigned i = 0; i < echo->len; i++)
-        if (echo->slots[i].used && ip_equal(&echo->slots[i].guest, guest))
+        if (echo->slots[i].used && echo->slots[i].who == guest)
             mapping_free(&echo->slots[i]);
 }

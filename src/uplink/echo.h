@@ -38,6 +38,7 @@ struct echo_mapping {
     bool used;
     struct echo *echo;
     struct ip_addr guest;
+    unsigned who;              /* for the guest's quota */
     uint16_t id;               /* the guest's */
     struct echo_socket socket; /* none: over a raw socket */
     uint64_t used_ms;

@@ -47,6 +47,7 @@ struct flow {
     enum flow_state state;
     uint64_t since_ms;
     struct ip_endpoint client, guest;
+    unsigned who;  /* the guest, for its quota */
     bool any_port; /* the client's own port is taken inside */
     struct relay relay;
 };
@@ -95,7 +96,7 @@ static void flow_free(struct flow *flow, bool reset)
     if (flow->state == FLOW_WAITING)
         forwarder->waiting_len--;
     list_remove(&flow->list);
-    worker_give_flow(forwarder->worker);
+    worker_give_flow(forwarder->worker, flow->who);
     free(flow);
 }
 
@@ -262,19 +263,21 @@ static void forward_accepted(struct forwarder *forwarder, struct forward *forwar
     struct uplink_counters *counters = forwarder->worker->config.counters;
     struct ip_endpoint client;
     struct flow *flow;
+    unsigned who;
 
     if (!forward->guest.addr.family || endpoint_from_sockaddr(peer, &client) < 0) {
         COUNT(counters, forward_failed);
         relay_close_reset(fd);
         return;
     }
-    if (!worker_take_flow(forwarder->worker)) {
+    who = worker_guest_of(forwarder->worker, &forward->guest.addr);
+    if (!worker_take_flow(forwarder->worker, who)) {
         relay_close_reset(fd);
         return;
     }
     flow = calloc(1, sizeof(*flow));
     if (!flow) {
-        worker_give_flow(forwarder->worker);
+        worker_give_flow(forwarder->worker, who);
         COUNT(counters, drop_no_descriptor);
         relay_close_reset(fd);
         return;
@@ -282,9 +285,11 @@ static void forward_accepted(struct forwarder *forwarder, struct forward *forwar
     flow->forwarder = forwarder;
     flow->client = client;
     flow->guest = forward->guest;
+    flow->who = who;
     flow->state = FLOW_CONNECTING;
     list_init(&flow->list);
     relay_init(&flow->relay, &forwarder->worker->relays);
+    flow->relay.guest = who;
     flow->relay.on_early_event = on_early_event;
     flow->relay.on_end = on_end;
     flow->relay.bytes[GUEST] = &counters->tcp_bytes_up;

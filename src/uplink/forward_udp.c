@@ -41,6 +41,8 @@ struct udp_flow {
     struct table_node by_client, by_guest;
     struct list idle;       /* in udp->flows, longest idle first */
     struct list of_forward; /* in forward->flows */
+    struct list of_guest;   /* in the quota's list, longest idle first */
+    unsigned who;           /* the guest, for its quota */
     struct forward *forward;
     struct client_key client_key;
     struct guest_key guest_key;
@@ -102,6 +104,8 @@ static void flow_free(struct forward_udp *udp, struct udp_flow *flow)
     table_remove(&udp->by_guest, &flow->by_guest);
     list_remove(&flow->idle);
     list_remove(&flow->of_forward);
+    list_remove(&flow->of_guest);
+    quota_give(&udp->worker->quota, QUOTA_forward_udp, flow->who);
     free(flow);
 }
 
@@ -110,6 +114,26 @@ static void flow_touch(struct forward_udp *udp, struct udp_flow *flow)
     flow->used_ms = loop_now_ms(udp->worker->loop);
     list_remove(&flow->idle);
     list_append(&udp->flows, &flow->idle);
+    list_remove(&flow->of_guest);
+    list_append(quota_list(&udp->worker->quota, QUOTA_forward_udp, flow->who), &flow->of_guest);
+}
+
+/* Room for one more client of a guest. Where the guest has its share its own that was idle the longest gives way. */
+static bool take_share(struct forward_udp *udp, unsigned guest)
+{
+    struct worker *worker = udp->worker;
+    struct quota *quota = &worker->quota;
+    struct list *own = quota_list(quota, QUOTA_forward_udp, guest);
+
+    if (quota_take(quota, QUOTA_forward_udp, guest))
+        return true;
+    COUNT(worker->config.counters, drop_quota_forward);
+    worker_refuse_share(worker, QUOTA_forward_udp, guest);
+    if (list_is_empty(own))
+        return false;
+    flow_free(udp, CONTAINER_OF(own->next, struct udp_flow, of_guest));
+    quota_take_again(quota, QUOTA_forward_udp, guest);
+    return true;
 }
 
 /* The gateway's own services: what a guest sends to these ports does not come to us. */
@@ -143,24 +167,26 @@ static struct udp_flow *flow_new(struct forward_udp *udp, struct forward *forwar
     struct worker *worker = udp->worker;
     struct ip_endpoint seen;
     struct udp_flow *flow;
+    unsigned who;
 
     if (!forward->guest.addr.family || !choose_seen(udp, client, &forward->guest, &seen)) {
         COUNT(worker->config.counters, forward_failed);
         return NULL;
     }
-    /* Where the table is full the one that was idle the longest gives way. */
-    if (udp->by_client.len >= UPLINK_FORWARD_UDP_FLOWS_MAX) {
-        COUNT(worker->config.counters, drop_table_full);
-        flow_free(udp, CONTAINER_OF(udp->flows.next, struct udp_flow, idle));
-    }
+    who = worker_guest_of(worker, &forward->guest.addr);
+    if (!take_share(udp, who))
+        return NULL;
     flow = calloc(1, sizeof(*flow));
     if (!flow) {
+        quota_give(&worker->quota, QUOTA_forward_udp, who);
         COUNT(worker->config.counters, drop_no_descriptor);
         return NULL;
     }
     flow->forward = forward;
     flow->guest = forward->guest;
     flow->seen = seen;
+    flow->who = who;
+    list_init(&flow->of_guest);
     flow->client_key = *key;
     flow->guest_key = guest_key(&flow->guest, &seen);
     list_init(&flow->idle);

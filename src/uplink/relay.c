@@ -88,13 +88,23 @@ void relay_group_done(struct relay_group *group)
 
 /* ---- pipes */
 
-/* An empty pipe towards @to. False where there is none to be had. */
-static bool relay_take_pipe(struct relay_group *group, struct relay_side *to)
+static bool relay_take_share(struct relay *relay, enum quota_table table)
+{
+    struct quota *quota = relay->group->quota;
+
+    return !quota || quota_take(quota, table, relay->guest);
+}
+
+static void relay_give_share(struct relay *relay, enum quota_table table)
+{
+    if (relay->group->quota)
+        quota_give(relay->group->quota, table, relay->guest);
+}
+
+static bool group_take_pipe(struct relay_group *group, struct relay_side *to)
 {
     int fds[2];
 
-    if (to->pipe.read_fd >= 0)
-        return true;
     if (group->idle_len > 0) {
         to->pipe = group->idle[--group->idle_len];
         return true;
@@ -111,11 +121,27 @@ static bool relay_take_pipe(struct relay_group *group, struct relay_side *to)
     return true;
 }
 
-/* Bytes left in it go with it. */
-static void relay_give_pipe(struct relay_group *group, struct relay_side *to)
+/* An empty pipe towards @to. False where there is none to be had. */
+static bool relay_take_pipe(struct relay *relay, struct relay_side *to)
 {
+    if (to->pipe.read_fd >= 0)
+        return true;
+    if (!relay_take_share(relay, QUOTA_pipe))
+        return false;
+    if (group_take_pipe(relay->group, to))
+        return true;
+    relay_give_share(relay, QUOTA_pipe);
+    return false;
+}
+
+/* Bytes left in it go with it. */
+static void relay_give_pipe(struct relay *relay, struct relay_side *to)
+{
+    struct relay_group *group = relay->group;
+
     if (to->pipe.read_fd < 0)
         return;
+    relay_give_share(relay, QUOTA_pipe);
     if (to->piped_bytes == 0) {
         group->idle[group->idle_len++] = to->pipe;
     } else {
@@ -131,14 +157,13 @@ static void relay_give_pipe(struct relay_group *group, struct relay_side *to)
  * Takes what @from has into a pipe. -EAGAIN: there is nothing, or only what comes with an urgent byte, of which
  * the loop tells in either case. 0: there is no pipe, or what is there is for recv() to find out.
  */
-static ssize_t relay_splice_in(struct relay_group *group, struct relay_side *from,
-                               struct relay_side *to)
+static ssize_t relay_splice_in(struct relay *relay, struct relay_side *from, struct relay_side *to)
 {
     ssize_t len = 0;
 
     if (!from->bulk)
         return 0;
-    if (relay_take_pipe(group, to))
+    if (relay_take_pipe(relay, to))
         len = splice(from->source.fd, NULL, to->pipe.write_fd, NULL, RELAY_PIPE_BYTES,
                      SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (len > 0) {
@@ -147,14 +172,23 @@ static ssize_t relay_splice_in(struct relay_group *group, struct relay_side *fro
     }
     if (len < 0)
         len = errno == EAGAIN && !from->ending && !from->urgent ? -EAGAIN : 0;
-    relay_give_pipe(group, to);
+    relay_give_pipe(relay, to);
     return len;
 }
 
 /* ---- moving bytes */
 
+static void relay_give_buffer(struct relay *relay, struct relay_side *to)
+{
+    free(to->waiting);
+    to->waiting = NULL;
+    if (to->counted)
+        relay_give_share(relay, QUOTA_buffer);
+    to->counted = false;
+}
+
 /* Writes what waits for @to. False where something still waits. */
-static bool relay_flush(struct relay_side *to, bool *ret_reset)
+static bool relay_flush(struct relay *relay, struct relay_side *to, bool *ret_reset)
 {
     while ((to->waiting || to->piped_bytes) && to->writable) {
         ssize_t sent = to->waiting
@@ -175,17 +209,34 @@ static bool relay_flush(struct relay_side *to, bool *ret_reset)
             continue;
         }
         to->waiting_start += (uint32_t)sent;
-        if (to->waiting_start == to->waiting_end) {
-            free(to->waiting);
-            to->waiting = NULL;
-        }
+        if (to->waiting_start == to->waiting_end)
+            relay_give_buffer(relay, to);
     }
     return !to->waiting && !to->piped_bytes;
 }
 
-/* Writes as much as @to takes now and keeps the rest. False on a reset or when memory is short. */
-static bool relay_pass(struct relay_side *to, const uint8_t *data, size_t len_bytes)
+/* How much may have to wait for @to at once. */
+static size_t relay_room(const struct relay_side *to)
 {
+    return to->counted ? RELAY_CHUNK_BYTES : RELAY_SMALL_BYTES;
+}
+
+/* Reads what may have to wait for @to: no more than that is allowed for. */
+static ssize_t relay_read(struct relay *relay, struct relay_side *from, struct relay_side *to)
+{
+    ssize_t len;
+
+    to->counted = relay_take_share(relay, QUOTA_buffer);
+    len = recv(from->source.fd, relay->group->buffer, relay_room(to), MSG_DONTWAIT);
+    if (len <= 0)
+        relay_give_buffer(relay, to);
+    return len;
+}
+
+/* Writes as much as @to takes now and keeps the rest. False on a reset or when memory is short. */
+static bool relay_pass(struct relay *relay, struct relay_side *to, size_t len_bytes)
+{
+    const uint8_t *data = relay->group->buffer;
     size_t done = 0;
 
     while (done < len_bytes && to->writable) {
@@ -199,8 +250,10 @@ static bool relay_pass(struct relay_side *to, const uint8_t *data, size_t len_by
         else if (errno != EINTR)
             return false;
     }
-    if (done == len_bytes)
+    if (done == len_bytes) {
+        relay_give_buffer(relay, to);
         return true;
+    }
     to->waiting = malloc(len_bytes - done);
     if (!to->waiting)
         return false;
@@ -237,11 +290,10 @@ static void relay_count(struct relay *relay, int from_side, size_t len_bytes, si
 static enum progress relay_move(struct relay *relay, int from_side)
 {
     struct relay_side *from = &relay->side[from_side], *to = &relay->side[!from_side];
-    uint8_t *buffer = relay->group->buffer;
     size_t moved_bytes = 0;
     bool reset = false;
 
-    while (relay_flush(to, &reset)) {
+    while (relay_flush(relay, to, &reset)) {
         ssize_t len;
 
         if (from->ended) {
@@ -263,22 +315,22 @@ static enum progress relay_move(struct relay *relay, int from_side)
             }
             relay_count(relay, from_side, (size_t)len, &moved_bytes);
         }
-        len = relay_splice_in(relay->group, from, to);
+        len = relay_splice_in(relay, from, to);
         if (len > 0) {
             relay_count(relay, from_side, (size_t)len, &moved_bytes);
             continue;
         }
         if (len == 0)
-            len = recv(from->source.fd, buffer, RELAY_CHUNK_BYTES, MSG_DONTWAIT);
+            len = relay_read(relay, from, to);
         if (len > 0) {
             from->bulk = len >= RELAY_BULK_BYTES;
             /*
              * Less than there was room for was all, or all before an urgent byte; of what came since then the
              * loop tells in its next round (epoll(7), question 9).
              */
-            from->readable = from->ending || from->urgent || len == RELAY_CHUNK_BYTES;
+            from->readable = from->ending || from->urgent || (size_t)len == relay_room(to);
             relay_count(relay, from_side, (size_t)len, &moved_bytes);
-            if (!relay_pass(to, buffer, (size_t)len))
+            if (!relay_pass(relay, to, (size_t)len))
                 return PROGRESS_TO_RESET;
         } else if (len == 0) {
             if (relay->dying) /* the error was told already, to who wrote */
@@ -467,9 +519,8 @@ void relay_done(struct relay *relay, bool reset)
         struct relay_side *at = &relay->side[side];
         int fd = at->source.fd;
 
-        free(at->waiting);
-        at->waiting = NULL;
-        relay_give_pipe(relay->group, at);
+        relay_give_buffer(relay, at);
+        relay_give_pipe(relay, at);
         if (fd < 0)
             continue;
         loop_remove(relay->group->loop, &at->source);

@@ -19,9 +19,12 @@
 #include "base/addr.h"
 #include "base/loop.h"
 #include "base/table.h"
+#include "uplink/quota.h"
 
 /* Read at once. Large enough that a system call costs little beside its copy. */
 #define RELAY_CHUNK_BYTES (128 * 1024)
+/* The same for a guest that has its share of buffers: so much is not counted. */
+#define RELAY_SMALL_BYTES 2048
 /* From so much at once on it is a stream that splice() is better for. */
 #define RELAY_BULK_BYTES (64 * 1024)
 /*
@@ -51,8 +54,9 @@ struct relay_pipe {
 /* What relays of one thread share. */
 struct relay_group {
     struct loop *loop;
-    uint8_t *buffer;   /* at least RELAY_CHUNK_BYTES; used within a call only */
-    struct list ready; /* relays whose turn was over before their work */
+    struct quota *quota; /* of buffers and pipes; NULL: there is none */
+    uint8_t *buffer;     /* at least RELAY_CHUNK_BYTES; used within a call only */
+    struct list ready;   /* relays whose turn was over before their work */
     struct loop_timer timer;
     struct list dying; /* relays of which one side was reset */
     struct loop_timer dying_timer;
@@ -69,6 +73,7 @@ struct relay_side {
     bool shut;        /* it was told that the other did */
     uint8_t *waiting; /* bytes it has not taken yet, or NULL */
     uint32_t waiting_start, waiting_end;
+    bool counted;           /* @waiting may be large, and is in the quota */
     bool bulk;              /* what it sent last filled the buffer */
     struct relay_pipe pipe; /* to it, -1 if none */
     size_t piped_bytes;     /* in the pipe: bytes it has not taken yet */
@@ -76,6 +81,7 @@ struct relay_side {
 
 struct relay {
     struct relay_group *group;
+    unsigned guest; /* whose quota it is */
     struct relay_side side[2];
     struct list ready; /* in the group's list of that name, or in dying */
     bool running;
@@ -89,11 +95,14 @@ struct relay {
     atomic_uint_fast64_t *bytes[2]; /* counters of what each side sent, or NULL */
 };
 
-/* A group that shares RELAY_PIPES_MAX with others has pipes_max set afterwards. */
+/*
+ * A group that shares RELAY_PIPES_MAX with others has pipes_max set afterwards, and one whose relays are guests' has
+ * quota.
+ */
 void relay_group_init(struct relay_group *group, struct loop *loop, uint8_t *buffer);
 void relay_group_done(struct relay_group *group);
 
-/* Callbacks and counters are set by the caller afterwards. */
+/* Callbacks, counters and the guest are set by the caller afterwards. */
 void relay_init(struct relay *relay, struct relay_group *group);
 /*
  * Sets the options of a relay's socket. Connections inherit them from the socket that listens for them, so there

@@ -41,11 +41,13 @@
 #define SYN_INTERVALS 3
 #define SYN_PATIENCE_MS 5000 /* at least */
 #define TOLD_AGAIN_MS 600000
+/* From then on an attempt gives way to a newer one of its guest: the guest has asked again (RFC 6298 2.1). */
+#define GIVE_WAY_AFTER_MS 1000
 #define TIMER_PERIOD_MS 1000
 #define ACCEPTS_A_TURN 64
 /*
- * A guest that is gone without a word (its VM was killed: its IPv4 connections end at once, but nobody
- * knows which IPv6 addresses were its own) is noticed after 120 + 4 * 15 seconds.
+ * A guest that is gone without a word (its VM was killed: what it had opened ends at once, but nobody knows
+ * whose the IPv6 address of a forward was) is noticed after 120 + 4 * 15 seconds.
  */
 #define KEEPALIVE_IDLE_S 120
 #define KEEPALIVE_INTERVAL_S 15
@@ -66,8 +68,11 @@ struct tcp_flow {
     struct list waiting; /* in the list of its state */
     struct tcp *tcp;
     struct tcp_key key;
+    unsigned who;         /* the guest, for its quota */
+    struct list of_guest; /* until it is open, in the quota's list, oldest first */
     enum tcp_state state;
-    uint64_t asked_ms;   /* when the guest's last SYN came */
+    uint64_t began_ms;   /* when the guest's first SYN came */
+    uint64_t asked_ms;   /* when the last one did */
     uint64_t expires_ms; /* unless something happens; of no meaning once it is open */
     struct relay relay;
     /* The guest's last SYN with its virtio-net header, until the connection is open. */
@@ -113,6 +118,14 @@ static struct tcp_flow *tcp_find(const struct tcp *tcp, const struct tcp_key *ke
     return NULL;
 }
 
+static void flow_give_half_open(struct tcp_flow *flow)
+{
+    if (flow->state == TCP_OPEN)
+        return;
+    list_remove(&flow->of_guest);
+    quota_give(&flow->tcp->worker->quota, QUOTA_half_open, flow->who);
+}
+
 static void flow_set_state(struct tcp_flow *flow, enum tcp_state state)
 {
     static const char *const names[] = {"connecting", "offered", "open"};
@@ -121,6 +134,8 @@ static void flow_set_state(struct tcp_flow *flow, enum tcp_state state)
 
     log_debug("tcp guest port %u -> port %u: %s -> %s", flow->key.guest.port, flow->key.dst.port,
               names[flow->state], names[state]);
+    if (state == TCP_OPEN)
+        flow_give_half_open(flow);
     flow->state = state;
     flow->expires_ms = loop_now_ms(tcp->worker->loop) +
                        (state == TCP_CONNECTING ? SYN_PATIENCE_MS : OFFER_TIMEOUT_MS);
@@ -137,7 +152,8 @@ static void flow_free(struct tcp_flow *flow, bool reset)
         COUNT_DOWN(flow->tcp->worker->config.counters, tcp_open);
     list_remove(&flow->waiting);
     table_remove(&flow->tcp->flows, &flow->node);
-    worker_give_flow(flow->tcp->worker);
+    flow_give_half_open(flow);
+    worker_give_flow(flow->tcp->worker, flow->who);
     free(flow->syn);
     free(flow);
 }
@@ -257,6 +273,33 @@ static void on_end(struct relay *relay, bool reset)
     flow_free(CONTAINER_OF(relay, struct tcp_flow, relay), reset);
 }
 
+/*
+ * Room for one more attempt to connect. A guest that has its share of them, because it asks where nobody
+ * answers, gives up the one that has waited the longest. Not one of a burst, which may succeed in a moment: then
+ * the new one is dropped, and asked for again.
+ */
+static bool tcp_take_share(struct tcp *tcp, unsigned guest)
+{
+    struct worker *worker = tcp->worker;
+    struct quota *quota = &worker->quota;
+    struct list *own = quota_list(quota, QUOTA_half_open, guest);
+    struct tcp_flow *oldest;
+
+    if (!quota_take(quota, QUOTA_half_open, guest)) {
+        COUNT(worker->config.counters, drop_quota_half_open);
+        worker_refuse_share(worker, QUOTA_half_open, guest);
+        oldest = CONTAINER_OF(own->next, struct tcp_flow, of_guest);
+        if (list_is_empty(own) || loop_now_ms(worker->loop) - oldest->began_ms < GIVE_WAY_AFTER_MS)
+            return false;
+        flow_free(oldest, true);
+        quota_take_again(quota, QUOTA_half_open, guest);
+    }
+    if (worker_take_flow(worker, guest))
+        return true;
+    quota_give(quota, QUOTA_half_open, guest);
+    return false;
+}
+
 static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const struct tcp_key *key)
 {
     struct worker *worker = tcp->worker;
@@ -272,7 +315,7 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
         worker_refuse(worker, packet, rule == RULE_ALLOW ? RULE_DENY : rule);
         return;
     }
-    if (!worker_take_flow(worker))
+    if (!tcp_take_share(tcp, in->guest))
         return;
     flow = calloc(1, sizeof(*flow));
     fd = tcp_outside_socket(packet);
@@ -288,19 +331,24 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
         if (flow)
             free(flow->syn);
         free(flow);
-        worker_give_flow(worker);
+        quota_give(&worker->quota, QUOTA_half_open, in->guest);
+        worker_give_flow(worker, in->guest);
         return;
     }
     memcpy(flow->syn, in->vnet, VNET_BYTES);
     memcpy(flow->syn + VNET_BYTES, packet->data, packet->len_bytes);
     flow->syn_len_bytes = flow->syn_max_bytes = VNET_BYTES + packet->len_bytes;
-    flow->asked_ms = loop_now_ms(worker->loop);
+    flow->began_ms = flow->asked_ms = loop_now_ms(worker->loop);
     flow->tcp = tcp;
     flow->key = *key;
+    flow->who = in->guest;
+    list_init(&flow->of_guest);
+    list_append(quota_list(&worker->quota, QUOTA_half_open, in->guest), &flow->of_guest);
     list_init(&flow->waiting);
     table_insert(&tcp->flows, &flow->node, tcp_hash(tcp, key));
     flow_set_state(flow, TCP_CONNECTING);
     relay_init(&flow->relay, &worker->relays);
+    flow->relay.guest = in->guest;
     flow->relay.on_early_event = on_early_event;
     flow->relay.on_end = on_end;
     flow->relay.bytes[GUEST] = &worker->config.counters->tcp_bytes_up;
@@ -521,7 +569,7 @@ void tcp_free(struct tcp *tcp)
     free(tcp);
 }
 
-void tcp_forget_guest(struct tcp *tcp, const struct ip_addr *guest)
+void tcp_forget_guest(struct tcp *tcp, unsigned guest)
 {
     struct list *lists[] = {&tcp->connecting, &tcp->offered, &tcp->open};
 
@@ -530,7 +578,7 @@ void tcp_forget_guest(struct tcp *tcp, const struct ip_addr *guest)
             struct tcp_flow *flow = CONTAINER_OF(node, struct tcp_flow, waiting);
 
             next = node->next;
-            if (ip_equal(&flow->key.guest.addr, guest))
+            if (flow->who == guest)
                 flow_free(flow, true);
         }
     }

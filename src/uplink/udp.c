@@ -30,9 +30,11 @@
 
 struct udp_mapping {
     struct table_node node;
-    struct list idle; /* in udp->mappings, longest idle first */
+    struct list idle;     /* in udp->mappings, longest idle first */
+    struct list of_guest; /* the same of its guest alone, in the quota's list */
     struct udp *udp;
     struct ip_endpoint guest;
+    unsigned who; /* for the guest's quota */
     struct udp_socket socket;
     struct loop_source source;
     struct udp_filter *filter; /* NULL: everybody may answer */
@@ -80,6 +82,8 @@ static void mapping_free(struct udp_mapping *mapping)
     loop_remove(udp->worker->loop, &mapping->source);
     close(fd);
     list_remove(&mapping->idle);
+    list_remove(&mapping->of_guest);
+    quota_give(&udp->worker->quota, QUOTA_udp, mapping->who);
     table_remove(&udp->table, &mapping->node);
     COUNT_DOWN(udp->worker->config.counters, udp_open);
     free(mapping->filter);
@@ -91,6 +95,9 @@ static void mapping_touch(struct udp_mapping *mapping)
     mapping->used_ms = loop_now_ms(mapping->udp->worker->loop);
     list_remove(&mapping->idle);
     list_append(&mapping->udp->mappings, &mapping->idle);
+    list_remove(&mapping->of_guest);
+    list_append(quota_list(&mapping->udp->worker->quota, QUOTA_udp, mapping->who),
+                &mapping->of_guest);
 }
 
 /* Who is outside, as far as filtering distinguishes them. */
@@ -204,17 +211,33 @@ static int open_socket(int family)
     return fd;
 }
 
+/* Room for one more mapping. Where a guest has its share its own that was idle the longest gives way. */
+static bool udp_take_share(struct udp *udp, unsigned guest)
+{
+    struct worker *worker = udp->worker;
+    struct list *own = quota_list(&worker->quota, QUOTA_udp, guest);
+
+    if (quota_take(&worker->quota, QUOTA_udp, guest))
+        return true;
+    COUNT(worker->config.counters, drop_quota_udp);
+    worker_refuse_share(worker, QUOTA_udp, guest);
+    if (list_is_empty(own))
+        return false;
+    mapping_free(CONTAINER_OF(own->next, struct udp_mapping, of_guest));
+    quota_take_again(&worker->quota, QUOTA_udp, guest);
+    return true;
+}
+
 static struct udp_mapping *mapping_new(struct udp *udp, const struct ip_endpoint *guest,
-                                       uint64_t hash, int *ret_error)
+                                       unsigned who, uint64_t hash, int *ret_error)
 {
     struct worker *worker = udp->worker;
     struct udp_mapping *mapping;
     int fd = -1, result;
 
-    /* Where the table is full the one that was idle the longest gives way. */
-    if (udp->table.len >= worker->config.limits.udp_mappings) {
-        COUNT(worker->config.counters, drop_table_full);
-        mapping_free(CONTAINER_OF(udp->mappings.next, struct udp_mapping, idle));
+    if (!udp_take_share(udp, who)) {
+        *ret_error = ENOBUFS;
+        return NULL;
     }
     mapping = calloc(1, sizeof(*mapping));
     if (mapping && udp->filtering != NET_UDP_ENDPOINT_INDEPENDENT)
@@ -238,12 +261,15 @@ static struct udp_mapping *mapping_new(struct udp *udp, const struct ip_endpoint
         if (mapping)
             free(mapping->filter);
         free(mapping);
+        quota_give(&worker->quota, QUOTA_udp, who);
         *ret_error = -result;
         return NULL;
     }
     mapping->udp = udp;
     mapping->guest = *guest;
+    mapping->who = who;
     list_init(&mapping->idle);
+    list_init(&mapping->of_guest);
     table_insert(&udp->table, &mapping->node, hash);
     COUNT(worker->config.counters, udp_opened);
     COUNT(worker->config.counters, udp_open);
@@ -275,7 +301,7 @@ void udp_take(struct udp *udp, const struct uplink_packet *in)
     hash = udp_hash(udp, &guest);
     mapping = udp_find(udp, &guest, hash);
     if (!mapping)
-        mapping = mapping_new(udp, &guest, hash, &error);
+        mapping = mapping_new(udp, &guest, in->guest, hash, &error);
     if (mapping) {
         mapping_touch(mapping);
         if (mapping->filter)
@@ -333,13 +359,10 @@ void udp_free(struct udp *udp)
     free(udp);
 }
 
-void udp_forget_guest(struct udp *udp, const struct ip_addr *guest)
+void udp_forget_guest(struct udp *udp, unsigned guest)
 {
-    for (struct list *node = udp->mappings.next, *next; node != &udp->mappings; node = next) {
-        struct udp_mapping *mapping = CONTAINER_OF(node, struct udp_mapping, idle);
+    struct list *own = quota_list(&udp->worker->quota, QUOTA_udp, guest);
 
-        next = node->next;
-        if (ip_equal(&mapping->guest.addr, guest))
-            mapping_free(mapping);
-    }
+    while (!list_is_empty(own))
+        mapping_free(CONTAINER_OF(own->next, struct udp_mapping, of_guest));
 }

@@ -85,6 +85,15 @@ const struct uplink_counters *uplink_counters(const struct uplink *uplink, unsig
     return worker < uplink->workers ? &uplink->places[worker].counters : NULL;
 }
 
+struct uplink_usage uplink_usage(const struct uplink *uplink, struct ip_addr guest)
+{
+    struct uplink_usage usage = {0};
+
+    for (unsigned i = 0; i < uplink->workers; i++)
+        worker_add_usage(uplink->places[i].worker, guest, &usage);
+    return usage;
+}
+
 void uplink_forget_guest(struct uplink *uplink, struct ip_addr guest)
 {
     for (unsigned i = 0; i < uplink->workers; i++)

@@ -17,6 +17,7 @@
 #include "base/addr.h"
 #include "base/err.h"
 #include "base/netconfig.h"
+#include "uplink/quota.h"
 
 /*
  * Every table that a guest can make grow, and what an entry costs. Descriptors are the scarce thing: a
@@ -31,6 +32,12 @@
 #define UPLINK_FORWARDS_MAX 16384
 /* Clients of UDP forwards. They share their forward's descriptor. */
 #define UPLINK_FORWARD_UDP_FLOWS_MAX 8192
+/*
+ * One of so many TCP flows may keep a large buffer (RELAY_CHUNK_BYTES) of what one side does not take; the
+ * others then read little at once. One of two may be half-open.
+ */
+#define UPLINK_FLOWS_A_BUFFER 64
+#define UPLINK_FLOWS_A_HALF_OPEN 2
 
 /*
  * Forwards and TCP flows share their descriptors: a forward takes the place of half a flow, so where there
@@ -88,7 +95,11 @@ struct uplink_limits uplink_limits(unsigned long descriptors, unsigned workers);
     X(drop_protocol)        /* neither TCP, UDP nor ICMP */                                        \
     X(drop_icmp)            /* ICMP of guests that is no echo request: errors, redirects … */      \
     X(drop_icmp_forged)     /* errors from outside about what was not sent */                      \
-    X(drop_table_full)      /* a limit on flows was reached */                                     \
+    X(drop_quota_tcp)       /* connections of a guest that has its share of them */                \
+    X(drop_quota_half_open) /* attempts to connect, beyond a guest's share, or that gave way to them */  \
+    X(drop_quota_udp)       /* mappings that gave way to a newer one of their guest */             \
+    X(drop_quota_echo)      /* the same of echo requests */                                        \
+    X(drop_quota_forward)   /* clients of UDP forwards that gave way to a newer one of their guest */ \
     X(drop_no_descriptor)   /* the host had no descriptor or memory left */                        \
     X(drop_no_port)         /* the host had no port left towards a destination */                  \
     X(drop_echo_forbidden)  /* echo requests, where the host lets us send none */                 \
@@ -177,6 +188,11 @@ int uplink_start(const struct worker_config *configs, unsigned workers, struct u
                  struct err *err);
 /* What a worker has counted, NULL from the number of workers on. */
 const struct uplink_counters *uplink_counters(const struct uplink *uplink, unsigned worker);
+/* What a guest, by its IPv4 address, uses now of all workers, and how often it met the end of a share. */
+struct uplink_usage {
+    uint64_t used[QUOTA_TABLES_LEN], refused;
+};
+struct uplink_usage uplink_usage(const struct uplink *uplink, struct ip_addr guest);
 /* Ends all flows of a guest whose port is gone, by its IPv4 address. */
 void uplink_forget_guest(struct uplink *uplink, struct ip_addr guest);
 /* Ends all connections from, and to, an address that was the host's. */

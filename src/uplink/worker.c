@@ -31,6 +31,8 @@
 /* What of them is kept until it is sent: a turn of Ethernet's, or some large ones, and no more than caches. */
 #define PACKETS_BYTES (128 * 1024 + PACKET_BUFFER_BYTES)
 
+#define QUOTA_NAME(name) [QUOTA_##name] = #name,
+
 struct uplink_limits uplink_limits(unsigned long descriptors, unsigned workers)
 {
     /* The process's own, those of DNS, the pipes of TCP's relays, forwards' stocks. */
@@ -110,25 +112,51 @@ void tun_send(struct worker *worker, const uint8_t *packet, size_t len_bytes,
     tun_write(worker, vnet, packet, len_bytes);
 }
 
-bool worker_take_flow(struct worker *worker)
+unsigned worker_guest_of(const struct worker *worker, const struct ip_addr *addr)
 {
-    unsigned used = worker->tcp_flows + forwarder_count(worker->forwarder) / 2;
+    if (addr->family != AF_INET)
+        return 0;
+    return net_config_guest(worker->config.net, ntohl(addr->v4.s_addr));
+}
 
-    if (used < worker->config.limits.tcp_flows) {
-        worker->tcp_flows++;
-        worker->told_full = false;
+/* Whose packet it is. The guard has written the guest's number into the flow label of an IPv6 one. */
+static unsigned worker_guest(const struct worker *worker, const struct wire_packet *packet)
+{
+    if (packet->src.family == AF_INET)
+        return worker_guest_of(worker, &packet->src);
+    return (unsigned)(packet->data[2] << 8 | packet->data[3]);
+}
+
+void worker_refuse_share(struct worker *worker, enum quota_table table, unsigned guest)
+{
+    static const char *const names[] = {QUOTA_TABLES(QUOTA_NAME)};
+    const struct net_config *net = worker->config.net;
+    struct ip_addr addr = ip_from_u32(net_config_subnet(net) | guest);
+    char text[IP_TEXT_MAX];
+
+    if (quota_refuse(&worker->quota, table, guest))
+        log_warn(
+            "%s%s has its share of %s (%u in all): new ones take the place of its own, or wait",
+            guest ? "the guest " : "a guest whose port is not known",
+            guest ? ip_format(&addr, text) : "", names[table], worker->quota.shares[table].max);
+}
+
+bool worker_take_flow(struct worker *worker, unsigned guest)
+{
+    unsigned elsewhere = forwarder_count(worker->forwarder) / 2;
+    unsigned limit = worker->config.limits.tcp_flows;
+
+    quota_set_max(&worker->quota, QUOTA_tcp, limit > elsewhere ? limit - elsewhere : 0);
+    if (quota_take(&worker->quota, QUOTA_tcp, guest))
         return true;
-    }
-    COUNT(worker->config.counters, drop_table_full);
-    if (!worker->told_full)
-        log_warn("%u TCP connections are open, the limit; new ones are dropped", worker->tcp_flows);
-    worker->told_full = true;
+    COUNT(worker->config.counters, drop_quota_tcp);
+    worker_refuse_share(worker, QUOTA_tcp, guest);
     return false;
 }
 
-void worker_give_flow(struct worker *worker)
+void worker_give_flow(struct worker *worker, unsigned guest)
 {
-    worker->tcp_flows--;
+    quota_give(&worker->quota, QUOTA_tcp, guest);
 }
 
 void worker_send_error(struct worker *worker, const struct ip_addr *from,
@@ -191,12 +219,12 @@ bool worker_is_guest(const struct worker *worker, const struct ip_addr *addr)
 }
 
 /* The packet that @fragment completes. False where there is none yet, or never. */
-static bool worker_reassemble(struct worker *worker, struct wire_packet *fragment)
+static bool worker_reassemble(struct worker *worker, struct wire_packet *fragment, unsigned guest)
 {
     const uint8_t *whole;
     size_t len_bytes;
-    int result =
-        reassembly_add(worker->reassembly, fragment, loop_now_ms(worker->loop), &whole, &len_bytes);
+    int result = reassembly_add(worker->reassembly, fragment, guest, loop_now_ms(worker->loop),
+                                &whole, &len_bytes);
 
     if (result == 0)
         return false;
@@ -226,8 +254,9 @@ static void worker_take(struct worker *worker, struct wire_vnet_hdr *vnet, uint8
         COUNT(counters, drop_source);
         return;
     }
+    in.guest = worker_guest(worker, &in.packet);
     whole = !in.packet.is_fragment;
-    if (!whole && !worker_reassemble(worker, &in.packet))
+    if (!whole && !worker_reassemble(worker, &in.packet, in.guest))
         return;
     if ((whole && !wire_offload_checksum(vnet, data, &in.packet)) ||
         !wire_offload_segments(vnet, &in.packet, &in.segment_bytes)) {
@@ -313,13 +342,17 @@ static int worker_command_in_turn(struct worker *worker, const struct uplink_com
 
 static void worker_obey(struct worker *worker, const struct uplink_command *command)
 {
+    unsigned guest;
+
     switch (command->type) {
     case COMMAND_FORGET_GUEST:
-        tcp_forget_guest(worker->tcp, &command->guest.addr);
-        udp_forget_guest(worker->udp, &command->guest.addr);
-        echo_forget_guest(worker->echo, &command->guest.addr);
+        guest = worker_guest_of(worker, &command->guest.addr);
+        tcp_forget_guest(worker->tcp, guest);
+        udp_forget_guest(worker->udp, guest);
+        echo_forget_guest(worker->echo, guest);
         forwarder_forget_guest(worker->forwarder, &command->guest.addr);
         forward_udp_forget_guest(worker->forward_udp, &command->guest.addr);
+        quota_forget(&worker->quota, guest);
         break;
     case COMMAND_FORGET_SOURCE:
         tcp_forget_source(worker->tcp, &command->guest.addr);
@@ -372,6 +405,7 @@ static void worker_free(struct worker *worker)
         relay_group_done(&worker->relays);
     host_view_free(worker->host);
     reassembly_free(worker->reassembly);
+    quota_done(&worker->quota);
     for (int i = 0; i < 2; i++)
         if (worker->command_fd[i] >= 0)
             close(worker->command_fd[i]);
@@ -379,6 +413,25 @@ static void worker_free(struct worker *worker)
     free(worker->packets);
     free(worker->buffer);
     free(worker);
+}
+
+/* Tells the quota how large the tables are. */
+static int worker_divide(struct worker *worker)
+{
+    const struct uplink_limits *limits = &worker->config.limits;
+    struct quota *quota = &worker->quota;
+    int result = quota_init(quota, 1u << (32 - worker->config.net->prefix_len));
+
+    if (result < 0)
+        return result;
+    quota_set_table(quota, QUOTA_tcp, limits->tcp_flows);
+    quota_set_table(quota, QUOTA_half_open, limits->tcp_flows / UPLINK_FLOWS_A_HALF_OPEN);
+    quota_set_table(quota, QUOTA_udp, limits->udp_mappings);
+    quota_set_table(quota, QUOTA_echo, limits->echo_mappings);
+    quota_set_table(quota, QUOTA_forward_udp, UPLINK_FORWARD_UDP_FLOWS_MAX);
+    quota_set_table(quota, QUOTA_buffer, limits->tcp_flows / UPLINK_FLOWS_A_BUFFER);
+    quota_set_table(quota, QUOTA_pipe, RELAY_PIPES_MAX / worker->config.workers);
+    return 0;
 }
 
 int worker_start(const struct worker_config *config, struct worker **ret_worker, struct err *err)
@@ -406,8 +459,11 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
         result = -EIO;
     if (result == 0 && pipe2(worker->command_fd, O_CLOEXEC | O_NONBLOCK) < 0)
         result = -errno;
+    if (result == 0)
+        result = worker_divide(worker);
     if (result == 0) {
         relay_group_init(&worker->relays, worker->loop, worker->buffer);
+        worker->relays.quota = &worker->quota;
         worker->relays.pipes_max = RELAY_PIPES_MAX / config->workers;
     }
     if (result == 0)
@@ -441,6 +497,15 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     }
     *ret_worker = worker;
     return 0;
+}
+
+void worker_add_usage(const struct worker *worker, struct ip_addr guest, struct uplink_usage *usage)
+{
+    const struct quota_guest *who = &worker->quota.guests[worker_guest_of(worker, &guest)];
+
+    for (int table = 0; table < QUOTA_TABLES_LEN; table++)
+        usage->used[table] += atomic_load_explicit(&who->used[table], memory_order_relaxed);
+    usage->refused += atomic_load_explicit(&who->refused, memory_order_relaxed);
 }
 
 void worker_forget_guest(struct worker *worker, struct ip_addr guest)

@@ -48,8 +48,7 @@ struct worker {
     struct forwarder *forwarder;
     struct forward_udp *forward_udp;
     struct relay_group relays; /* of all TCP flows */
-    unsigned tcp_flows;        /* guests' and forwards', which share limits.tcp_flows */
-    bool told_full;
+    struct quota quota;        /* of all tables that guests fill */
     uint64_t hash_key[2];
     uint16_t next_ip_id;
     struct rule_verdict verdicts[RULE_VERDICTS];
@@ -65,6 +64,7 @@ struct uplink_packet {
     size_t
         segment_bytes; /* UDP: where less than the payload, that is so many datagrams (wire_offload_segments) */
     bool checksum_known; /* computed by the guest's device or already verified */
+    unsigned guest;      /* whose share it is, see quota.h */
 };
 
 /* Makes a worker and starts its thread. 0 or -errno. */
@@ -72,6 +72,8 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
 /* See the uplink's functions of the same names. Any thread. */
 void worker_forget_guest(struct worker *worker, struct ip_addr guest);
 void worker_forget_source(struct worker *worker, struct ip_addr source);
+void worker_add_usage(const struct worker *worker, struct ip_addr guest,
+                      struct uplink_usage *usage);
 int worker_add_forward(struct worker *worker, uint32_t id, bool udp, int fd,
                        const struct ip_endpoint *guest);
 int worker_retarget_forward(struct worker *worker, uint32_t id, const struct ip_endpoint *guest);
@@ -88,11 +90,15 @@ uint16_t worker_take_ip_ids(struct worker *worker, unsigned count);
 uint64_t worker_hash(const struct worker *worker, const void *key, size_t len_bytes);
 
 /*
- * Makes room for one more TCP flow, so that descriptors are left for what exists; false where the limit is
- * reached, which is counted, and said once until there is room again.
+ * Makes room for one more TCP flow of a guest; false where it has its share, or no descriptors are left for more
+ * than what exists. That is counted.
  */
-bool worker_take_flow(struct worker *worker);
-void worker_give_flow(struct worker *worker);
+bool worker_take_flow(struct worker *worker, unsigned guest);
+void worker_give_flow(struct worker *worker, unsigned guest);
+/* Counts, and says where it is news, that a guest has its share of a table. */
+void worker_refuse_share(struct worker *worker, enum quota_table table, unsigned guest);
+/* The guest of an address on the network, for its quota. 0 for an IPv6 one: that says nothing. */
+unsigned worker_guest_of(const struct worker *worker, const struct ip_addr *addr);
 
 /* A guest's address: nothing is sent, or answered, in the name of any other. */
 bool worker_is_guest(const struct worker *worker, const struct ip_addr *addr);
@@ -153,7 +159,7 @@ bool worker_error_means(int error, enum wire_unreachable *ret_why);
 int tcp_new(struct worker *worker, struct tcp **ret_tcp);
 void tcp_free(struct tcp *tcp);
 void tcp_take(struct tcp *tcp, const struct uplink_packet *in);
-void tcp_forget_guest(struct tcp *tcp, const struct ip_addr *guest);
+void tcp_forget_guest(struct tcp *tcp, unsigned guest);
 /* Ends connections whose host side has that address: it is the host's no more. */
 void tcp_forget_source(struct tcp *tcp, const struct ip_addr *source);
 /* So that a guest which is gone without a word is noticed. */
@@ -162,11 +168,11 @@ void tcp_watch_guest(int fd);
 int udp_new(struct worker *worker, struct udp **ret_udp);
 void udp_free(struct udp *udp);
 void udp_take(struct udp *udp, const struct uplink_packet *in);
-void udp_forget_guest(struct udp *udp, const struct ip_addr *guest);
+void udp_forget_guest(struct udp *udp, unsigned guest);
 
 int echo_new(struct worker *worker, struct echo **ret_echo);
 void echo_free(struct echo *echo);
 void echo_take(struct echo *echo, const struct uplink_packet *in);
-void echo_forget_guest(struct echo *echo, const struct ip_addr *guest);
+void echo_forget_guest(struct echo *echo, unsigned guest);
 
 #endif

@@ -21,6 +21,7 @@
 
 struct slot {
     bool used;
+    unsigned sender;
     uint8_t protocol;
     uint32_t id;
     struct ip_addr src, dst;
@@ -70,8 +71,8 @@ static struct slot *find_slot(struct reassembly *reassembly, const struct wire_p
     return NULL;
 }
 
-/* A free slot; else the oldest, of the same source where that one has its share already. */
-static struct slot *pick_slot(struct reassembly *reassembly, const struct ip_addr *src)
+/* A free slot; else the oldest, of the same sender where that one has its share already. */
+static struct slot *pick_slot(struct reassembly *reassembly, unsigned sender)
 {
     struct slot *oldest = NULL, *own_oldest = NULL, *unused = NULL;
     unsigned own = 0;
@@ -85,26 +86,27 @@ static struct slot *pick_slot(struct reassembly *reassembly, const struct ip_add
             continue;
         }
         oldest = older(oldest, slot);
-        if (ip_equal(&slot->src, src)) {
+        if (slot->sender == sender) {
             own++;
             own_oldest = older(own_oldest, slot);
         }
     }
-    if (own >= REASSEMBLY_SLOTS_A_SOURCE)
+    if (own >= REASSEMBLY_SLOTS_A_SENDER)
         return own_oldest;
     return unused ? unused : oldest;
 }
 
 static int start_slot(struct reassembly *reassembly, const struct wire_packet *fragment,
-                      uint64_t now_ms, struct slot **ret_slot)
+                      unsigned sender, uint64_t now_ms, struct slot **ret_slot)
 {
-    struct slot *slot = pick_slot(reassembly, &fragment->src);
+    struct slot *slot = pick_slot(reassembly, sender);
     uint8_t *buf = slot->buf ? slot->buf : malloc(HEADER_BYTES + WIRE_PACKET_MAX);
 
     if (!buf)
         return -ENOMEM;
     *slot = (struct slot){
         .used = true,
+        .sender = sender,
         .protocol = fragment->protocol,
         .id = fragment->fragment_id,
         .src = fragment->src,
@@ -156,7 +158,8 @@ static int finish_slot(struct slot *slot, const uint8_t **ret_data, size_t *ret_
 }
 
 int reassembly_add(struct reassembly *reassembly, const struct wire_packet *fragment,
-                   uint64_t now_ms, const uint8_t **ret_data, size_t *ret_len_bytes)
+                   unsigned sender, uint64_t now_ms, const uint8_t **ret_data,
+                   size_t *ret_len_bytes)
 {
     size_t max_bytes = WIRE_PACKET_MAX;
     struct slot *slot;
@@ -171,7 +174,7 @@ int reassembly_add(struct reassembly *reassembly, const struct wire_packet *frag
 
     slot = find_slot(reassembly, fragment);
     if (!slot && fragment->fragment_offset_bytes == 0) {
-        int error = start_slot(reassembly, fragment, now_ms, &slot);
+        int error = start_slot(reassembly, fragment, sender, now_ms, &slot);
 
         if (error)
             return error;

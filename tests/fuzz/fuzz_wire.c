@@ -109,7 +109,7 @@ static void one_packet(struct reassembly *reassembly, const uint8_t *data, size_
         wire_fragment_v6(packet.data, packet.len_bytes, WIRE_IPV6_MTU_MIN, 1, take_fragment, NULL);
     if (!packet.is_fragment)
         return;
-    if (reassembly_add(reassembly, &packet, now_ms, &whole, &whole_bytes) != 1)
+    if (reassembly_add(reassembly, &packet, packet.src.bytes[3], now_ms, &whole, &whole_bytes) != 1)
         return;
     read_all(whole, whole_bytes);
     if (wire_parse(whole, whole_bytes, &packet) != WIRE_PARSE_OK)

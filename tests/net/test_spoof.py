@@ -511,6 +511,9 @@ def test_addresses_of_the_guests_choice(new_network):
             guest.up()
         udp = UDP() / b"x"
         gateway = network.describe()["gateway"]
+        # A new router leaves it at that.
+        [pid] = network.kill("router")
+        wait_for_another(network, "router", pid)
         for source, passes in (("10.9.8.7", True), ("192.0.2.1", True), (gateway, False)):
             assert passes == arrives(
                 one, two, Ether(src=one.mac, dst=two.mac) / IP(src=source, dst="10.9.8.6") / udp

@@ -51,6 +51,7 @@ static uint8_t content(size_t offset)
 struct whole {
     bool v6;
     uint8_t source; /* last byte of its address */
+    unsigned sender;
     uint8_t protocol;
     uint16_t id;
 };
@@ -99,7 +100,7 @@ static int add(struct fixture *fixture, const struct whole *whole, size_t offset
         bytes[header_bytes + i] = content(offset + i);
     assert_int_equal(wire_parse(bytes, total_bytes, &fragment), WIRE_PARSE_OK);
     assert_true(fragment.is_fragment);
-    return reassembly_add(fixture->reassembly, &fragment, now_ms, &fixture->data,
+    return reassembly_add(fixture->reassembly, &fragment, whole->sender, now_ms, &fixture->data,
                           &fixture->len_bytes);
 }
 
@@ -265,33 +266,37 @@ static void test_too_long(void **state)
     last.more_fragments = false;
     last.l4_len_bytes = 12;
     assert_int_equal(
-        reassembly_add(fixture->reassembly, &first, 0, &fixture->data, &fixture->len_bytes), 0);
+        reassembly_add(fixture->reassembly, &first, 0, 0, &fixture->data, &fixture->len_bytes), 0);
     assert_int_equal(
-        reassembly_add(fixture->reassembly, &last, 0, &fixture->data, &fixture->len_bytes),
+        reassembly_add(fixture->reassembly, &last, 0, 0, &fixture->data, &fixture->len_bytes),
         -EBADMSG);
     last.l4_len_bytes = 11;
     assert_int_equal(
-        reassembly_add(fixture->reassembly, &last, 0, &fixture->data, &fixture->len_bytes),
+        reassembly_add(fixture->reassembly, &last, 0, 0, &fixture->data, &fixture->len_bytes),
         -EBADMSG);
 }
 
-static void test_flood_of_one_source(void **state)
+static void test_flood_of_one_sender(void **state)
 {
     struct whole flood = plain4;
 
-    flood.source = 66;
+    flood.sender = 66;
     assert_int_equal(add_piece(*state, &plain4, 0, 0), 0);
+    /* Whatever addresses it has. */
     for (unsigned i = 0; i < 1000; i++) {
         flood.id = (uint16_t)i;
+        flood.source = (uint8_t)(66 + i % 100);
         assert_int_equal(add_piece(*state, &flood, 0, 0), 0);
     }
     assert_int_equal(add_piece(*state, &plain4, 1, 0), 0);
     assert_int_equal(add_piece(*state, &plain4, 2, 0), 1);
 
     /* The latest of the flood are still there, and no more than its share. */
-    flood.id = 1000 - REASSEMBLY_SLOTS_A_SOURCE;
+    flood.id = 1000 - REASSEMBLY_SLOTS_A_SENDER;
+    flood.source = 66 + (1000 - REASSEMBLY_SLOTS_A_SENDER) % 100;
     assert_int_equal(add_piece(*state, &flood, 1, 0), 0);
-    flood.id = 1000 - REASSEMBLY_SLOTS_A_SOURCE - 1;
+    flood.id = 1000 - REASSEMBLY_SLOTS_A_SENDER - 1;
+    flood.source--;
     assert_int_equal(add_piece(*state, &flood, 1, 0), -EBADMSG);
 }
 
@@ -301,12 +306,14 @@ static void test_oldest_gives_way(void **state)
 
     for (unsigned i = 0; i <= REASSEMBLY_SLOTS; i++) {
         whole.source = (uint8_t)(10 + i);
+        whole.sender = i;
         assert_int_equal(add_piece(*state, &whole, 0, 0), 0);
     }
     whole.source = 10;
     assert_int_equal(add_piece(*state, &whole, 1, 0), -EBADMSG);
     for (unsigned i = 1; i <= REASSEMBLY_SLOTS; i++) {
         whole.source = (uint8_t)(10 + i);
+        whole.sender = i;
         assert_int_equal(add_piece(*state, &whole, 1, 0), 0);
     }
 }
@@ -326,10 +333,11 @@ static void test_fragment_within(void **state)
     first[59] = 8;
     assert_int_equal(wire_parse(first, sizeof(first), &fragment), WIRE_PARSE_OK);
     assert_int_equal(
-        reassembly_add(fixture->reassembly, &fragment, 0, &fixture->data, &fixture->len_bytes), 0);
+        reassembly_add(fixture->reassembly, &fragment, 0, 0, &fixture->data, &fixture->len_bytes),
+        0);
     assert_int_equal(wire_parse(last, sizeof(last), &fragment), WIRE_PARSE_OK);
     assert_int_equal(
-        reassembly_add(fixture->reassembly, &fragment, 0, &fixture->data, &fixture->len_bytes),
+        reassembly_add(fixture->reassembly, &fragment, 0, 0, &fixture->data, &fixture->len_bytes),
         -EBADMSG);
 }
 
@@ -352,7 +360,7 @@ int main(void)
         TEST(test_timeout),
         TEST(test_longest),
         TEST(test_too_long),
-        TEST(test_flood_of_one_source),
+        TEST(test_flood_of_one_sender),
         TEST(test_oldest_gives_way),
         TEST(test_fragment_within),
         cmocka_unit_test(test_free_of_nothing),

@@ -59,6 +59,8 @@ static const char table_sets[] =
     "  set senders4 { type ifname . ether_addr . ipv4_addr; size %1$d; }\n"
     "  set any4 { type ifname; size %1$d; }\n"
     "  set rates { type ifname; size %1$d; flags dynamic; }\n"
+    /* The guest's number (net_config_guest()), for the way out: see chain label. */
+    "  map labels { typeof iifname : @nh,16,16; size %1$d; }\n"
     "  set drops { type ifname . mark; size %2$d; flags dynamic; }\n"
     "  chain count {\n"
     /* Where the set is full, the rule ends here and the next one drops nevertheless. */
@@ -73,6 +75,17 @@ static const char table_group[] = "  chain to_group { add @rates { iifname limit
                                   "    type filter hook forward priority filter; policy accept;\n"
                                   "    iifname @isolated goto isolated\n"
                                   "    oifname @isolated goto isolated\n"
+                                  "  }\n";
+
+/*
+ * An IPv6 address does not tell who has it, so the way out is told by the flow label's lower 16 bits: a
+ * guest's number instead of what it wrote. Of TCP it gets no more than SYNs (policy.c). A port without a number
+ * is nobody.
+ */
+static const char table_label[] = "  chain label {\n"
+                                  "    tcp flags & (fin|syn|rst|ack) != syn return\n"
+                                  "    @nh,16,16 set 0\n"
+                                  "    @nh,16,16 set iifname map @labels\n"
                                   "  }\n";
 
 /* Arguments: the gateway's IPv4 address. */
@@ -154,12 +167,13 @@ static const char table_ipv6[] =
     "    goto source6\n"
     "  }\n";
 
-/* Arguments: IPv6's fast path or nothing. */
+/* Arguments: IPv6's fast path or nothing, the bridge's MAC. */
 static const char table_prerouting[] =
     "  chain prerouting {\n"
     "    type filter hook prerouting priority -300; policy accept;\n"
     "    ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 jump to_group\n"
     "    ether type ip meta l4proto tcp iifname . ether saddr . ip saddr @senders4 accept\n"
+    "    ether type ip6 ether daddr %2$s jump label\n"
     "%1$s"
     "    iifname @unguarded accept\n"
     "    iifname . ether saddr != @senders goto spoofed_mac\n"
@@ -209,14 +223,14 @@ static void print_ipv6(FILE *text, const struct net_config *config)
 
 static void print_prerouting(FILE *text, const struct net_config *config)
 {
-    char fast[256] = "", prefix[IP_TEXT_MAX], gateway[IP_TEXT_MAX];
+    char fast[256] = "", prefix[IP_TEXT_MAX], gateway[IP_TEXT_MAX], mac[MAC_TEXT_MAX];
 
     if (config->prefix6.family)
         snprintf(fast, sizeof(fast),
                  "    ether type ip6 meta l4proto tcp ip6 saddr %s/64 ip6 saddr != %s"
                  " iifname . ether saddr @senders accept\n",
                  ip_format(&config->prefix6, prefix), ip_format(&config->gateway6, gateway));
-    fprintf(text, table_prerouting, fast);
+    fprintf(text, table_prerouting, fast, mac_format(&config->mac, mac));
 }
 
 void guard_write(FILE *text, const struct net_config *config)
@@ -230,16 +244,21 @@ void guard_write(FILE *text, const struct net_config *config)
     fprintf(text, table_group, GUARD_STORM_FRAMES_S, GUARD_STORM_BURST_FRAMES);
     fprintf(text, table_ipv4, ip_format(&gateway, ipv4));
     print_ipv6(text, config);
+    fputs(table_label, text);
     print_prerouting(text, config);
 }
 
 /* Writes @verb (add, delete) for each element that @port is. */
-static void print_elements(FILE *text, const char *verb, const struct plane_port *port)
+static void print_elements(FILE *text, const struct net_config *config, const char *verb,
+                           const struct plane_port *port)
 {
     const uint8_t *b = port->mac.bytes;
     char mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
     struct ip_addr addr = ip_from_u32(port->ipv4);
 
+    if (port->ipv4)
+        fprintf(text, "%s element " TABLE " labels { \"%s\" : 0x%04x }\n", verb, port->interface,
+                net_config_guest(config, port->ipv4));
     if (port->isolated)
         fprintf(text, "%s element " TABLE " isolated { \"%s\" }\n", verb, port->interface);
     if (!port->anti_spoof) {
@@ -250,7 +269,8 @@ static void print_elements(FILE *text, const char *verb, const struct plane_port
     fprintf(text, "%s element " TABLE " senders { \"%s\" . %s }\n", verb, port->interface, mac);
     fprintf(text, "%s element " TABLE " macs { \"%s\" . 0x%02x%02x%02x%02x%02x%02x }\n", verb,
             port->interface, b[0], b[1], b[2], b[3], b[4], b[5]);
-    if (port->ipv4)
+    /* Without DHCP the address is one that the guest may take, not one that it must have. */
+    if (port->ipv4 && !config->no_dhcp)
         fprintf(text, "%s element " TABLE " senders4 { \"%s\" . %s . %s }\n", verb, port->interface,
                 mac, ip_format(&addr, ipv4));
     else
@@ -270,39 +290,42 @@ static void print_forget_drops(FILE *text, const char *interface)
     }
 }
 
-int guard_add(struct nft_ctx *nft, const struct plane_port *port, struct err *err)
+int guard_add(struct nft_ctx *nft, const struct net_config *config, const struct plane_port *port,
+              struct err *err)
 {
     struct ruleset ruleset;
 
     if (ruleset_begin(&ruleset)) {
         print_forget_drops(ruleset.file, port->interface);
-        print_elements(ruleset.file, "add", port);
+        print_elements(ruleset.file, config, "add", port);
     }
     return ruleset_end(&ruleset, nft, err);
 }
 
-int guard_remove(struct nft_ctx *nft, const struct plane_port *port, struct err *err)
+int guard_remove(struct nft_ctx *nft, const struct net_config *config,
+                 const struct plane_port *port, struct err *err)
 {
     struct ruleset ruleset;
 
     if (ruleset_begin(&ruleset)) {
-        print_elements(ruleset.file, "add", port);
-        print_elements(ruleset.file, "delete", port);
+        print_elements(ruleset.file, config, "add", port);
+        print_elements(ruleset.file, config, "delete", port);
     }
     return ruleset_end(&ruleset, nft, err);
 }
 
-int guard_replace(struct nft_ctx *nft, const struct plane_port *ports, size_t len, struct err *err)
+int guard_replace(struct nft_ctx *nft, const struct net_config *config,
+                  const struct plane_port *ports, size_t len, struct err *err)
 {
-    static const char *const sets[] = {"unguarded", "isolated", "senders",
-                                       "macs",      "senders4", "any4"};
+    static const char *const sets[] = {"set unguarded", "set isolated", "set senders", "set macs",
+                                       "set senders4",  "set any4",     "map labels"};
     struct ruleset ruleset;
 
     if (ruleset_begin(&ruleset)) {
         for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
-            fprintf(ruleset.file, "flush set " TABLE " %s\n", sets[i]);
+            fprintf(ruleset.file, "flush %.3s " TABLE "%s\n", sets[i], sets[i] + 3);
         for (size_t i = 0; i < len; i++)
-            print_elements(ruleset.file, "add", &ports[i]);
+            print_elements(ruleset.file, config, "add", &ports[i]);
     }
     return ruleset_end(&ruleset, nft, err);
 }

@@ -23,10 +23,13 @@
 /* Writes the table, without ports, in nftables' words: no frame passes from a port that is not added. */
 void guard_write(FILE *text, const struct net_config *config);
 /* 0, or -errno with the reason. A port of that name begins with nothing counted. Each of these is one batch. */
-int guard_add(struct nft_ctx *nft, const struct plane_port *port, struct err *err);
-int guard_remove(struct nft_ctx *nft, const struct plane_port *port, struct err *err);
+int guard_add(struct nft_ctx *nft, const struct net_config *config, const struct plane_port *port,
+              struct err *err);
+int guard_remove(struct nft_ctx *nft, const struct net_config *config,
+                 const struct plane_port *port, struct err *err);
 /* Makes @ports all the ports there are; what was counted stays. */
-int guard_replace(struct nft_ctx *nft, const struct plane_port *ports, size_t len, struct err *err);
+int guard_replace(struct nft_ctx *nft, const struct net_config *config,
+                  const struct plane_port *ports, size_t len, struct err *err);
 
 /* What was dropped at all ports; NULL where it cannot be read. json_decref() ends it. */
 json_t *guard_read_drops(struct nft_ctx *nft);

@@ -138,7 +138,7 @@ static void port_gone(struct plane *plane, const struct plane_port *port)
 {
     struct err err;
 
-    if (guard_remove(plane->nft, port, &err) < 0)
+    if (guard_remove(plane->nft, plane->config, port, &err) < 0)
         log_warn("port %s: its rules stay: %s", port->interface, err.text);
     if (port->ipv4)
         dnsmasq_remove_host(plane->config, port->interface, plane->service_pid);
@@ -190,7 +190,7 @@ static int plane_look_again(struct plane *plane, struct err *err)
     if (result == 0) {
         dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service_pid);
         if (!plane->created)
-            result = guard_replace(plane->nft, list.ports, list.len, err);
+            result = guard_replace(plane->nft, plane->config, list.ports, list.len, err);
     } else {
         err_set(err, result, "cannot list the network's links: %s", strerror(-result));
     }
@@ -339,15 +339,11 @@ static int veth_open(struct plane *plane, struct plane_port *port, int peer_fd, 
 static int port_attach(struct plane *plane, const struct plane_port *port, const char *alias,
                        struct err *err)
 {
-    struct plane_port guarded = *port;
     int result;
 
     if (plane->loop)
         on_monitor(&plane->monitor_source, LOOP_IN);
-    /* Without DHCP the address is one that the guest may take, not one that it must have. */
-    if (plane->config->no_dhcp)
-        guarded.ipv4 = 0;
-    result = guard_add(plane->nft, &guarded, err);
+    result = guard_add(plane->nft, plane->config, port, err);
     if (result < 0)
         return result;
     result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface),
