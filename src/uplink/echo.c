@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "uplink/echo.h"
 
 /* RFC 5508 REQ-2: not less than 60 seconds. */
@@ -235,6 +236,11 @@ static struct echo_mapping *mapping_new(struct echo *echo, const struct ip_addr 
 
     if (fd < 0 && echo->raw[!ipv4].source.fd < 0) {
         COUNT(echo->worker->config.counters, drop_echo_forbidden);
+        if (!echo->told_forbidden)
+            log_warn("guests' echo requests are dropped: this user may open no ping socket (%s); "
+                     "the sysctl net.ipv4.ping_group_range says which groups may",
+                     strerror(errno));
+        echo->told_forbidden = true;
         return NULL;
     }
     mapping = echo_take_slot(echo, who);

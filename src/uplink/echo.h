@@ -53,6 +53,7 @@ struct echo {
     struct loop_timer timer;
     uint8_t *buffer; /* of a message, with headroom in front */
     unsigned len;    /* slots up to here may be used */
+    bool told_forbidden;
     struct echo_mapping slots[UPLINK_ECHO_MAPPINGS_MAX];
 };
 

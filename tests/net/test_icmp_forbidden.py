@@ -16,6 +16,8 @@ def test_silence_or_raw_sockets(guest, network, version):
         assert (answers, forbidden) == (3, 0)
     else:
         assert answers == 0 and forbidden >= 3
+        # Once: not for each request.
+        assert network.log().count("net.ipv4.ping_group_range") == 1
 
 
 @pytest.mark.parametrize("size", [0, 1473, 8000, 60000])

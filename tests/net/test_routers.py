@@ -171,6 +171,10 @@ def test_other_icmpv6_of_guests_goes_nowhere(guest, network, to):
     assert poll(lambda: network.counters()["drop_icmp"] == before["drop_icmp"] + len(kinds))
 
 
+def test_traceroute_by_udp(routers, guest, version):
+    assert traceroute(guest, FAR[version], "-U", "-p", 33434) == routers.hops(guest, version)
+
+
 @pytest.fixture
 def far_server(routers, version):
     with routers.far.listen(FAR[version]) as listener:

@@ -2,6 +2,7 @@
 """Connections that do not come about, and those whose other end is gone without a word."""
 
 import contextlib
+import os
 import re
 import select
 import socket
@@ -67,7 +68,8 @@ def test_host_out_of_ports(lab, guest, network, server):
         reset(client)  # an ordinary end would leave the port to TIME_WAIT
         assert select.select([], [late], [], 5)[1]
         assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-    assert network.log().count("the host has no TCP port left") == 1
+    # Once for each worker, not for each segment.
+    assert 1 <= network.log().count("the host has no TCP port left") <= os.cpu_count()
 
 
 def test_one_connect_for_a_segment_that_is_repeated(lab, guest, server, version):
