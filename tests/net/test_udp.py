@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import select
 import signal
@@ -361,6 +362,28 @@ def test_what_is_too_much_is_counted(client, server, network):
         return network.counters()["udp_overrun"] > before
 
     assert poll(counted, interval_s=0.02)
+
+
+def test_nothing_is_lost_while_the_engine_rests(guest, client, server, network):
+    """What comes while others have the processor waits: some milliseconds of a fast guest's."""
+    count = 1500
+    client.sendto(b"first", server.getsockname())
+    assert server.recv(10) == b"first"
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+
+    def dropped():
+        return json.loads(guest.ip("-s -j link show dev eth0"))[0]["stats64"]["tx"]["dropped"]
+
+    engine, before = network.process("engine"), dropped()
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        for number in range(count):
+            client.sendto(b"%04d" % number, server.getsockname())
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    # The guest's own device may lose some, where its program has to wait.
+    numbers = [int(server.recv(10)) for _ in range(count - (dropped() - before))]
+    assert numbers == sorted(numbers)
 
 
 # ---- what the IP header says

@@ -144,6 +144,18 @@ int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int maste
     return netlink_talk(netlink, header, NULL, NULL);
 }
 
+int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets)
+{
+    char buf[MESSAGE_BYTES];
+    struct nlmsghdr *header = netlink_begin(buf, RTM_NEWLINK, 0);
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
+
+    link->ifi_family = AF_UNSPEC;
+    link->ifi_index = ifindex;
+    mnl_attr_put_u32(header, IFLA_TXQLEN, packets);
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
 int netlink_delete_link(struct netlink *netlink, int ifindex)
 {
     char buf[MESSAGE_BYTES];

@@ -22,6 +22,11 @@
 
 /* Connections that wait for accept(); the kernel caps it at the namespace's somaxconn (4096). */
 #define LISTEN_BACKLOG 4096
+/*
+ * The default of 500 is two bursts of a fast guest, and gone while others have the processor for two
+ * milliseconds. A guest can fill it with 64 KiB each.
+ */
+#define UPLINK_QUEUE_PACKETS 2048
 
 /* A setting of the namespace. Settings of what the kernel does not have (IPv6, br_netfilter) are passed
  * over: there is nothing to set then. */
@@ -196,6 +201,8 @@ static int setup_uplinks(const struct net_config *config, struct netlink *netlin
         ret_uplinks[i] = (int)if_nametoindex(name);
         /* Datagrams of any size pass it whole, or as the guest's own fragments. */
         result = netlink_set_up(netlink, ret_uplinks[i], 65535, 0, NULL);
+        if (result == 0)
+            result = netlink_set_queue(netlink, ret_uplinks[i], UPLINK_QUEUE_PACKETS);
         if (result < 0)
             err_set(err, result, "cannot set up %s: %s", name, strerror(-result));
     }

@@ -18,12 +18,6 @@
 
 #define TUN_PATH "/dev/net/tun"
 
-/*
- * A TUN's queue is counted in packets. The default of 500 is two bursts of a fast guest; this many small
- * ones are a few megabytes of kernel memory at most.
- */
-#define TUN_QUEUE_PACKETS 4096
-
 static int tap_open_device(struct err *err)
 {
     int fd = open(TUN_PATH, O_RDWR | O_CLOEXEC);
@@ -88,16 +82,6 @@ int tap_open(const char *name, bool tun, char ret_name[16], int *ret_fd, struct 
         goto out;
     }
     memcpy(ret_name, request.ifr_name, 16);
-    if (tun) {
-        int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-        /* A shorter queue works too: a failure is not worth a word. */
-        request.ifr_qlen = TUN_QUEUE_PACKETS;
-        if (control >= 0) {
-            (void)!ioctl(control, SIOCSIFTXQLEN, &request);
-            close(control);
-        }
-    }
     *ret_fd = fd;
     return 0;
 out:
