@@ -42,6 +42,9 @@ if at["user"] is not None and libc.setns(fds[at["user"]], 0x10000000) != 0:
 if libc.unshare(0x40000000) != 0:
     sys.exit("unshare: " + os.strerror(ctypes.get_errno()))
 namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
+if not wait:
+    print("ready", flush=True)
+    input()
 call(last, "Attach", [namespace], kind="veth", name="program")
 if wait:
     print(last.recv(65536)[:-1].decode(), flush=True)
@@ -155,7 +158,7 @@ def warm_up(network):
     if network.is_warm == network.process("engine"):
         return
     with network.attach(name="warm", kind="stream"):
-        assert poll(is_full)
+        assert poll(is_full, 15)
     assert poll(lambda: len(network.status()["ports"]) == 1)
     network.is_warm = network.process("engine")
 
@@ -361,7 +364,15 @@ def test_program_that_does_not_wait_for_its_port(lab, network):
         assert len(network.status()["ports"]) == 2
     assert poll(lambda: len(network.status()["ports"]) == 1)
     with program(lab, network, wait=False) as process:
-        assert process.stdout.readline() == "sent\n"
+        assert process.stdout.readline() == "ready\n"
+        engine = network.process("engine")
+        os.kill(engine, signal.SIGSTOP)  # it finds the request and that who asked is gone
+        try:
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "sent\n"
+        finally:
+            os.kill(engine, signal.SIGCONT)
         network.kill("router")
         network.may_restart = True
         assert poll(lambda: network.process("router") not in (0, router))
