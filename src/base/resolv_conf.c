@@ -116,6 +116,16 @@ void resolv_conf_read(const char *path, struct resolv_conf *ret_conf)
         ret_conf->nameservers_len = 1;
 }
 
+bool resolv_conf_equal(const struct resolv_conf *a, const struct resolv_conf *b)
+{
+    if (a->nameservers_len != b->nameservers_len || strcmp(a->search, b->search) != 0)
+        return false;
+    for (unsigned i = 0; i < a->nameservers_len; i++)
+        if (memcmp(&a->nameservers[i], &b->nameservers[i], sizeof(a->nameservers[i])) != 0)
+            return false;
+    return true;
+}
+
 socklen_t resolv_address_len(const struct sockaddr_storage *address)
 {
     return address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)

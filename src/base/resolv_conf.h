@@ -20,10 +20,12 @@ struct resolv_conf {
     char search[RESOLV_SEARCH_BYTES]; /* domains with a space between; "": none */
 };
 
+bool resolv_conf_equal(const struct resolv_conf *a, const struct resolv_conf *b);
+
 /*
  * Reads a resolv.conf(5). Without a nameserver line, or without a file, the local host's is the only one.
  * Of several search and domain lines the last one counts. What is no address or no domain is passed over,
- * and so are "options": timeouts and attempts are the reader's own. Bytes that are not used are 0.
+ * and so are "options": timeouts and attempts are the reader's own.
  */
 void resolv_conf_read(const char *path, struct resolv_conf *ret_conf);
 

@@ -92,6 +92,7 @@ static void host_add(struct host *host, const struct host_entry *entry)
 
 static void host_update(struct host *host, const struct host_entry *entry, bool add)
 {
+    bool known, changed;
     size_t i;
 
     pthread_mutex_lock(&host->mutex);
@@ -99,15 +100,22 @@ static void host_update(struct host *host, const struct host_entry *entry, bool 
         if (host->entries[i].ifindex == entry->ifindex &&
             ip_equal(&host->entries[i].addr, &entry->addr))
             break;
-    if (!add && i < host->len)
+    known = i < host->len;
+    if (known)
+        host->entries[i].seen = true;
+    /* Each router advertisement that the host gets tells its addresses again: nobody need copy them for that. */
+    changed = known != add || (known && host->entries[i].usable != entry->usable);
+    if (changed && !add)
         host_remove(host, i);
-    else if (add && i < host->len)
-        host->entries[i] = *entry;
-    else if (add)
+    else if (changed && known)
+        host->entries[i].usable = entry->usable;
+    else if (changed)
         host_add(host, entry);
-    atomic_fetch_add_explicit(&host->generation, 1, memory_order_release);
+    if (changed)
+        atomic_fetch_add_explicit(&host->generation, 1, memory_order_release);
     pthread_mutex_unlock(&host->mutex);
-    host_arm(host);
+    if (changed)
+        host_arm(host);
 }
 
 /* All have been read again: what has not come is gone. */
@@ -175,8 +183,10 @@ static void host_read_again(struct host *host)
     host->again = host->resync;
     if (host->resync)
         return;
+    pthread_mutex_lock(&host->mutex);
     for (size_t i = 0; i < host->len; i++)
         host->entries[i].seen = false;
+    pthread_mutex_unlock(&host->mutex);
     host->resync = host_request(host, AF_UNSPEC) == 0;
 }
 

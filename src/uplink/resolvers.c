@@ -22,7 +22,7 @@ bool resolvers_refresh(struct resolvers *resolvers, bool in_any_case)
         return false;
     resolvers->status = now;
     resolv_conf_read(resolvers->path, &conf);
-    if (memcmp(&conf, &resolvers->conf, sizeof(conf)) == 0)
+    if (resolv_conf_equal(&conf, &resolvers->conf))
         return false;
     resolvers->conf = conf;
     resolvers->generation++;
