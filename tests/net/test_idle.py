@@ -10,7 +10,7 @@ import time
 from lab import REMOTE4, poll
 
 # Longer than any period in which a program of ours might look after something.
-IDLE_S = 6
+IDLE_S = 5.2
 SOAK_S = 60 if os.environ.get("OPENVMNET_SOAK") else 0
 GUESTS = 10
 

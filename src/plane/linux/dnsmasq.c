@@ -20,7 +20,7 @@
 #include "base/resolv_conf.h"
 
 #define RA_INTERVAL_S 60
-/* What guests that ask for it get over UDP: nothing is lost between them and us that a fragment would add to. */
+/* What a guest may take over UDP where it asks for it: fragments of that are on the bridge alone. */
 #define EDNS_BYTES 4096
 /* In the configuration, for dnsmasq_was_router6(). */
 #define MARK_ROUTER6 "# router6\n"
@@ -73,8 +73,9 @@ static void print_dns(FILE *file, const struct net_config *config)
 
     /* Names of ours are answered here or not at all; others are the engine's, or refused. */
     fprintf(file, "no-resolv\nno-hosts\ndomain-needed\nedns-packet-max=%d\n", EDNS_BYTES);
+    /* With all-servers it does not try its only one a second time when that says that it has failed. */
     if (config->mode != NET_MODE_HOST)
-        fprintf(file, "server=127.0.0.1#%d\n", DNSMASQ_UPSTREAM_PORT);
+        fprintf(file, "server=127.0.0.1#%d\nall-servers\n", DNSMASQ_UPSTREAM_PORT);
     fprintf(file,
             "domain=%2$s\nlocal=/" NET_DOMAIN_ALL "/\nexpand-hosts\n"
             "hostsdir=%1$s/dnsmasq/names\n"
