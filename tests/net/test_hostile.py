@@ -10,6 +10,7 @@ import struct
 
 import pytest
 from lab import FAMILY, REMOTE, Background, Network, poll, read_exactly
+from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
@@ -19,6 +20,7 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrHopByHop,
     IPv6ExtHdrRouting,
 )
+from scapy.layers.l2 import Ether
 
 LIMIT = 1024
 
@@ -171,19 +173,79 @@ def test_fragments_that_never_make_a_packet(guest, lab, network, version):
         assert len(server.recv(65536)) == 20000
 
 
-def test_overlapping_fragments_are_dropped(guest, lab):
-    """RFC 5722: none of such a packet is used."""
-    with lab.remote.udp(REMOTE[6]) as server:
-        base = IPv6(src=guest.ipv6, dst=REMOTE[6])
-        packet = bytes(UDP(sport=40010, dport=server.getsockname()[1], len=48, chksum=0) / bytes(40))
-        guest.send_ip(
-            base / IPv6ExtHdrFragment(id=77, m=1, offset=0, nh=17) / packet[:24],
-            base / IPv6ExtHdrFragment(id=77, m=1, offset=2, nh=17) / packet[16:32],
-            base / IPv6ExtHdrFragment(id=77, m=0, offset=4, nh=17) / packet[32:],
-        )
+def fragments(guest, version, port, pieces, number=77):
+    """Of one datagram of 40 bytes to @port: (first, end, more) of each piece, in bytes of UDP."""
+    whole = bytes(UDP(sport=40010, dport=port, len=48, chksum=0) / bytes(40))
+    for first, end, more in pieces:
+        if version == 4:
+            base = IP(src=guest.ipv4, dst=REMOTE[4], proto=17, id=number, frag=first // 8)
+            base.flags = "MF" if more else 0
+        else:
+            base = IPv6(src=guest.ipv6, dst=REMOTE[6])
+            base /= IPv6ExtHdrFragment(id=number, m=more, offset=first // 8, nh=17)
+        yield base / whole[first:end]
+
+
+def test_overlapping_fragments_are_dropped(guest, lab, version):
+    """RFC 5722: none of such a packet is used. The kernel does the same with IPv4."""
+    with lab.remote.udp(REMOTE[version]) as server:
+        port = server.getsockname()[1]
+        guest.send_ip(*fragments(guest, version, port, [(0, 24, 1), (16, 32, 1), (32, 48, 0)]))
         server.settimeout(0.2)
         with pytest.raises(TimeoutError):
             server.recv(100)
+
+
+def test_fragments_of_more_than_a_packet(guest, lab, version):
+    """Beyond 65535 bytes, a first one without its UDP header, and a last one that comes alone."""
+    with lab.remote.udp(REMOTE[version]) as server:
+        port = server.getsockname()[1]
+        for number, pieces in enumerate(([(0, 8, 1), (65528, 65536, 0)], [(0, 0, 1)], [(40, 48, 0)])):
+            guest.send_ip(*fragments(guest, version, port, pieces, number))
+        for number in range(50):
+            packet = IP(src=guest.ipv4, dst=REMOTE[4], proto=17, id=number, frag=8189) / bytes(64)
+            guest.send_ip(packet)
+        assert works(guest, lab, version)
+
+
+def test_data_on_a_syn(guest, lab, version):
+    """It is not passed on: the guest is told that it has to send it again, and may."""
+    with lab.remote.listen(REMOTE[version]) as listener, guest.packets() as seen:
+        layer = (IPv6 if version == 6 else IP)(src=guest.addresses[version], dst=REMOTE[version])
+        guest.send_ip(layer / TCP(sport=41900, dport=listener.getsockname()[1], flags="S", seq=9) / b"early")
+
+        def acknowledged():
+            frame = Ether(seen.recv(65536))
+            return TCP in frame and frame[TCP].dport == 41900 and frame[TCP].flags == "SA" and frame[TCP].ack
+
+        assert poll(acknowledged) == 10
+        with listener.accept()[0] as accepted:  # it ends in 10 s: the guest's kernel has reset what it did not ask for
+            assert not select.select([accepted], [], [], 0.1)[0]
+    assert works(guest, lab, version)
+
+
+def test_leases_are_not_to_be_had_by_many_names(guest, network):
+    """One a port: forged hardware addresses are dropped where they enter, client ids mean nothing."""
+    pool = int(network.describe()["poolEnd"].rpartition(".")[2])
+    mac = bytes.fromhex(guest.mac.replace(":", ""))
+    frame = Ether(src=guest.mac, dst="ff:ff:ff:ff:ff:ff")
+    frame /= IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67)
+    drops = lambda: next(  # noqa: E731
+        port["drops"]["spoofed_mac"] for port in network.status()["ports"] if port["name"] == guest.port.name
+    )
+    before = drops()
+    with guest.packets() as raw:
+        for number in range(pool + 50):
+            forged = b"\x52\x54\x00\x01" + number.to_bytes(2, "big")
+            for kind in ("discover", "decline"):
+                options = [("message-type", kind), ("requested_addr", guest.ipv4), "end"]
+                raw.send(bytes(frame / BOOTP(chaddr=forged, xid=number) / DHCP(options=options)))
+            options = [("message-type", "discover"), ("client_id", b"\x00" + forged), "end"]
+            raw.send(bytes(frame / BOOTP(chaddr=mac, xid=number) / DHCP(options=options)))
+    assert poll(lambda: drops() >= before + 2 * (pool + 50))
+    with network.guest(name="newcomer") as newcomer:
+        assert newcomer.lease["ip"] == newcomer.port.ipv4
+    assert guest.dhcp()["ip"] == guest.ipv4
 
 
 def test_fewer_descriptors_than_flows(lab, version):
