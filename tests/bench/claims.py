@@ -35,6 +35,8 @@ BOUNDS = [
     ("memory of an idle flow", "memory a flow", EXEC, "at most", 1024),
     ("CPU time of 10,000 idle flows", "idle cpu", EXEC, "at most", 0.1),
 ]
+# Figures that depend on how many flows there were.
+OF_FLOWS = ("memory a flow", "idle cpu")
 
 
 def needed():
@@ -58,8 +60,9 @@ def ratios_by_round(values, peer_values):
 
 def check(values, units):
     """@values: {figure: {subject: [value or None of each round]}}. Returns a list of {"claim", "value",
-    "least", "most", "unit", "peer", "limit", "sense", "target", "met"}: "limit" is the ratio that the
-    kernel's own way has. "value" and "met" are None where nothing was measured."""
+    "least", "most", "unit", "peer", "limit", "flows", "sense", "target", "met"}: "limit" is the ratio that
+    the kernel's own way has, "flows" how many there were. "value" and "met" are None where nothing was
+    measured."""
     checked = []
     for claim, figure, subject, peers, sense, target in RATIOS:
         of_figure = values.get(figure, {})
@@ -84,6 +87,8 @@ def check(values, units):
         entry |= {"sense": sense, "target": target}
         if own:
             entry |= {"value": median(own), "least": min(own), "most": max(own)}
+            if figure in OF_FLOWS:
+                entry["flows"] = median(values["flows"][subject])
         checked.append(entry)
     for entry in checked:
         known = entry["value"] is not None

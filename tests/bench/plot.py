@@ -4,7 +4,6 @@
 from html import escape
 
 from scenarios import FIGURES, STREAMS
-from subject import GROUPS
 
 # (figure, title, subjects in their order)
 PROGRAMS = ("openvmnet-exec", "kernel", "pasta", "slirp4netns")

@@ -72,7 +72,8 @@ def claims_table(checked):
             return "not measured"
         unit = f" {entry['unit']}" if entry["unit"] else ""
         spread = f" ({entry['least']:.2f}–{entry['most']:.2f})" if "least" in entry else ""
-        return f"{entry['value']:.2f}{unit}{spread}"
+        flows = f", {entry['flows']:,.0f} flows" if "flows" in entry else ""
+        return f"{entry['value']:.2f}{unit}{spread}{flows}"
 
     rows = [["claim", "measured", "target", "", "the kernel, as root"]]
     for entry in checked:
