@@ -21,11 +21,18 @@
 /* A host with more addresses than this is known by the first of them only, and it is said. */
 #define HOST_ADDRESSES_MAX 4096
 
+/* How well an address stands for the host. */
+enum fitness {
+    FITNESS_NONE, /* duplicate address detection is not over, or has refused it (RFC 4862 5.4) */
+    FITNESS_SOON_GONE, /* deprecated, temporary (RFC 8981); of IPv4 also one that goes with another */
+    FITNESS_LASTING,
+};
+
 struct host_entry {
     struct ip_addr addr;
     uint32_t ifindex;
-    bool usable; /* duplicate address detection is over, and has not refused it (RFC 4862 5.4) */
-    bool seen;   /* since all are read again */
+    enum fitness fitness;
+    bool seen; /* since all are read again */
 };
 
 struct host {
@@ -68,7 +75,7 @@ static void host_arm(struct host *host)
         loop_timer_clear(host->loop, &host->gone_timer);
 }
 
-/* The mutex is held. Keeps the order, in which the first usable address is the host's. */
+/* The mutex is held. Keeps the order, in which the first of those that are fit is the host's. */
 static void host_remove(struct host *host, size_t at)
 {
     struct ip_addr addr = host->entries[at].addr;
@@ -104,11 +111,11 @@ static void host_update(struct host *host, const struct host_entry *entry, bool 
     if (known)
         host->entries[i].seen = true;
     /* Each router advertisement that the host gets tells its addresses again: nobody need copy them for that. */
-    changed = known != add || (known && host->entries[i].usable != entry->usable);
+    changed = known != add || (known && host->entries[i].fitness != entry->fitness);
     if (changed && !add)
         host_remove(host, i);
     else if (changed && known)
-        host->entries[i].usable = entry->usable;
+        host->entries[i].fitness = entry->fitness;
     else if (changed)
         host_add(host, entry);
     if (changed)
@@ -128,6 +135,14 @@ static void host_sweep(struct host *host)
     atomic_fetch_add_explicit(&host->generation, 1, memory_order_release);
     pthread_mutex_unlock(&host->mutex);
     host_arm(host);
+}
+
+static enum fitness read_fitness(uint32_t flags)
+{
+    if ((flags & IFA_F_DADFAILED) || ((flags & IFA_F_TENTATIVE) && !(flags & IFA_F_OPTIMISTIC)))
+        return FITNESS_NONE;
+    /* IFA_F_TEMPORARY is IPv4's IFA_F_SECONDARY. */
+    return flags & (IFA_F_TEMPORARY | IFA_F_DEPRECATED) ? FITNESS_SOON_GONE : FITNESS_LASTING;
 }
 
 static void on_address(const struct nlmsghdr *header, struct host *host)
@@ -156,8 +171,7 @@ static void on_address(const struct nlmsghdr *header, struct host *host)
             continue;
         entry.addr.family = message->ifa_family;
     }
-    entry.usable =
-        !(flags & IFA_F_DADFAILED) && (!(flags & IFA_F_TENTATIVE) || (flags & IFA_F_OPTIMISTIC));
+    entry.fitness = read_fitness(flags);
     if (entry.addr.family)
         host_update(host, &entry, header->nlmsg_type == RTM_NEWADDR);
 }
@@ -353,10 +367,15 @@ bool host_view_owns(struct host_view *view, const struct ip_addr *addr)
 
 struct ip_addr host_view_address(struct host_view *view, int family)
 {
+    const struct host_entry *best = NULL;
+
     view_renew(view);
-    for (size_t i = 0; i < view->len; i++)
-        if (view->entries[i].addr.family == family && view->entries[i].usable &&
-            !ip_is_forbidden(&view->entries[i].addr))
-            return view->entries[i].addr;
-    return (struct ip_addr){0};
+    for (size_t i = 0; i < view->len; i++) {
+        const struct host_entry *entry = &view->entries[i];
+
+        if (entry->addr.family == family && !ip_is_forbidden(&entry->addr) &&
+            entry->fitness > (best ? best->fitness : FITNESS_NONE))
+            best = entry;
+    }
+    return best ? best->addr : (struct ip_addr){0};
 }

@@ -152,7 +152,7 @@ void host_view_free(struct host_view *view);
 bool host_view_owns(struct host_view *view, const struct ip_addr *addr);
 /*
  * The address by which guests reach the host when they speak to the gateway: one of the host's own that
- * is neither loopback nor link-local. Family 0 where it has none.
+ * is neither loopback nor link-local, and if possible one that stays. Family 0 where it has none.
  */
 struct ip_addr host_view_address(struct host_view *view, int family);
 

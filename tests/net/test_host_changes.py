@@ -71,7 +71,11 @@ def echo(inner, outer, text):
 
 
 def test_another_address(lab, guest, version):
-    """New connections work at once, and a guest's UDP port goes on."""
+    """New connections work at once, forwards at the new address, and a guest's UDP port goes on."""
+    port = 18000 + version
+    everywhere = "0.0.0.0" if version == 4 else "[::]"
+    # A forward to a name is one to the machine's IPv4 address.
+    lab.vmnet("forward", guest.network.name, "add", f"tcp:{everywhere}:{port}-{guest.port.name}:80")
     with lab.remote.udp(port=5000, version=version) as server:
         with guest.udp(version=version) as asking:
 
@@ -88,6 +92,8 @@ def test_another_address(lab, guest, version):
                 with connected(lab, guest, version) as (inner, outer, peer):
                     assert peer == NEW[version]
                     echo(inner, outer, b"new")
+                with guest.listen(port=80) as inside, lab.remote.connect(NEW[version], port):
+                    inside.accept()[0].close()
             assert ask() == HOST[version]
 
 
@@ -147,6 +153,30 @@ def test_gateway_means_an_address_that_there_is(lab, guest, version):
         with another_address(lab, version):
             assert poll(lambda: reached_at() == NEW[version])
         assert poll(lambda: reached_at() == HOST[version])
+
+
+def test_gateway_means_an_address_that_stays(lab, guest):
+    """Not one that is deprecated, though it came first; where there is no other, that one."""
+    with lab.host.listen(port=9005, version=6) as listener:
+
+        def reached_at():
+            with contextlib.suppress(OSError):
+                with guest.connect(guest.gateway6, 9005, timeout_s=1):
+                    accepted, _ = listener.accept()
+                    with accepted:
+                        return accepted.getsockname()[0]
+
+        lab.host.ip_batch(
+            f"address del {HOST6}/64 dev out0\n"
+            f"address add 2001:db8:1::8/64 dev out0 nodad preferred_lft 0\n"
+        )
+        try:
+            assert poll(lambda: reached_at() == "2001:db8:1::8")
+            lab.host.ip(f"address add {HOST6}/64 dev out0 nodad")
+            assert poll(lambda: reached_at() == HOST6)
+        finally:
+            lab.host.ip(f"address replace {HOST6}/64 dev out0 nodad")
+            lab.host.ip("address del 2001:db8:1::8/64 dev out0")
 
 
 def test_changes_that_are_too_many_to_be_told(lab, guest):
