@@ -130,10 +130,10 @@ class Selection:
 class Rounds:
     """Measures, tells how it goes, and keeps the values."""
 
-    def __init__(self, servers, results):
+    def __init__(self, servers, results, started):
         self.servers = servers
         self.results = results
-        self.started = time.monotonic()
+        self.started = started
 
     def run(self, number, steps):
         rounds = self.results["rounds"]
@@ -187,9 +187,8 @@ def open_subjects(all_subjects, stack, results):
         results["subjects"][subject.name] = subject.group
         missing = subject.missing()
         if missing:
-            text = f"{subject.name} ({missing})"
-            say(f"missing: {text}")
-            results["missing"].append(text)
+            say(f"missing: {subject.name} ({missing})")
+            results["missing"][subject.name] = missing
             continue
         try:
             opened.append(stack.enter_context(subject))
@@ -208,8 +207,9 @@ def open_subjects(all_subjects, stack, results):
 
 
 def run(rounds, seconds, selection, congestion):
+    started = time.monotonic()
     results = {"head": describe_machine(), "rounds": rounds, "seconds": seconds, "values": {}}
-    results.update(failures=[], missing=[], subjects={}, selection=selection.text)
+    results.update(failures=[], missing={}, subjects={}, selection=selection.text)
     with BenchLab() as lab:
         with contextlib.ExitStack() as stack:
             chosen = prepare_ends(lab, congestion)
@@ -223,7 +223,7 @@ def run(rounds, seconds, selection, congestion):
                 wanted += [subject] if subject.scenarios else []
             say(f"setting up {len(wanted)}: {', '.join(s.name for s in wanted)}")
             opened = open_subjects(wanted, stack, results)
-            measuring = Rounds(servers, results)
+            measuring = Rounds(servers, results, started)
             for number in range(rounds):
                 measuring.run(number, selection.steps(opened, number))
         lab.wait_until_clean()

@@ -39,11 +39,11 @@ def number(value, digits):
     return f"{value:,.{digits}f}" if digits == 0 else f"{value:.{digits}f}"
 
 
-def medians_table(summed, members):
+def medians_table(summed, members, missing):
     def cell(name, subject):
         entry = summed[name].get(subject)
         if not entry:
-            return "–"
+            return "missing" if subject in missing else "–"
         digits = FIGURES[name][2]
         spread = f" ({number(entry['min'], digits)}–{number(entry['max'], digits)})"
         return number(entry["median"], digits) + (spread if entry["count"] > 1 else "")
@@ -97,7 +97,8 @@ def report(results, plot=None):
         f"{results['selection']} [What the figures mean](../../tests/bench/README.md).\n",
     ]
     if results["missing"]:
-        parts.append("Missing here: " + "; ".join(results["missing"]) + ".\n")
+        missing = [f"{name} ({why})" for name, why in results["missing"].items()]
+        parts.append("Missing here: " + ", ".join(missing) + ".\n")
     if plot:
         parts.append(f"![The main figures as bars]({plot})\n")
     measured = [entry for entry in results["claims"] if entry["value"] is not None]
@@ -111,7 +112,7 @@ def report(results, plot=None):
     summed = results["summary"]
     for group, (base, title) in GROUPS.items():
         members = [name for name, its_group in results["subjects"].items() if its_group == group]
-        medians = medians_table(summed, members)
+        medians = medians_table(summed, members, results["missing"])
         if not medians:
             continue
         parts += [f"## {title}\n", medians]

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import re
+import resource
 import select
 import statistics
 import subprocess
@@ -313,7 +314,9 @@ def flows_of(servers, subject, seconds):
     if not poll(lambda: count_flows(servers) == 0, 30, 0.2):
         raise Failure("the flows do not end", figures)
     if failed:
-        raise Failure(f"{count} of {FLOWS[-1]} flows; one more: {failed}", figures)
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        why = f"{failed} (a process may have {descriptors} descriptors here)"
+        raise Failure(f"{count} of {FLOWS[-1]} flows; one more: {why}", figures)
     return figures
 
 

@@ -26,7 +26,7 @@ def test_measures_and_reports(tmp_path):
         timeout=60,
     )
     results = json.loads(files["json"].read_text())
-    assert results["failures"] == [] and results["missing"] == []
+    assert results["failures"] == [] and results["missing"] == {}
     for figure in ("rr p50", "rr p99", "udp-gso-up", "start"):
         for subject in ("openvmnet-exec", "kernel"):
             assert results["summary"][figure][subject]["median"] > 0
