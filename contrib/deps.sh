@@ -14,7 +14,8 @@ group=${1:-build}
 
 # libc6-dev is named because gcc only recommends it.
 deb_build="gcc libc6-dev meson ninja-build pkg-config libmnl-dev libnftables-dev libjansson-dev
-    libseccomp-dev libcap-ng-dev libinih-dev libpcap-dev libncurses-dev dnsmasq-base scdoc"
+    libseccomp-dev libcap-ng-dev libinih-dev libpcap-dev libncurses-dev
+    libblocksruntime-dev dnsmasq-base scdoc"
 deb_demo="qemu-system-x86 busybox-static iperf3 python3 zstd"
 deb_check="libcmocka-dev python3-pytest python3-scapy clang iproute2 nftables procps util-linux curl
     bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish"
@@ -52,7 +53,8 @@ esac
 
 # Where another distribution's names differ, its own list stands.
 hint_fedora="dnf install gcc meson ninja-build pkgconf-pkg-config libmnl-devel nftables-devel \
-jansson-devel libseccomp-devel libcap-ng-devel inih-devel libpcap-devel ncurses-devel dnsmasq \
+jansson-devel libseccomp-devel libcap-ng-devel inih-devel libpcap-devel ncurses-devel \
+libblocksruntime-devel dnsmasq \
 scdoc libcmocka-devel python3-pytest python3-scapy clang clang-tools-extra qemu-system-x86-core \
 busybox iperf3 iproute nftables procps-ng util-linux curl bind-utils iputils strace tcpdump \
 traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt \

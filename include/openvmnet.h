@@ -157,6 +157,9 @@ OPENVMNET_API int openvmnet_namespaces(const char *const *options, int *ret_user
  */
 OPENVMNET_API int openvmnet_forward_add(const char *network, const char *forward,
                                         struct openvmnet_error *ret_error);
+/* One that belongs to @port, as its option would, and goes with it. */
+OPENVMNET_API int openvmnet_port_forward_add(const struct openvmnet_port *port, const char *forward,
+                                             struct openvmnet_error *ret_error);
 /* @forward as it is listed, or only PROTO:[HOSTADDR]:HOSTPORT. */
 OPENVMNET_API int openvmnet_forward_remove(const char *network, const char *forward,
                                            struct openvmnet_error *ret_error);

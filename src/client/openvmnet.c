@@ -335,10 +335,13 @@ char *openvmnet_status(const char *network, struct openvmnet_error *ret_error)
 
 /* ---- forwards */
 
+/* @interface: of the port that it belongs to, or NULL. */
 static int call_forward(const char *network, const char *method, const char *forward,
-                        struct openvmnet_error *ret_error)
+                        const char *interface, struct openvmnet_error *ret_error)
 {
-    json_t *parameters = json_pack("{s:s}", "forward", given(forward)), *reply = NULL;
+    json_t *parameters =
+        json_pack("{s:s, s:s?}", "forward", given(forward), "interface", interface);
+    json_t *reply = NULL;
     struct err err = {""};
     int result;
 
@@ -353,13 +356,22 @@ static int call_forward(const char *network, const char *method, const char *for
 int openvmnet_forward_add(const char *network, const char *forward,
                           struct openvmnet_error *ret_error)
 {
-    return call_forward(network, "AddForward", forward, ret_error);
+    return call_forward(network, "AddForward", forward, NULL, ret_error);
+}
+
+int openvmnet_port_forward_add(const struct openvmnet_port *port, const char *forward,
+                               struct openvmnet_error *ret_error)
+{
+    const struct client_port *attached = port ? &port->port : NULL;
+
+    return call_forward(attached ? attached->network : "", "AddForward", forward,
+                        attached ? attached->interface : NULL, ret_error);
 }
 
 int openvmnet_forward_remove(const char *network, const char *forward,
                              struct openvmnet_error *ret_error)
 {
-    return call_forward(network, "RemoveForward", forward, ret_error);
+    return call_forward(network, "RemoveForward", forward, NULL, ret_error);
 }
 
 char *openvmnet_forwards(const char *network, struct openvmnet_error *ret_error)

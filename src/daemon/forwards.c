@@ -316,8 +316,8 @@ int forwards_add(struct forwards *forwards, const struct forward_spec *spec,
 {
     int result = add(forwards, spec, owner, false, err);
 
-    /* A port's are written when it has its interface, by forwards_port_attached(). */
-    if (result == 0 && !owner)
+    /* A new port's are written when it has its interface, by forwards_port_attached(). */
+    if (result == 0 && (!owner || owner->attached))
         save(forwards);
     return result;
 }

@@ -23,7 +23,7 @@ struct forwards *forwards_new(struct network *network, struct uplink *uplink, un
 void forwards_free(struct forwards *forwards);
 
 /*
- * Opens a forward. @owner (NULL: none) is the port that it is an option of. -EADDRINUSE, -EACCES,
+ * Opens a forward. @owner (NULL: none) is the port that it is an option of, and goes with. -EADDRINUSE, -EACCES,
  * -EADDRNOTAVAIL, -EEXIST, -EINVAL, -ENOSPC with the reason; then nothing is open.
  */
 int forwards_add(struct forwards *forwards, const struct forward_spec *spec,

@@ -139,8 +139,9 @@ static void call_namespaces(struct engine *engine, struct control_client *client
 static void call_add_forward(struct engine *engine, struct control_client *client,
                              json_t *parameters)
 {
+    const char *text, *interface;
+    const struct network_port *owner = NULL;
     struct forward_spec spec;
-    const char *text;
     struct err err;
     int result;
 
@@ -148,9 +149,18 @@ static void call_add_forward(struct engine *engine, struct control_client *clien
         methods_fail_parameter(client, "forward");
         return;
     }
+    if (!methods_read_string(parameters, "interface", &interface)) {
+        methods_fail_parameter(client, "interface");
+        return;
+    }
     result = forward_parse(text, &spec, &err);
+    if (result == 0 && interface[0]) {
+        owner = network_find(&engine->network, interface);
+        if (!owner || !owner->attached)
+            result = err_set(&err, -ENODEV, "no port '%.20s' on this network", interface);
+    }
     if (result == 0)
-        result = forwards_add(engine->forwards, &spec, NULL, &err);
+        result = forwards_add(engine->forwards, &spec, owner, &err);
     if (result < 0)
         methods_fail(client, result, err.text);
     else

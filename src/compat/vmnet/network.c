@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Network objects (macOS 26). Such a network is one of libopenvmnet with a name of its own, "vmnet-MODE-N", and
+ * lives as long as the object, or an interface on it: the object holds a port of it, through which no frame
+ * goes. The first process that makes N has the port's host name KEEPER, which is there once on a network: two
+ * that choose the same N at the same time do not get the same network.
+ *
+ * What a configuration asks for and libopenvmnet cannot do is refused where the network is to be made, with the
+ * reason as a hint. To disregard that somebody wants no DHCP would be worse.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compat/vmnet/interface.h"
+#include "compat/vmnet/rule.h"
+#include <CoreFoundation/CoreFoundation.h>
+
+#define NETWORKS_MAX 64 /* of one mode and one user */
+#define NETWORK_NAME_MAX 42
+#define KEEPER "vmnet-network"
+#define RULES_MAX 128
+
+enum wanted {
+    NO_NAT44 = 1,
+    NO_NAT66 = 2,
+    NO_DHCP = 4,
+    NO_DNS = 8,
+    NO_RA = 16,
+    EXTERNAL = 32,
+    RESERVATION = 64,
+};
+
+/* The head of both objects. */
+struct object {
+    atomic_uint refs;
+    void (*free)(void *object);
+};
+
+struct vmnet_network_configuration {
+    struct object object;
+    vmnet_mode_t mode;
+    unsigned wanted; /* enum wanted */
+    unsigned mtu;
+    bool has_subnet, has_prefix;
+    struct in_addr subnet, mask;
+    struct in6_addr prefix;
+    struct rule *rules;
+    unsigned rules_len;
+};
+
+struct vmnet_network {
+    struct object object;
+    vmnet_mode_t mode;
+    struct openvmnet_port *keeper;
+};
+
+void openvmnet_object_retain(const void *object)
+{
+    if (object)
+        atomic_fetch_add(&((struct object *)object)->refs, 1);
+}
+
+void openvmnet_object_release(const void *object)
+{
+    struct object *head = (struct object *)object;
+
+    if (head && atomic_fetch_sub(&head->refs, 1) == 1)
+        head->free(head);
+}
+
+static void set_status(vmnet_return_t *ret_status, vmnet_return_t status)
+{
+    if (ret_status)
+        *ret_status = status;
+}
+
+/* ---- configurations */
+
+static void configuration_free(void *object)
+{
+    struct vmnet_network_configuration *configuration = object;
+
+    free(configuration->rules);
+    free(configuration);
+}
+
+vmnet_network_configuration_ref vmnet_network_configuration_create(vmnet_mode_t mode,
+                                                                   vmnet_return_t *status)
+{
+    struct vmnet_network_configuration *configuration;
+
+    if (mode != VMNET_HOST_MODE && mode != VMNET_SHARED_MODE) {
+        set_status(status, hint(__func__, VMNET_INVALID_ARGUMENT,
+                                "mode %u is neither host nor shared mode", mode));
+        return NULL;
+    }
+    configuration = calloc(1, sizeof(*configuration));
+    set_status(status, configuration ? VMNET_SUCCESS : VMNET_MEM_FAILURE);
+    if (configuration) {
+        configuration->object = (struct object){1, configuration_free};
+        configuration->mode = mode;
+    }
+    return configuration;
+}
+
+void vmnet_network_configuration_disable_nat44(vmnet_network_configuration_ref configuration)
+{
+    configuration->wanted |= NO_NAT44;
+}
+
+void vmnet_network_configuration_disable_nat66(vmnet_network_configuration_ref configuration)
+{
+    configuration->wanted |= NO_NAT66;
+}
+
+void vmnet_network_configuration_disable_dhcp(vmnet_network_configuration_ref configuration)
+{
+    configuration->wanted |= NO_DHCP;
+}
+
+void vmnet_network_configuration_disable_dns_proxy(vmnet_network_configuration_ref configuration)
+{
+    configuration->wanted |= NO_DNS;
+}
+
+void vmnet_network_configuration_disable_router_advertisement(
+    vmnet_network_configuration_ref configuration)
+{
+    configuration->wanted |= NO_RA;
+}
+
+vmnet_return_t vmnet_network_configuration_set_external_interface(
+    vmnet_network_configuration_ref configuration, const char *interface_name)
+{
+    if (!configuration || !interface_name || !interface_name[0] ||
+        configuration->mode != VMNET_SHARED_MODE)
+        return hint(__func__, VMNET_INVALID_ARGUMENT, "no name, or not in shared mode");
+    configuration->wanted |= EXTERNAL;
+    return VMNET_SUCCESS;
+}
+
+/* RFC 1918, and a mask that leaves the gateway and a guest their addresses. */
+static bool is_private(uint32_t subnet, uint32_t mask)
+{
+    uint32_t rest = ~mask;
+
+    return (rest & (rest + 1)) == 0 && rest >= 3 && rest < 1U << 24 &&
+           (subnet >> 24 == 10 || subnet >> 20 == 0xac1 || subnet >> 16 == 0xc0a8);
+}
+
+vmnet_return_t vmnet_network_configuration_set_ipv4_subnet(
+    vmnet_network_configuration_ref configuration, const struct in_addr *subnet,
+    const struct in_addr *mask)
+{
+    if (!configuration || !subnet || !mask ||
+        !is_private(ntohl(subnet->s_addr), ntohl(mask->s_addr)))
+        return hint(
+            __func__, VMNET_INVALID_ARGUMENT,
+            "a subnet of 10/8, 172.16/12 or 192.168/16 with a mask of 8 to 30 bits is needed");
+    configuration->subnet.s_addr = subnet->s_addr & mask->s_addr;
+    configuration->mask = *mask;
+    configuration->has_subnet = true;
+    return VMNET_SUCCESS;
+}
+
+vmnet_return_t vmnet_network_configuration_set_ipv6_prefix(
+    vmnet_network_configuration_ref configuration, const struct in6_addr *prefix,
+    uint8_t prefix_len)
+{
+    if (!configuration || !prefix || prefix_len != 64 || prefix->s6_addr[0] != 0xfd)
+        return hint(__func__, VMNET_INVALID_ARGUMENT,
+                    "a prefix of 64 bits in fd00::/8 is needed (RFC 4193)");
+    configuration->prefix = *prefix;
+    memset(configuration->prefix.s6_addr + 8, 0, 8);
+    configuration->has_prefix = true;
+    return VMNET_SUCCESS;
+}
+
+vmnet_return_t vmnet_network_configuration_set_mtu(vmnet_network_configuration_ref configuration,
+                                                   uint32_t mtu)
+{
+    if (!configuration || mtu < 1280 || mtu > 65520)
+        return hint(__func__, VMNET_INVALID_ARGUMENT, "MTU %u is not from 1280 to 65520", mtu);
+    configuration->mtu = mtu;
+    return VMNET_SUCCESS;
+}
+
+vmnet_return_t vmnet_network_configuration_add_dhcp_reservation(
+    vmnet_network_configuration_ref configuration, const ether_addr_t *client,
+    const struct in_addr *reservation)
+{
+    if (!configuration || !client || !reservation || (client->ether_addr_octet[0] & 1))
+        return hint(__func__, VMNET_INVALID_ARGUMENT,
+                    "no MAC address of one machine, or no address");
+    configuration->wanted |= RESERVATION;
+    return VMNET_SUCCESS;
+}
+
+vmnet_return_t vmnet_network_configuration_add_port_forwarding_rule(
+    vmnet_network_configuration_ref configuration, uint8_t protocol, sa_family_t address_family,
+    uint16_t internal_port, uint16_t external_port, const void *internal_address)
+{
+    struct rule rule, *grown;
+    vmnet_return_t status;
+
+    if (!configuration || !internal_address || configuration->mode != VMNET_SHARED_MODE ||
+        configuration->rules_len >= RULES_MAX)
+        return hint(__func__, VMNET_INVALID_ARGUMENT,
+                    "no address, not in shared mode, or more than %d rules", RULES_MAX);
+    status = rule_set(__func__, protocol, external_port, (uint8_t)address_family, internal_address,
+                      internal_port, &rule);
+    if (status != VMNET_SUCCESS)
+        return status;
+    grown = reallocarray(configuration->rules, configuration->rules_len + 1, sizeof(*grown));
+    if (!grown)
+        return VMNET_MEM_FAILURE;
+    configuration->rules = grown;
+    grown[configuration->rules_len++] = rule;
+    return VMNET_SUCCESS;
+}
+
+/* ---- networks */
+
+static void network_free(void *object)
+{
+    struct vmnet_network *network = object;
+
+    openvmnet_port_free(&network->keeper);
+    free(network);
+}
+
+static const char *mode_name(vmnet_mode_t mode)
+{
+    return mode == VMNET_HOST_MODE ? "host" : "shared";
+}
+
+/* What cannot be done. A network without any NAT is what host mode is. */
+static vmnet_return_t check(const char *call,
+                            const struct vmnet_network_configuration *configuration,
+                            vmnet_mode_t *ret_mode)
+{
+    static const struct {
+        unsigned wanted;
+        const char *text;
+    } refusals[] = {
+        {NO_DHCP, "a network without DHCP is one of host mode with vmnet_network_identifier_key"},
+        {NO_DNS, "the network's DNS server cannot be left out"},
+        {NO_RA, "the network's router advertisements cannot be left out"},
+        {EXTERNAL, "the way out is the host's own routes: an interface for it cannot be chosen"},
+        {RESERVATION, "reservations are made in the network's file, openvmnet.conf(5)"},
+    };
+    unsigned no_nat = configuration->wanted & (NO_NAT44 | NO_NAT66);
+
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+        if (configuration->wanted & refusals[i].wanted)
+            return hint(call, VMNET_FAILURE, "%s", refusals[i].text);
+    *ret_mode = configuration->mode;
+    if (configuration->mode == VMNET_SHARED_MODE && no_nat == (NO_NAT44 | NO_NAT66))
+        *ret_mode = VMNET_HOST_MODE;
+    else if (configuration->mode == VMNET_SHARED_MODE && no_nat)
+        return hint(call, VMNET_FAILURE, "NAT can be left out for IPv4 and IPv6 together only");
+    return VMNET_SUCCESS;
+}
+
+static void add_addresses(const struct vmnet_network_configuration *configuration,
+                          struct options *options)
+{
+    char start[INET_ADDRSTRLEN], end[INET_ADDRSTRLEN], mask[INET_ADDRSTRLEN];
+    char prefix[INET6_ADDRSTRLEN];
+    uint32_t subnet = ntohl(configuration->subnet.s_addr);
+    struct in_addr first = {htonl(subnet + 1)};
+    struct in_addr last = {htonl((subnet | ~ntohl(configuration->mask.s_addr)) - 1)};
+
+    if (configuration->has_subnet) {
+        options_add(options, "start-address=%s", inet_ntop(AF_INET, &first, start, sizeof(start)));
+        options_add(options, "end-address=%s", inet_ntop(AF_INET, &last, end, sizeof(end)));
+        options_add(options, "subnet-mask=%s",
+                    inet_ntop(AF_INET, &configuration->mask, mask, sizeof(mask)));
+    }
+    if (configuration->has_prefix)
+        options_add(options, "nat66-prefix=%s",
+                    inet_ntop(AF_INET6, &configuration->prefix, prefix, sizeof(prefix)));
+    if (configuration->mtu)
+        options_add(options, "mtu=%u", configuration->mtu);
+}
+
+static bool is_running(const char *name)
+{
+    char *text = openvmnet_list(NULL);
+    json_t *names = text ? json_loads(text, 0, NULL) : NULL, *other;
+    bool found = false;
+    size_t i;
+
+    json_array_foreach(names, i, other) found =
+        found || strcmp(json_string_value(other), name) == 0;
+    json_decref(names);
+    free(text);
+    return found;
+}
+
+/* A port on network @name that only keeps it. NULL with the reason. */
+static struct openvmnet_port *attach_keeper(const char *name, vmnet_mode_t mode,
+                                            const struct vmnet_network_configuration *configuration,
+                                            struct openvmnet_error *ret_error)
+{
+    const char *list[OPTIONS_MAX + 1];
+    struct options options = {0};
+
+    options_add(&options, "network=%s", name);
+    options_add(&options, "mode=%s", mode_name(mode));
+    options_add(&options, "isolated=on");
+    if (configuration) {
+        options_add(&options, "hostname=" KEEPER);
+        add_addresses(configuration, &options);
+    }
+    options_list(&options, list);
+    return openvmnet_attach(list, ret_error);
+}
+
+static struct openvmnet_port *make_network(const struct vmnet_network_configuration *configuration,
+                                           vmnet_mode_t mode, struct openvmnet_error *ret_error)
+{
+    struct openvmnet_port *port = NULL;
+    char name[NETWORK_NAME_MAX];
+
+    ret_error->code = -ENOSPC;
+    snprintf(ret_error->text, sizeof(ret_error->text), "there are %d networks already",
+             NETWORKS_MAX);
+    for (int i = 1; !port && i <= NETWORKS_MAX; i++) {
+        snprintf(name, sizeof(name), "vmnet-%s-%d", mode_name(mode), i);
+        if (is_running(name))
+            continue;
+        port = attach_keeper(name, mode, configuration, ret_error);
+        if (!port && ret_error->code != -EEXIST)
+            break;
+    }
+    return port;
+}
+
+static vmnet_return_t add_rules(const char *call, const char *network,
+                                const struct vmnet_network_configuration *configuration)
+{
+    for (unsigned i = 0; i < configuration->rules_len; i++) {
+        struct openvmnet_error error;
+        char text[RULE_TEXT_MAX];
+        int result;
+
+        rule_format(&configuration->rules[i], text);
+        result = openvmnet_forward_add(network, text, &error);
+        if (result < 0)
+            return hint(call, status_of(result), "%s", error.text);
+    }
+    return VMNET_SUCCESS;
+}
+
+/* Takes over @keeper. */
+static struct vmnet_network *network_new(vmnet_mode_t mode, struct openvmnet_port *keeper,
+                                         vmnet_return_t *ret_status)
+{
+    struct vmnet_network *network = calloc(1, sizeof(*network));
+
+    set_status(ret_status, network ? VMNET_SUCCESS : VMNET_MEM_FAILURE);
+    if (!network) {
+        openvmnet_port_free(&keeper);
+        return NULL;
+    }
+    *network = (struct vmnet_network){{1, network_free}, mode, keeper};
+    return network;
+}
+
+vmnet_network_ref vmnet_network_create(vmnet_network_configuration_ref configuration,
+                                       vmnet_return_t *ret_status)
+{
+    vmnet_mode_t mode = VMNET_HOST_MODE;
+    struct openvmnet_port *keeper;
+    struct openvmnet_error error;
+    vmnet_return_t status =
+        configuration ? check(__func__, configuration, &mode)
+                      : hint(__func__, VMNET_INVALID_ARGUMENT, "the configuration is NULL");
+
+    set_status(ret_status, status);
+    if (status != VMNET_SUCCESS)
+        return NULL;
+    keeper = make_network(configuration, mode, &error);
+    if (!keeper) {
+        set_status(ret_status, hint(__func__, status_of(error.code), "%s", error.text));
+        return NULL;
+    }
+    status = add_rules(__func__, openvmnet_port_get(keeper, "network"), configuration);
+    set_status(ret_status, status);
+    if (status != VMNET_SUCCESS) {
+        openvmnet_port_free(&keeper);
+        return NULL;
+    }
+    return network_new(mode, keeper, ret_status);
+}
+
+xpc_object_t vmnet_network_copy_serialization(vmnet_network_ref network, vmnet_return_t *status)
+{
+    xpc_object_t serialization;
+
+    set_status(status, network ? VMNET_SUCCESS
+                               : hint(__func__, VMNET_INVALID_ARGUMENT, "the network is NULL"));
+    if (!network)
+        return NULL;
+    serialization = xpc_dictionary_create(NULL, NULL, 0);
+    xpc_dictionary_set_string(serialization, "network",
+                              openvmnet_port_get(network->keeper, "network"));
+    xpc_dictionary_set_uint64(serialization, "mode", network->mode);
+    return serialization;
+}
+
+vmnet_network_ref vmnet_network_create_with_serialization(xpc_object_t serialization,
+                                                          vmnet_return_t *status)
+{
+    const char *name = xpc_dictionary_get_string(serialization, "network");
+    uint64_t mode = xpc_dictionary_get_uint64(serialization, "mode");
+    struct openvmnet_port *keeper;
+    struct openvmnet_error error;
+
+    if (!name || (mode != VMNET_HOST_MODE && mode != VMNET_SHARED_MODE)) {
+        set_status(status, hint(__func__, VMNET_INVALID_ARGUMENT, "this is not a network's"));
+        return NULL;
+    }
+    if (!is_running(name)) {
+        set_status(status, hint(__func__, VMNET_FAILURE, "the network '%s' has ended", name));
+        return NULL;
+    }
+    keeper = attach_keeper(name, (vmnet_mode_t)mode, NULL, &error);
+    if (!keeper) {
+        set_status(status, hint(__func__, status_of(error.code), "%s", error.text));
+        return NULL;
+    }
+    return network_new((vmnet_mode_t)mode, keeper, status);
+}
+
+/* "192.168.64.2/24" or "fd00::/64" to the address and the length of its prefix. */
+static unsigned parse_prefixed(int family, const char *text, void *ret_address)
+{
+    char address[INET6_ADDRSTRLEN] = "";
+    const char *slash = strchr(text, '/');
+
+    if (!slash)
+        return 0;
+    snprintf(address, sizeof(address), "%.*s", (int)(slash - text), text);
+    return inet_pton(family, address, ret_address) == 1 ? (unsigned)atoi(slash + 1) : 0;
+}
+
+void vmnet_network_get_ipv4_subnet(vmnet_network_ref network, struct in_addr *subnet,
+                                   struct in_addr *mask)
+{
+    struct in_addr address = {0};
+    unsigned len = parse_prefixed(AF_INET, openvmnet_port_get(network->keeper, "ipv4"), &address);
+
+    mask->s_addr = len ? htonl(UINT32_MAX << (32 - len)) : 0;
+    subnet->s_addr = address.s_addr & mask->s_addr;
+}
+
+void vmnet_network_get_ipv6_prefix(vmnet_network_ref network, struct in6_addr *prefix,
+                                   uint8_t *prefix_len)
+{
+    *prefix = (struct in6_addr){0};
+    *prefix_len = (uint8_t)parse_prefixed(
+        AF_INET6, openvmnet_port_get(network->keeper, "ipv6-prefix"), prefix);
+}
+
+interface_ref vmnet_interface_start_with_network(vmnet_network_ref network, xpc_object_t desc,
+                                                 dispatch_queue_t queue,
+                                                 vmnet_start_interface_completion_handler_t handler)
+{
+    struct options options = {0};
+
+    if (!network) {
+        hint(__func__, VMNET_INVALID_ARGUMENT, "the network is NULL");
+        return NULL;
+    }
+    options_add(&options, "network=%s", openvmnet_port_get(network->keeper, "network"));
+    options_add(&options, "mode=%s", mode_name(network->mode));
+    return interface_start(__func__, &options, network->mode, desc, queue, handler);
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Descriptions. Each key has its type and the modes that it may be used in; the value is then libopenvmnet's to
+ * check, whose words are the hint. Keys that are not known are passed over, as those of newer versions are on
+ * macOS.
+ */
+#include "compat/vmnet/options.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "compat/vmnet/interface.h"
+
+enum mode_bit {
+    HOST = 1,
+    SHARED = 2,
+    BRIDGED = 4,
+    ANY = 7
+};
+
+void options_add(struct options *options, const char *format, ...)
+{
+    va_list arguments;
+
+    if (options->len >= OPTIONS_MAX)
+        return;
+    va_start(arguments, format);
+    vsnprintf(options->texts[options->len++], OPTION_TEXT_MAX, format, arguments);
+    va_end(arguments);
+}
+
+void options_list(const struct options *options, const char *ret_list[OPTIONS_MAX + 1])
+{
+    for (unsigned i = 0; i < options->len; i++)
+        ret_list[i] = options->texts[i];
+    ret_list[options->len] = NULL;
+}
+
+const char *options_find(const struct options *options, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (unsigned i = 0; i < options->len; i++)
+        if (strncmp(options->texts[i], name, len) == 0 && options->texts[i][len] == '=')
+            return options->texts[i] + len + 1;
+    return NULL;
+}
+
+void uuid_format(const uint8_t uuid[16], char ret_text[37])
+{
+    char *at = ret_text;
+
+    for (int i = 0; i < 16; i++)
+        at += sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+}
+
+bool uuid_parse_text(const char *text, uint8_t ret_uuid[16])
+{
+    for (int i = 0; i < 16; i++) {
+        int len = 0;
+
+        text += *text == '-';
+        if (sscanf(text, "%2hhx%n", &ret_uuid[i], &len) != 1 || len != 2)
+            return false;
+        text += len;
+    }
+    return *text == '\0';
+}
+
+/* ---- keys: what each asks for; the value has the right type */
+
+struct reading {
+    const char *call;
+    struct options *options;
+    struct wishes *wishes;
+};
+
+static void read_string(struct reading *reading, const char *option, xpc_object_t value)
+{
+    options_add(reading->options, "%s=%s", option, xpc_string_get_string_ptr(value));
+}
+
+static void read_number(struct reading *reading, const char *option, xpc_object_t value)
+{
+    options_add(reading->options, "%s=%" PRIu64, option, xpc_uint64_get_value(value));
+}
+
+static void read_uuid(struct reading *reading, const char *option, xpc_object_t value)
+{
+    char text[37];
+
+    uuid_format(xpc_uuid_get_bytes(value), text);
+    options_add(reading->options, "%s=%s", option, text);
+}
+
+static void read_switch(struct reading *reading, const char *option, xpc_object_t value)
+{
+    options_add(reading->options, "%s=%s", option, xpc_bool_get_value(value) ? "on" : "off");
+}
+
+static void read_allocate(struct reading *reading, const char *option, xpc_object_t value)
+{
+    (void)option;
+    reading->wishes->no_mac = !xpc_bool_get_value(value);
+}
+
+static void read_tso(struct reading *reading, const char *option, xpc_object_t value)
+{
+    (void)option;
+    reading->wishes->tso = xpc_bool_get_value(value);
+}
+
+static void read_checksum(struct reading *reading, const char *option, xpc_object_t value)
+{
+    (void)option;
+    reading->wishes->checksum = xpc_bool_get_value(value);
+}
+
+static void read_virtio(struct reading *reading, const char *option, xpc_object_t value)
+{
+    (void)option;
+    reading->wishes->virtio_header = xpc_bool_get_value(value);
+}
+
+static const struct key {
+    const char *const *key;
+    xpc_type_t type;
+    unsigned modes;
+    bool of_network; /* may not stand beside a network object */
+    const char *option;
+    void (*read)(struct reading *reading, const char *option, xpc_object_t value);
+} keys[] = {
+    {&vmnet_shared_interface_name_key, XPC_TYPE_STRING, BRIDGED, true, "ifname", read_string},
+    {&vmnet_mtu_key, XPC_TYPE_UINT64, HOST | SHARED, true, "mtu", read_number},
+    {&vmnet_start_address_key, XPC_TYPE_STRING, HOST | SHARED, true, "start-address", read_string},
+    {&vmnet_end_address_key, XPC_TYPE_STRING, HOST | SHARED, true, "end-address", read_string},
+    {&vmnet_subnet_mask_key, XPC_TYPE_STRING, HOST | SHARED, true, "subnet-mask", read_string},
+    {&vmnet_nat66_prefix_key, XPC_TYPE_STRING, SHARED, true, "nat66-prefix", read_string},
+    {&vmnet_network_identifier_key, XPC_TYPE_UUID, HOST, true, "net-uuid", read_uuid},
+    {&vmnet_interface_id_key, XPC_TYPE_UUID, ANY, false, "interface-id", read_uuid},
+    {&vmnet_enable_isolation_key, XPC_TYPE_BOOL, ANY, false, "isolated", read_switch},
+    {&vmnet_allocate_mac_address_key, XPC_TYPE_BOOL, ANY, false, NULL, read_allocate},
+    {&vmnet_enable_tso_key, XPC_TYPE_BOOL, ANY, false, NULL, read_tso},
+    {&vmnet_enable_checksum_offload_key, XPC_TYPE_BOOL, ANY, false, NULL, read_checksum},
+    {&vmnet_enable_virtio_header_key, XPC_TYPE_BOOL, ANY, false, NULL, read_virtio},
+};
+
+static const char *mode_name(operating_modes_t mode)
+{
+    return mode == VMNET_HOST_MODE ? "host" : mode == VMNET_SHARED_MODE ? "shared" : "bridged";
+}
+
+static vmnet_return_t read_key(struct reading *reading, const struct key *key, xpc_object_t desc,
+                               bool network)
+{
+    xpc_object_t value = xpc_dictionary_get_value(desc, *key->key);
+    operating_modes_t mode = reading->wishes->mode;
+
+    if (!value)
+        return VMNET_SUCCESS;
+    if (xpc_get_type(value) != key->type)
+        return hint(reading->call, VMNET_INVALID_ARGUMENT, "%s is a %s: it has to be a %s",
+                    *key->key, xpc_type_get_name(xpc_get_type(value)),
+                    xpc_type_get_name(key->type));
+    if (network && key->of_network)
+        return hint(reading->call, VMNET_INVALID_ARGUMENT,
+                    "%s is decided by the network object: leave it out", *key->key);
+    if (!(key->modes & 1U << (mode - VMNET_HOST_MODE)))
+        return hint(reading->call, VMNET_INVALID_ARGUMENT,
+                    "%s has no place in %s mode: leave it out", *key->key, mode_name(mode));
+    key->read(reading, key->option, value);
+    return VMNET_SUCCESS;
+}
+
+static vmnet_return_t read_mode(const char *call, xpc_object_t desc, operating_modes_t *ret_mode)
+{
+    xpc_object_t value = xpc_dictionary_get_value(desc, vmnet_operation_mode_key);
+    uint64_t mode = xpc_uint64_get_value(value);
+
+    if (!value || mode < VMNET_HOST_MODE || mode > VMNET_BRIDGED_MODE)
+        return hint(call, VMNET_INVALID_ARGUMENT,
+                    "%s is %s: it has to be the uint64 VMNET_HOST_MODE, VMNET_SHARED_MODE or "
+                    "VMNET_BRIDGED_MODE",
+                    vmnet_operation_mode_key, value ? "something else" : "not set");
+    *ret_mode = (operating_modes_t)mode;
+    return VMNET_SUCCESS;
+}
+
+/* The three keys for the host's address on a network without DHCP. */
+static vmnet_return_t read_host_address(const struct reading *reading, xpc_object_t desc)
+{
+    const char *const *const host_keys[] = {&vmnet_host_ip_address_key, &vmnet_host_subnet_mask_key,
+                                            &vmnet_host_ipv6_address_key};
+
+    for (size_t i = 0; i < sizeof(host_keys) / sizeof(host_keys[0]); i++) {
+        const char *key = *host_keys[i];
+        xpc_object_t value = xpc_dictionary_get_value(desc, key);
+
+        if (!value)
+            continue;
+        if (xpc_get_type(value) != XPC_TYPE_STRING || !options_find(reading->options, "net-uuid"))
+            return hint(reading->call, VMNET_INVALID_ARGUMENT,
+                        "%s has to be a string, and to stand beside %s", key,
+                        vmnet_network_identifier_key);
+        return hint(reading->call, VMNET_FAILURE,
+                    "%s: the host's address on a network without DHCP cannot be chosen here; "
+                    "leave it out, and find it among the parameters",
+                    key);
+    }
+    return VMNET_SUCCESS;
+}
+
+static vmnet_return_t check_together(const struct reading *reading, xpc_object_t desc)
+{
+    const struct wishes *wishes = reading->wishes;
+
+    if (wishes->mode == VMNET_BRIDGED_MODE &&
+        !xpc_dictionary_get_value(desc, vmnet_shared_interface_name_key))
+        return hint(reading->call, VMNET_INVALID_ARGUMENT,
+                    "%s is missing, which bridged mode needs", vmnet_shared_interface_name_key);
+    if (wishes->checksum && wishes->virtio_header)
+        return hint(reading->call, VMNET_INVALID_ARGUMENT,
+                    "%s and %s exclude each other: the header says what is to be done",
+                    vmnet_enable_checksum_offload_key, vmnet_enable_virtio_header_key);
+    return VMNET_SUCCESS;
+}
+
+vmnet_return_t options_read(const char *call, xpc_object_t desc, bool network,
+                            struct options *options, struct wishes *wishes)
+{
+    struct reading reading = {call, options, wishes};
+    vmnet_return_t status = VMNET_SUCCESS;
+
+    if (!network) {
+        status = read_mode(call, desc, &wishes->mode);
+        if (status == VMNET_SUCCESS)
+            options_add(options, "mode=%s", mode_name(wishes->mode));
+    }
+    for (size_t i = 0; status == VMNET_SUCCESS && i < sizeof(keys) / sizeof(keys[0]); i++)
+        status = read_key(&reading, &keys[i], desc, network);
+    if (status == VMNET_SUCCESS)
+        status = read_host_address(&reading, desc);
+    if (status == VMNET_SUCCESS)
+        status = check_together(&reading, desc);
+    /* A client may bring any MAC address along, and several, and many do. */
+    options_add(options, "anti-spoof=off");
+    return status;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Network objects (macOS 26). */
+#include <CoreFoundation/CoreFoundation.h>
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "suite.h"
+
+static bool start_on(struct net *net, vmnet_network_ref network, xpc_object_t desc)
+{
+    dispatch_semaphore_t done = dispatch_semaphore_create(0);
+
+    memset(net, 0, sizeof(*net));
+    net->queue = dispatch_queue_create("conformance.net", DISPATCH_QUEUE_SERIAL);
+    net->ref = vmnet_interface_start_with_network(network, desc, net->queue,
+                                                  ^(vmnet_return_t status, xpc_object_t params) {
+                                                    net->status = status;
+                                                    if (params)
+                                                        net->params = xpc_copy(params);
+                                                    dispatch_semaphore_signal(done);
+                                                  });
+    xpc_release(desc);
+    wait_for(done);
+    dispatch_release(done);
+    if (!net->ref || net->status != VMNET_SUCCESS || !net->params)
+        return false;
+    net->packet_bytes = xpc_dictionary_get_uint64(net->params, vmnet_max_packet_size_key);
+    sscanf(xpc_dictionary_get_string(net->params, vmnet_mac_address_key),
+           "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &net->mac[0], &net->mac[1], &net->mac[2], &net->mac[3],
+           &net->mac[4], &net->mac[5]);
+    return true;
+}
+
+static void test_network(void)
+{
+    vmnet_return_t status = VMNET_FAILURE;
+    vmnet_network_configuration_ref configuration =
+        vmnet_network_configuration_create(VMNET_SHARED_MODE, &status);
+    struct in_addr subnet, mask, got_subnet, got_mask;
+    struct in6_addr prefix, got_prefix;
+    vmnet_network_ref network, other;
+    uint8_t prefix_len = 0;
+    xpc_object_t serialization;
+    struct net nets[2];
+
+    if (!check(configuration && status == VMNET_SUCCESS, "a configuration"))
+        return;
+    inet_pton(AF_INET, "192.168.181.0", &subnet);
+    inet_pton(AF_INET, "255.255.255.0", &mask);
+    inet_pton(AF_INET6, "fd61:1:2:4::", &prefix);
+    check_status(vmnet_network_configuration_set_ipv4_subnet(configuration, &subnet, &mask),
+                 VMNET_SUCCESS, "set its subnet");
+    check_status(vmnet_network_configuration_set_ipv6_prefix(configuration, &prefix, 64),
+                 VMNET_SUCCESS, "its prefix");
+    check_status(vmnet_network_configuration_set_mtu(configuration, 2000), VMNET_SUCCESS,
+                 "its MTU");
+    network = vmnet_network_create(configuration, &status);
+    CFRelease(configuration);
+    if (!check(network && status == VMNET_SUCCESS, "a network: %s", status_name(status)))
+        return;
+    vmnet_network_get_ipv4_subnet(network, &got_subnet, &got_mask);
+    check(got_subnet.s_addr == subnet.s_addr && got_mask.s_addr == mask.s_addr, "has the subnet");
+    vmnet_network_get_ipv6_prefix(network, &got_prefix, &prefix_len);
+    check(prefix_len == 64 && memcmp(&got_prefix, &prefix, 16) == 0, "and the prefix");
+    check(start_on(&nets[0], network, xpc_dictionary_create(NULL, NULL, 0)),
+          "an interface on it: %s", status_name(nets[0].status));
+    check(xpc_dictionary_get_uint64(nets[0].params, vmnet_mtu_key) == 2000, "with its MTU");
+    serialization = vmnet_network_copy_serialization(network, &status);
+    check(serialization && status == VMNET_SUCCESS, "its serialization");
+    other = vmnet_network_create_with_serialization(serialization, &status);
+    xpc_release(serialization);
+    if (check(other && status == VMNET_SUCCESS, "makes the network again: %s",
+              status_name(status))) {
+        if (check(start_on(&nets[1], other, xpc_dictionary_create(NULL, NULL, 0)),
+                  "an interface on that"))
+            net_connect(&nets[0], &nets[1]);
+        net_stop(&nets[1]);
+        CFRelease(other);
+    }
+    net_stop(&nets[0]);
+    CFRelease(network);
+}
+
+static void test_two_networks(void)
+{
+    vmnet_network_configuration_ref configuration =
+        vmnet_network_configuration_create(VMNET_HOST_MODE, NULL);
+    vmnet_network_ref first = vmnet_network_create(configuration, NULL);
+    vmnet_network_ref second = vmnet_network_create(configuration, NULL);
+    struct in_addr subnets[2] = {{0}}, mask;
+
+    if (check(first && second, "two networks of one configuration")) {
+        vmnet_network_get_ipv4_subnet(first, &subnets[0], &mask);
+        vmnet_network_get_ipv4_subnet(second, &subnets[1], &mask);
+        check(subnets[0].s_addr != subnets[1].s_addr, "are two");
+    }
+    CFRelease(configuration);
+    if (first)
+        CFRelease(first);
+    if (second)
+        CFRelease(second);
+}
+
+static void test_bad_configurations(void)
+{
+    vmnet_return_t status = VMNET_SUCCESS;
+    vmnet_network_configuration_ref configuration =
+        vmnet_network_configuration_create(VMNET_SHARED_MODE, NULL);
+    struct in_addr subnet = {htonl(0x08080800)}, mask = {htonl(0xffffff00)};
+    struct in6_addr prefix = {0};
+    ether_addr_t mac = {{2, 0, 0, 0, 0, 1}};
+    struct net net;
+
+    check(!vmnet_network_configuration_create(VMNET_BRIDGED_MODE, &status),
+          "none for bridged mode");
+    check_status(status, VMNET_INVALID_ARGUMENT, "its status");
+    check_status(vmnet_network_configuration_set_ipv4_subnet(configuration, &subnet, &mask),
+                 VMNET_INVALID_ARGUMENT, "a public subnet");
+    subnet.s_addr = htonl(0xc0a80100);
+    mask.s_addr = htonl(0xff00ff00);
+    check_status(vmnet_network_configuration_set_ipv4_subnet(configuration, &subnet, &mask),
+                 VMNET_INVALID_ARGUMENT, "a mask with holes");
+    check_status(vmnet_network_configuration_set_ipv4_subnet(configuration, NULL, &mask),
+                 VMNET_INVALID_ARGUMENT, "no subnet");
+    check_status(vmnet_network_configuration_set_ipv6_prefix(configuration, &prefix, 64),
+                 VMNET_INVALID_ARGUMENT, "a prefix that is no ULA");
+    check_status(vmnet_network_configuration_set_mtu(configuration, 5), VMNET_INVALID_ARGUMENT,
+                 "an MTU of 5");
+    check_status(vmnet_network_configuration_add_dhcp_reservation(configuration, NULL, &subnet),
+                 VMNET_INVALID_ARGUMENT, "a reservation for nobody");
+    check_status(vmnet_network_configuration_add_dhcp_reservation(configuration, &mac, NULL),
+                 VMNET_INVALID_ARGUMENT, "a reservation of nothing");
+    check_status(vmnet_network_configuration_add_port_forwarding_rule(configuration, 1, AF_INET, 80,
+                                                                      8080, &subnet),
+                 VMNET_INVALID_ARGUMENT, "a rule of protocol 1");
+    CFRelease(configuration);
+    check(!vmnet_network_create(NULL, &status), "no network of NULL");
+    check_status(status, VMNET_INVALID_ARGUMENT, "its status");
+    check(!vmnet_network_copy_serialization(NULL, &status), "no serialization of NULL");
+    check_status(status, VMNET_INVALID_ARGUMENT, "its status");
+    check(!vmnet_network_create_with_serialization(NULL, &status),
+          "no network of no serialization");
+    check_status(status, VMNET_INVALID_ARGUMENT, "its status");
+    memset(&net, 0, sizeof(net));
+    check(!vmnet_interface_start_with_network(NULL, NULL, NULL, NULL), "no interface on NULL");
+}
+
+const struct test network_tests[] = {
+    {"a network object", test_network},
+    {"two network objects", test_two_networks},
+    {"bad configurations", test_bad_configurations},
+    {NULL, NULL},
+};
