@@ -88,6 +88,8 @@ struct tcp {
     struct loop_timer timer;
     bool paused;           /* accepting, for want of descriptors */
     uint64_t told_port_ms; /* when it was said that the host has no port left; 0: never */
+    struct tcp_ports ports;
+    uint64_t attempts; /* to connect: with the worker's key a source of randomness */
 };
 
 static uint64_t tcp_hash(const struct tcp *tcp, const struct tcp_key *key)
@@ -304,12 +306,10 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
 {
     struct worker *worker = tcp->worker;
     const struct wire_packet *packet = &in->packet;
-    struct sockaddr_storage address;
     struct ip_endpoint outside;
     struct tcp_flow *flow;
     enum rule rule = rules_outbound(worker, &key->dst, &outside);
-    socklen_t len;
-    int fd;
+    int fd, result;
 
     if (rule != RULE_ALLOW || key->dst.port == 0) {
         worker_refuse(worker, packet, rule == RULE_ALLOW ? RULE_DENY : rule);
@@ -355,12 +355,12 @@ static void tcp_take_syn(struct tcp *tcp, const struct uplink_packet *in, const 
     flow->relay.bytes[HOST] = &worker->config.counters->tcp_bytes_down;
 
     relay_prepare(fd);
-    len = endpoint_to_sockaddr(&outside, &address);
-    if (connect(fd, (struct sockaddr *)&address, len) < 0 && errno != EINPROGRESS) {
-        int error = errno;
-
+    tcp->attempts++;
+    result = tcp_outside_connect(fd, &outside, &tcp->ports,
+                                 worker_hash(worker, &tcp->attempts, sizeof(tcp->attempts)));
+    if (result < 0) {
         close(fd);
-        flow_fail(flow, error);
+        flow_fail(flow, -result);
         return;
     }
     /* Registered after connect(): an unconnected socket would report a hang-up. */
@@ -542,6 +542,7 @@ int tcp_new(struct worker *worker, struct tcp **ret_tcp)
     tcp->listener[0] = (struct loop_source){.on_event = on_listener_0, .fd = -1};
     tcp->listener[1] = (struct loop_source){.on_event = on_listener_1, .fd = -1};
     tcp->timer.on_timer = on_timer;
+    tcp->ports = tcp_outside_ports();
     result = tcp_listen(tcp, 0, worker->config.listen4_fd);
     if (result == 0 && worker->config.listen6_fd >= 0)
         result = tcp_listen(tcp, 1, worker->config.listen6_fd);

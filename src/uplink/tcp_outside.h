@@ -15,6 +15,20 @@
  */
 int tcp_outside_socket(const struct wire_packet *syn);
 
+/* The ports that the host gives to who does not ask for one (ip_local_port_range of ip(7)). */
+struct tcp_ports {
+    unsigned low, high;
+};
+
+struct tcp_ports tcp_outside_ports(void);
+
+/*
+ * Begins to connect such a socket, from one of @ports: 0 or -errno. -EADDRNOTAVAIL: none is free towards there, or
+ * next to none, or the host has no address of the family. @random decides where it is looked for.
+ */
+int tcp_outside_connect(int fd, const struct ip_endpoint *dst, const struct tcp_ports *ports,
+                        uint64_t random);
+
 /*
  * How connect() went: 0, or the error. ICMP errors are soft from then on (RFC 1122 4.2.3.9), and the time to
  * live is the host's. @events: what the loop told about the socket.

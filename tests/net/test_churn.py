@@ -7,6 +7,7 @@
 import os
 import re
 import resource
+import socket
 import subprocess
 
 import footprint
@@ -32,6 +33,10 @@ IDLE_FLOWS = min(
 IDLE_FLOW_KIB = 1
 IDLE_S = 1.5
 
+IP_LOCAL_PORT_RANGE = 51  # ip(7)
+HALF_OF_THE_PORTS = 14116  # of ip_local_port_range's default
+TO_ONE_SERVER = 8500
+
 
 @pytest.fixture
 def server(lab, version):
@@ -42,10 +47,10 @@ def server(lab, version):
     process.wait()
 
 
-def churn(guest, kind, version, count):
+def churn(guest, kind, version, count, ports=PORTS):
     """Returns flows a second."""
     result = guest.run(
-        [CHURN, kind, REMOTE[version], PORT, PORTS, count, AT_ONCE],
+        [CHURN, kind, REMOTE[version], PORT, ports, count, AT_ONCE],
         check=False,
         timeout_s=TEST_TIMEOUT_S,
     )
@@ -108,6 +113,25 @@ def test_short_connections_leave_nothing(network, guest, server, version, closer
     assert network.counters()["tcp_opened"] == opened + FLOWS // 2
     print(f"{FLOWS // 2} connections that the {closer} ends: {per_s:.0f} a second")
     assert_free(network, before, before_kib)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_many_connections_to_one_server(lab, network, guest, new_guest, server, version):
+    """The host keeps the ports of those that guests have ended for a minute. With half of all ports kept that way
+    the next connection is made as fast as the first ones: the engine does not look through all of them."""
+    with lab.host.socket(socket.AF_INET, socket.SOCK_STREAM) as any_socket:
+        try:
+            any_socket.getsockopt(socket.SOL_IP, IP_LOCAL_PORT_RANGE)
+        except OSError as error:
+            pytest.skip(f"this kernel cannot be told which ports to try (Linux 6.3): {error.strerror}")
+    # A guest's own kernel keeps its ports, too: two guests, so that each has more than half of them left.
+    first, second = (
+        churn(each, "client", version, TO_ONE_SERVER, ports=1) for each in (guest, new_guest())
+    )
+    print(f"{first:.0f} connections a second, then {second:.0f}")
+    kept = lab.host.run(["ss", f"-H{version}tn", "state", "time-wait"]).stdout.count("\n")
+    assert kept > HALF_OF_THE_PORTS
+    assert second > first / 3
 
 
 @pytest.mark.parametrize("version", [4])
