@@ -217,15 +217,16 @@ def netbench(machine, *arguments, timeout_s=20):
     return {name: float(value) for name, value in re.findall(r"(\S+)=(\S+)", done.stdout)}
 
 
+def netbench_to_remote(subject, name, seconds):
+    return netbench(subject.guest, name, REMOTE4, NETBENCH_PORT, int(1000 * seconds / 2))
+
+
 def datagrams(servers, subject, name, seconds):
-    duration_ms = int(max(0.4, seconds / 2) * 1000)
-    figures = netbench(subject.guest, name, REMOTE4, NETBENCH_PORT, duration_ms)
-    return {name: figures["bits_per_s"] / 1e9}
+    return {name: netbench_to_remote(subject, name, seconds)["bits_per_s"] / 1e9}
 
 
 def round_trips(servers, subject, name, seconds):
-    duration_ms = int(max(0.4, seconds / 2) * 1000)
-    figures = netbench(subject.guest, name, REMOTE4, NETBENCH_PORT, duration_ms)
+    figures = netbench_to_remote(subject, name, seconds)
     rate = {name: figures["per_s"]} if "per_s" in figures else {}
     return {**rate, f"{name} p50": figures["p50_us"], f"{name} p99": figures["p99_us"]}
 
@@ -257,7 +258,7 @@ def flow_opener(machine):
     """Yields a function that opens flows up to the next of FLOWS: it returns how many are open and,
     where those are not all, why."""
     process = machine.start(
-        [NETBENCH, "flows", REMOTE4, NETBENCH_PORT + 1, *FLOWS],
+        [NETBENCH, "flows", REMOTE4, FLOWS_PORT, *FLOWS],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
