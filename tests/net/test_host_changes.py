@@ -70,6 +70,16 @@ def echo(inner, outer, text):
     assert read_exactly(inner, len(text)) == text[::-1]
 
 
+def reached_at(guest, listener, version):
+    """The address of the host at which a connection to the gateway's address arrives; None where none does."""
+    with contextlib.suppress(OSError):
+        with guest.connect(guest.gateways[version], listener.getsockname()[1], timeout_s=1):
+            accepted, _ = listener.accept()
+            with accepted:
+                return accepted.getsockname()[0]
+    return None
+
+
 def test_another_address(lab, guest, version):
     """New connections work at once, forwards at the new address, and a guest's UDP port goes on."""
     port = 18000 + version
@@ -142,38 +152,23 @@ def test_an_address_that_does_not_come_back(lab, new_network, new_guest, version
 def test_gateway_means_an_address_that_there_is(lab, guest, version):
     """The host's services are reached by the gateway's address, whatever the host's own is now."""
     with lab.host.listen(port=9001, version=version) as listener:
-
-        def reached_at():
-            with guest.connect(guest.gateways[version], 9001):
-                accepted, _ = listener.accept()
-                with accepted:
-                    return accepted.getsockname()[0]
-
-        assert reached_at() == HOST[version]
+        assert reached_at(guest, listener, version) == HOST[version]
         with another_address(lab, version):
-            assert poll(lambda: reached_at() == NEW[version])
-        assert poll(lambda: reached_at() == HOST[version])
+            assert poll(lambda: reached_at(guest, listener, version) == NEW[version])
+        assert poll(lambda: reached_at(guest, listener, version) == HOST[version])
 
 
 def test_gateway_means_an_address_that_stays(lab, guest):
     """Not one that is deprecated, though it came first; where there is no other, that one."""
     with lab.host.listen(port=9005, version=6) as listener:
-
-        def reached_at():
-            with contextlib.suppress(OSError):
-                with guest.connect(guest.gateway6, 9005, timeout_s=1):
-                    accepted, _ = listener.accept()
-                    with accepted:
-                        return accepted.getsockname()[0]
-
         lab.host.ip_batch(
             f"address del {HOST6}/64 dev out0\n"
             f"address add 2001:db8:1::8/64 dev out0 nodad preferred_lft 0\n"
         )
         try:
-            assert poll(lambda: reached_at() == "2001:db8:1::8")
+            assert poll(lambda: reached_at(guest, listener, 6) == "2001:db8:1::8")
             lab.host.ip(f"address add {HOST6}/64 dev out0 nodad")
-            assert poll(lambda: reached_at() == HOST6)
+            assert poll(lambda: reached_at(guest, listener, 6) == HOST6)
         finally:
             lab.host.ip(f"address replace {HOST6}/64 dev out0 nodad")
             lab.host.ip("address del 2001:db8:1::8/64 dev out0")
@@ -192,15 +187,7 @@ def test_changes_that_are_too_many_to_be_told(lab, guest):
         finally:
             os.kill(engine, signal.SIGCONT)
         try:
-
-            def reached_at():
-                with contextlib.suppress(OSError):
-                    with guest.connect(guest.gateway, 9002, timeout_s=1):
-                        accepted, _ = listener.accept()
-                        with accepted:
-                            return accepted.getsockname()[0]
-
-            assert poll(lambda: reached_at() == NEW4)
+            assert poll(lambda: reached_at(guest, listener, 4) == NEW4)
             # The address that was the host's may be anybody's now.
             lab.remote.ip(f"address add {HOST4}/24 dev in0")
             with lab.remote.listen(HOST4, 9003) as elsewhere:
