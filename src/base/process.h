@@ -10,6 +10,12 @@ void process_set_name(const char *name);
 /* Closes all descriptors from @lowest on. */
 void process_close_from(int lowest);
 
+/*
+ * While it is on, each allocation from 64 KiB on has pages of its own: of a table that stays nearly empty only
+ * those count that were written. For tables that are made once; otherwise it would be slow.
+ */
+void process_map_large(bool on);
+
 /* How many CPUs the calling process may use; at least 1. */
 unsigned process_cpus(void);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/process.h"
 
+#include <malloc.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -13,6 +14,19 @@ void process_set_name(const char *name)
 void process_close_from(int lowest)
 {
     closefrom(lowest);
+}
+
+/* mallopt(3). By itself glibc takes first what its heap has left, and zeroes it, and moves the limit up. */
+void process_map_large(bool on)
+{
+#ifdef __GLIBC__
+    mallopt(M_TOP_PAD, on ? 0 : 128 * 1024);
+    mallopt(M_MMAP_THRESHOLD, on ? 64 * 1024 : 1024 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 2 * 1024 * 1024);
+    malloc_trim(0);
+#else
+    (void)on;
+#endif
 }
 
 unsigned process_cpus(void)

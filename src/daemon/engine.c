@@ -14,6 +14,7 @@
 #include "base/confine.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/process.h"
 #include "base/resolv_conf.h"
 #include "daemon/channel.h"
 #include "daemon/methods.h"
@@ -373,6 +374,7 @@ static int engine_start_uplink(struct engine *engine, const struct uplink_limits
     const struct engine_args *args = engine->args;
     const int *handles = args->handles->fd;
     struct worker_config configs[NET_WORKERS_MAX];
+    int result;
 
     for (unsigned i = 0; i < args->config->workers; i++)
         configs[i] = (struct worker_config){
@@ -386,7 +388,10 @@ static int engine_start_uplink(struct engine *engine, const struct uplink_limits
             .raw6_fd = i == 0 ? args->raw6_fd : -1,
             .sockets_fd = args->sockets_fd[i],
         };
-    return uplink_start(configs, args->config->workers, &engine->uplink, err);
+    process_map_large(true);
+    result = uplink_start(configs, args->config->workers, &engine->uplink, err);
+    process_map_large(false);
+    return result;
 }
 
 static int engine_start(struct engine *engine, struct err *err)
