@@ -30,7 +30,7 @@
 #define UPLINK_DNS_QUERIES_MAX 256
 #define UPLINK_DNS_CONNECTIONS_MAX 64 /* two descriptors each; a query and an answer of 64 KiB */
 #define UPLINK_FORWARDS_MAX 16384
-/* Clients of UDP forwards. They share their forward's descriptor. */
+/* Clients of UDP forwards, of all workers. They share their forward's descriptor. */
 #define UPLINK_FORWARD_UDP_FLOWS_MAX 8192
 /*
  * One of so many TCP flows may keep a large buffer (RELAY_CHUNK_BYTES) of what one side does not take; the
@@ -198,8 +198,8 @@ void uplink_forget_guest(struct uplink *uplink, struct ip_addr guest);
 /* Ends all connections from, and to, an address that was the host's. */
 void uplink_forget_source(struct uplink *uplink, struct ip_addr source);
 /*
- * Forwards: what arrives at the host socket @fd (a TCP socket that has been listening since relay_prepare(), or a
- * bound UDP one, not blocking; taken over) goes to @guest, which sees the client's own address and port where it can answer there: where the
+ * Forwards: what arrives at the host socket @fd (a listening TCP or a bound UDP socket, not blocking; taken
+ * over) goes to @guest, which sees the client's own address and port where it can answer there: where the
  * families are the same, the network has a way out, and the client is not the host itself; else it sees the
  * gateway's (rules_client()). @guest of family 0, or not of the network: nobody is there now, and connections
  * are reset. @id is the caller's choice, each one unused. One thread; each is carried out in its order. Some

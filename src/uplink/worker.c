@@ -135,11 +135,10 @@ void worker_refuse_share(struct worker *worker, enum quota_table table, unsigned
     char text[IP_TEXT_MAX];
 
     if (quota_refuse(&worker->quota, table, guest))
-        log_warn("%s%s has its share of the table '%s' (%u entries in all): what it asks for "
-                 "beyond that takes the place of its own, or waits; vmnet status shows what it has",
-                 guest ? "the guest " : "a guest whose port is not known",
-                 guest ? ip_format(&addr, text) : "", names[table],
-                 worker->quota.shares[table].max);
+        log_warn(
+            "%s%s has its share of %s (%u in all): new ones take the place of its own, or wait",
+            guest ? "the guest " : "a guest whose port is not known",
+            guest ? ip_format(&addr, text) : "", names[table], worker->quota.shares[table].max);
 }
 
 bool worker_take_flow(struct worker *worker, unsigned guest)
@@ -429,7 +428,8 @@ static int worker_divide(struct worker *worker)
     quota_set_table(quota, QUOTA_half_open, limits->tcp_flows / UPLINK_FLOWS_A_HALF_OPEN);
     quota_set_table(quota, QUOTA_udp, limits->udp_mappings);
     quota_set_table(quota, QUOTA_echo, limits->echo_mappings);
-    quota_set_table(quota, QUOTA_forward_udp, UPLINK_FORWARD_UDP_FLOWS_MAX);
+    quota_set_table(quota, QUOTA_forward_udp,
+                    UPLINK_FORWARD_UDP_FLOWS_MAX / worker->config.workers);
     quota_set_table(quota, QUOTA_buffer, limits->tcp_flows / UPLINK_FLOWS_A_BUFFER);
     quota_set_table(quota, QUOTA_pipe, RELAY_PIPES_MAX / worker->config.workers);
     return 0;
