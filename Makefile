@@ -94,6 +94,10 @@ bench:
 	-$(PYTHON) tests/guest/image.py --build=$(BUILD)
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py $(BENCH)
 
+# What many TCP streams carry together, by the number of workers.
+bench-streams: build
+	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/streams.py $(STREAMS)
+
 # No guest tests here: an emulated guest under a sanitizer proves little and takes long.
 asan:
 	$(call compile,build-asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
@@ -140,5 +144,5 @@ clean:
 
 comma = ,
 
-.PHONY: all help deps build clang-build demo check unit-tests network-tests bench soak churn asan tsan lint format \
+.PHONY: all help deps build clang-build demo check unit-tests network-tests bench bench-streams soak churn asan tsan lint format \
 	install uninstall clean
