@@ -241,10 +241,14 @@ static void on_query(struct loop_source *source, unsigned events)
             COUNT(dns->config.counters, dns_dropped);
             continue;
         }
-        /* The oldest has the least hope left. */
+        /*
+         * The oldest has the least hope left. A guest that asks for what nobody answers gets that; others, whose
+         * answers take some milliseconds, do not grow so old.
+         */
         if (dns->queries_len >= UPLINK_DNS_QUERIES_MAX) {
             COUNT(dns->config.counters, dns_dropped);
-            query_free(CONTAINER_OF(dns->queries.next, struct dns_query, list));
+            query_answer_empty(CONTAINER_OF(dns->queries.next, struct dns_query, list),
+                               WIRE_DNS_SERVFAIL);
         }
         query->dns = dns;
         query->source.fd = -1;

@@ -20,6 +20,8 @@ from lab import (
     REMOTE4_B,
     REMOTE6,
     DnsServer,
+    dns_query,
+    dns_read_answer,
     poll,
 )
 
@@ -317,6 +319,26 @@ def test_resolv_conf_elsewhere(lab, new_network, new_guest):
             assert second.queries == [("b.example", "A", "udp")]
     finally:
         path.unlink()
+
+
+# ---- guests that ask too much
+
+
+def test_questions_that_nobody_answers(guest, new_guest, lab):
+    """600 of them at once; another guest's names are found all the same, and the first are told that they failed."""
+    other = new_guest()
+    silent = lambda answer, _: [] if b"\6silent" in answer else [answer]  # noqa: E731
+    with lab.dns_server(records=SIMPLE, misbehave=silent), guest.udp() as asking:
+        for number in range(600):
+            query = dns_query(f"n{number}.silent.example")
+            asking.sendto(number.to_bytes(2, "big") + query[2:], (guest.gateway, 53))
+            if number % 50 == 49:  # as fast as dnsmasq takes them
+                assert other.resolve(f"{'abcdefgh'[number // 50 % 8]}.example", timeout_s=1) == (0, ["192.0.2.9"])
+        start = time.monotonic()
+        assert other.resolve("a.example", tcp=True) == (0, ["192.0.2.9"])
+        assert dns_read_answer(asking.recv(512))[0] == SERVFAIL
+        assert time.monotonic() - start < 1
+        assert guest.network.counters()["dns_dropped"] > 300
 
 
 # ---- a DNS server of the network's that was taken over

@@ -22,6 +22,11 @@
 #define RA_INTERVAL_S 60
 /* What a guest may take over UDP where it asks for it: fragments of that are on the bridge alone. */
 #define EDNS_BYTES 4096
+/*
+ * At once. More than the engine's relay takes: that gives up the oldest then, while dnsmasq would refuse all new
+ * ones, whoever's they are.
+ */
+#define QUERIES_MAX 1024
 /* In the configuration, for dnsmasq_was_router6(). */
 #define MARK_ROUTER6 "# router6\n"
 
@@ -75,7 +80,8 @@ static void print_dns(FILE *file, const struct net_config *config)
     fprintf(file, "no-resolv\nno-hosts\ndomain-needed\nedns-packet-max=%d\n", EDNS_BYTES);
     /* With all-servers it does not try its only one a second time when that says that it has failed. */
     if (config->mode != NET_MODE_HOST)
-        fprintf(file, "server=127.0.0.1#%d\nall-servers\n", DNSMASQ_UPSTREAM_PORT);
+        fprintf(file, "server=127.0.0.1#%d\nall-servers\ndns-forward-max=%d\n",
+                DNSMASQ_UPSTREAM_PORT, QUERIES_MAX);
     fprintf(file,
             "domain=%2$s\nlocal=/" NET_DOMAIN_ALL "/\nexpand-hosts\n"
             "hostsdir=%1$s/dnsmasq/names\n"
