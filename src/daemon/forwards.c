@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "uplink/relay.h"
 
 #define LISTEN_BACKLOG 1024
 /* A worker closes a forward that was removed a moment after it was told. */
@@ -102,6 +103,9 @@ static int open_host_socket(bool udp, const struct ip_endpoint *host)
 
     if (fd < 0)
         return -errno;
+    /* Before it listens: a client may be there at once, and its connection has the options of that moment. */
+    if (!udp)
+        relay_prepare(fd);
     if ((!udp && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0) ||
         (host->addr.family == AF_INET6 &&
          setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0) ||

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -29,6 +30,13 @@
 
 /* A guest is a link away, and the client should hear soon that nobody is there. */
 #define CONNECT_TIMEOUT_MS 10000
+/*
+ * A guest that is gone without a word, because its VM was killed, loses what it had at once; but nobody knows whose
+ * the IPv6 address of a forward was. It is asked whether it is there, and is not after 120 + 4 * 15 seconds.
+ */
+#define KEEPALIVE_IDLE_S 120
+#define KEEPALIVE_INTERVAL_S 15
+#define KEEPALIVE_PROBES 4
 #define TIMER_PERIOD_MS 1000
 #define ACCEPTS_A_TURN 64
 /* Connections that were accepted and have no socket inside yet. With more, the kernel's backlog keeps them. */
@@ -129,6 +137,16 @@ static int flow_bind(struct flow *flow, int fd)
     return -errno;
 }
 
+static void watch_guest(int fd)
+{
+    int idle_s = KEEPALIVE_IDLE_S, interval_s = KEEPALIVE_INTERVAL_S;
+    int probes = KEEPALIVE_PROBES;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
 /* Takes over @fd. 0 or -errno; -EADDRNOTAVAIL: the four addresses and ports are in use. */
 static int flow_connect(struct flow *flow, int fd)
 {
@@ -143,7 +161,8 @@ static int flow_connect(struct flow *flow, int fd)
         return result;
     }
     relay_prepare(fd);
-    tcp_watch_guest(fd);
+    if (flow->guest.addr.family == AF_INET6)
+        watch_guest(fd);
     /* Registered after connect(): an unconnected socket would report a hang-up. */
     return relay_set_side(&flow->relay, GUEST, fd);
 }
@@ -400,8 +419,6 @@ void forwarder_add(struct forwarder *forwarder, struct forward *forward,
     list_init(&forward->paused);
     list_init(&forward->flows);
     forward_set_guest(forward, guest);
-    if (!forward->udp)
-        relay_prepare(forward->fd);
     table_insert(&forwarder->table, &forward->node, forward->id);
     result = forward->udp ? forward_udp_start(worker->forward_udp, forward)
                           : loop_add(worker->loop, &forward->source, forward->fd, LOOP_IN);

@@ -198,8 +198,8 @@ void uplink_forget_guest(struct uplink *uplink, struct ip_addr guest);
 /* Ends all connections from, and to, an address that was the host's. */
 void uplink_forget_source(struct uplink *uplink, struct ip_addr source);
 /*
- * Forwards: what arrives at the host socket @fd (a listening TCP or a bound UDP socket, not blocking; taken
- * over) goes to @guest, which sees the client's own address and port where it can answer there: where the
+ * Forwards: what arrives at the host socket @fd (a TCP socket that has been listening since relay_prepare(), or a
+ * bound UDP one, not blocking; taken over) goes to @guest, which sees the client's own address and port where it can answer there: where the
  * families are the same, the network has a way out, and the client is not the host itself; else it sees the
  * gateway's (rules_client()). @guest of family 0, or not of the network: nobody is there now, and connections
  * are reset. @id is the caller's choice, each one unused. One thread; each is carried out in its order. Some

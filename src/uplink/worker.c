@@ -135,10 +135,11 @@ void worker_refuse_share(struct worker *worker, enum quota_table table, unsigned
     char text[IP_TEXT_MAX];
 
     if (quota_refuse(&worker->quota, table, guest))
-        log_warn(
-            "%s%s has its share of %s (%u in all): new ones take the place of its own, or wait",
-            guest ? "the guest " : "a guest whose port is not known",
-            guest ? ip_format(&addr, text) : "", names[table], worker->quota.shares[table].max);
+        log_warn("%s%s has its share of the table '%s' (%u entries in all): what it asks for "
+                 "beyond that takes the place of its own, or waits; vmnet status shows what it has",
+                 guest ? "the guest " : "a guest whose port is not known",
+                 guest ? ip_format(&addr, text) : "", names[table],
+                 worker->quota.shares[table].max);
 }
 
 bool worker_take_flow(struct worker *worker, unsigned guest)

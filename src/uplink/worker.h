@@ -162,8 +162,6 @@ void tcp_take(struct tcp *tcp, const struct uplink_packet *in);
 void tcp_forget_guest(struct tcp *tcp, unsigned guest);
 /* Ends connections whose host side has that address: it is the host's no more. */
 void tcp_forget_source(struct tcp *tcp, const struct ip_addr *source);
-/* So that a guest which is gone without a word is noticed. */
-void tcp_watch_guest(int fd);
 
 int udp_new(struct worker *worker, struct udp **ret_udp);
 void udp_free(struct udp *udp);

@@ -145,7 +145,7 @@ def works_at_once(lab, guest):
 
 def whole(network, table):
     """How many entries a table has for all guests. Said where a guest could have no more of it."""
-    return int(re.findall(rf"has its share of {table} \((\d+) in all\)", network.log())[-1])
+    return int(re.findall(rf"has its share of the table '{table}' \((\d+) entries", network.log())[-1])
 
 
 def met_its_share(network, guest, other, table):
@@ -182,12 +182,16 @@ def test_connections(lab, network, greedy, other, version):
             accepted[0].sendall(b"x")
             shown = lab.vmnet("status", "shares").stdout
             assert re.search(rf"in use by {greedy.port.interface}: tcp {used}, ", shown), shown
+            metrics = lab.vmnet("metrics", "shares").stdout
+            labels = rf'network="shares",interface="{greedy.port.interface}",name="greedy"'
+            assert f'openvmnet_port_use{{{labels},table="tcp"}} {used}\n' in metrics
+            assert re.search(rf"openvmnet_port_refused_total{{{labels}}} [1-9]", metrics), metrics
         finally:
             for stream in clients + accepted:
                 stream.close()
     # One that asked again while others ended may have been offered to nobody: for 10 s.
     assert poll(lambda: use(network, greedy)["tcp"] == 0, timeout_s=15), use(network, greedy)
-    assert f"the guest {greedy.ipv4} has its share of tcp" in network.log()
+    assert f"the guest {greedy.ipv4} has its share of the table 'tcp'" in network.log()
 
 
 def connect_flood(lab, network, greedy, other, packets, version):
@@ -312,3 +316,24 @@ def test_clients_of_a_forward(lab, network, other):
         finally:
             network.call("RemoveForward", forward="udp:0.0.0.0:17000")
             network.call("RemoveForward", forward="udp:0.0.0.0:17001")
+
+
+def test_several_workers(lab, version):
+    """Each has a part of the tables, and shares of that: the same for all that a guest's ports are spread over."""
+    up = [lab.vmnet_path, "up", "spread", "--workers", 2]
+    lab.host.run(["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", *up], capabilities=False)
+    network = Network(lab, "spread")
+    try:
+        with network.guest(name="greedy") as greedy, network.guest(name="other") as other:
+            packets = many_udp(ip_of(greedy, version, REMOTE_B)) + many_tcp(ip_of(greedy, version))
+            with dropped(lab.remote, f"tcp dport {SILENT}"), normal(lab, other):
+                for start in range(0, len(packets), 200):
+                    greedy.send_ip(*packets[start : start + 200])
+                assert poll(lambda: network.counters()["drop_quota_half_open"] > 0)
+            used = use(network, greedy)
+            for table in ("udp", "half_open"):
+                assert 0 < used[table] <= 2 * (whole(network, table) * 4 // 5 + 1)
+            for worker in network.status()["workers"]:
+                assert worker["drop_quota_udp"] > 0
+    finally:
+        network.down()

@@ -18,6 +18,7 @@ from lab import (
     NOBODY4,
     NOBODY6,
     REMOTE,
+    REMOTE_B,
     Background,
     poll,
     read_all,
@@ -198,6 +199,37 @@ def test_both_begin_at_once(lab, guest, version):
             assert read_exactly(client, 4) == b"down"
 
 
+def test_mapping_is_the_same_for_all_destinations(lab, guest, version):
+    """RFC 5382 REQ-1: while the guest's port is connected anywhere it has one port outside."""
+    with contextlib.ExitStack() as stack:
+        targets = [(REMOTE[version], 0), (REMOTE[version], 0), (REMOTE_B[version], 0)]
+        listeners = [stack.enter_context(lab.remote.listen(*target)) for target in targets]
+
+        def outside(listener):
+            client = guest.connect(*listener.getsockname()[:2], source_port=40777)
+            accepted, peer = listener.accept()
+            client.sendall(b"hello")
+            assert read_exactly(accepted, 5) == b"hello"
+            return client, stack.enter_context(accepted), peer[1]
+
+        first, *others = [outside(listener) for listener in listeners]
+        for client, _, port in others:
+            assert port == first[2]
+        # Another port of the guest's has another one.
+        with guest.connect(*listeners[0].getsockname()[:2], source_port=40778):
+            accepted, peer = listeners[0].accept()
+            accepted.close()
+            assert peer[1] != first[2]
+        # It stays while one of them does, whichever that is.
+        reset(first[0])
+        with pytest.raises(ConnectionResetError):
+            first[1].recv(1)
+        again = outside(listeners[0])
+        assert again[2] == first[2]
+        for client in (again[0], *(client for client, _, _ in others)):
+            reset(client)
+
+
 def test_guests_meet_by_the_gateways_address(guest, new_guest, forward, version):
     """Hairpinning (RFC 5382 REQ-8)."""
     other = new_guest()
@@ -347,6 +379,18 @@ def test_both_end_at_once(guest, server):
             stream.shutdown(socket.SHUT_WR)
         for stream in (client, accepted):
             assert read_all(stream) == b"bye"
+
+
+def test_guest_that_is_gone(lab, new_guest, server):
+    """Its virtual machine was killed: what it had open ends at once, whoever else waits for it."""
+    other = new_guest()
+    client, accepted = connected(other, server)
+    with client, accepted:
+        client.sendall(b"hello")
+        assert read_exactly(accepted, 5) == b"hello"
+        other.close()
+        with pytest.raises(ConnectionResetError):
+            accepted.recv(1)
 
 
 def test_connections_are_forgotten(guest, server, network):

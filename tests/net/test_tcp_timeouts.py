@@ -8,7 +8,7 @@ import select
 import socket
 
 import pytest
-from lab import HOST, REMOTE, poll
+from lab import HOST, REMOTE, REMOTE_B, poll, read_exactly
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from test_forward import forward, through  # noqa: F401
@@ -44,6 +44,10 @@ def host_sockets(lab, state, port):
     return shown.splitlines()
 
 
+def keepalive_minutes(line):
+    return int(re.search(r"timer:\(keepalive,(\d+)min", line)[1])
+
+
 def syn(guest, version, sport, dport, seq=1000, flags="S"):
     layer = IP if version == 4 else IPv6
     return (layer(src=guest.addresses[version], dst=REMOTE[version])
@@ -70,6 +74,34 @@ def test_host_out_of_ports(lab, guest, network, server):
         assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
     # Once for each worker, not for each segment.
     assert 1 <= network.log().count("the host has no TCP port left") <= os.cpu_count()
+
+
+def test_port_that_waits_is_not_insisted_upon(lab, guest, server, version):
+    """A port outside in TIME_WAIT towards a destination is no reason for not connecting there."""
+    address = server.getsockname()[:2]
+    guest.sysctl({"ipv4/tcp_tw_reuse": 1})  # so that the guest's own port is free before the host's
+    # With timestamps (RFC 6191) the port could be used again at once.
+    with settings(lab.host, {"tcp_timestamps": 0}), lab.remote.listen(REMOTE_B[version]) as other:
+        held = guest.connect(*other.getsockname()[:2], source_port=40779)
+        kept, _ = other.accept()
+        with held, kept:
+            client = guest.connect(*address, source_port=40779)
+            accepted, peer = server.accept()
+            client.close()  # the first to end has TIME_WAIT
+            assert accepted.recv(1) == b""
+            accepted.close()
+
+            def again():
+                with contextlib.suppress(OSError):
+                    return guest.connect(*address, source_port=40779)
+
+            client = poll(again, 5, 0.1)
+            assert client
+            accepted, peer_again = server.accept()
+            with client, accepted:
+                client.sendall(b"hello")
+                assert read_exactly(accepted, 5) == b"hello"
+            assert peer_again[1] != peer[1]
 
 
 def test_one_connect_for_a_segment_that_is_repeated(lab, guest, server, version):
@@ -141,12 +173,17 @@ def test_client_of_a_forward_gone_while_nothing_is_said(lab, guest, forward, ver
                 accepted.recv(1)
 
 
-def test_idle_connections_may_be_idle_for_two_hours(lab, guest, server):
+def test_idle_connections_may_be_idle_for_two_hours(lab, guest, network, server):
     """RFC 5382 REQ-5: what is not used for 2:04 hours lives, and by default nobody even asks before two."""
     client, accepted = connected(guest, server)
     with client, accepted:
         line, = host_sockets(lab, "established", server.getsockname()[1])
-        assert int(re.search(r"timer:\(keepalive,(\d+)min", line)[1]) >= 119
+        assert keepalive_minutes(line) >= 119
+        # The other socket is inside the network, towards the guest: one that is paused for long keeps it.
+        inside = ["nsenter", f"--net=/proc/{network.process('router')}/ns/net"]
+        line, = lab.host.run([*inside, "ss", "-H", "-t", "-n", "-o", "state", "established",
+                              f"sport = :{server.getsockname()[1]}"]).stdout.splitlines()
+        assert keepalive_minutes(line) >= 119
 
 
 @IPV4_IS_ENOUGH

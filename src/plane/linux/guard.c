@@ -11,6 +11,7 @@
  *   1. A group address costs a token of the port's bucket, whatever the port's other rights.
  *   2. Nearly all frames are TCP with the port's MAC and an address that is the port's: they pass with one
  *      lookup. TCP can be nothing that the rules below look for.
+ *      IPv6 that goes to the router gets its guest's number before, as the lower half of its flow label.
  *   3. A port without anti-spoof may send in any name.
  *   4. The source MAC must be the port's. Then each protocol that can lie about who sends has a chain. A chain
  *      ends in a drop: it lists what may pass. Protocols that do not say who sends need no more than the MAC.
