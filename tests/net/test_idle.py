@@ -8,11 +8,13 @@ import re
 import time
 
 from lab import REMOTE4, poll
+from program import Program, ports
 
 # Longer than any period in which a program of ours might look after something.
 IDLE_S = 5.2
 SOAK_S = 60 if os.environ.get("OPENVMNET_SOAK") else 0
 GUESTS = 10
+PROGRAMS = 3  # of these, programs as machines
 
 
 def threads(processes):
@@ -29,9 +31,12 @@ def threads(processes):
 
 def test_ten_idle_guests(lab, network, new_guest):
     """Each thread waits in a system call. One that has not left its processor again has made no other."""
-    guests = [new_guest() for _ in range(GUESTS)]
+    guests = [new_guest() for _ in range(GUESTS - PROGRAMS)]
     lab.vmnet("forward", network.name, "add", f"udp::15000-{guests[1].port.name}:5000")
     with contextlib.ExitStack() as stack:
+        for _ in range(PROGRAMS):
+            stack.enter_context(Program(lab, network, "sleep", "300"))
+        assert len(ports(network)) == GUESTS
         # What is open from the guests does not have to be looked after either, until it is to end.
         listener = stack.enter_context(lab.remote.listen(port=8080))
         stack.enter_context(guests[0].connect(REMOTE4, 8080))
