@@ -31,28 +31,6 @@
 /* What of them is kept until it is sent: a turn of Ethernet's, or some large ones, and no more than caches. */
 #define PACKETS_BYTES (128 * 1024 + PACKET_BUFFER_BYTES)
 
-#define QUOTA_NAME(name) [QUOTA_##name] = #name,
-
-struct uplink_limits uplink_limits(unsigned long descriptors, unsigned workers)
-{
-    /* The process's own, those of DNS, the pipes of TCP's relays, forwards' stocks. */
-    const unsigned long reserve = 256 + UPLINK_DNS_QUERIES_MAX + 2 * UPLINK_DNS_CONNECTIONS_MAX +
-                                  2 * RELAY_PIPES_MAX + 2 * SOCKET_POOL_MAX * workers;
-    const unsigned long wanted =
-        2 * UPLINK_TCP_FLOWS_MAX + UPLINK_UDP_MAPPINGS_MAX + UPLINK_ECHO_MAPPINGS_MAX;
-    unsigned long have = descriptors > 2 * reserve ? descriptors - reserve : reserve, forwards;
-
-    if (have > wanted)
-        have = wanted;
-    forwards = 2 * have * UPLINK_TCP_FLOWS_MAX / wanted * 2 / 3;
-    return (struct uplink_limits){
-        .tcp_flows = (unsigned)(have * UPLINK_TCP_FLOWS_MAX / wanted / workers),
-        .udp_mappings = (unsigned)(have * UPLINK_UDP_MAPPINGS_MAX / wanted / workers),
-        .echo_mappings = (unsigned)(have * UPLINK_ECHO_MAPPINGS_MAX / wanted),
-        .forwards = (unsigned)(forwards < UPLINK_FORWARDS_MAX ? forwards : UPLINK_FORWARDS_MAX),
-    };
-}
-
 uint64_t worker_hash(const struct worker *worker, const void *key, size_t len_bytes)
 {
     return hash_bytes(worker->hash_key, key, len_bytes);
@@ -110,54 +88,6 @@ void tun_send(struct worker *worker, const uint8_t *packet, size_t len_bytes,
         return;
     }
     tun_write(worker, vnet, packet, len_bytes);
-}
-
-unsigned worker_guest_of(const struct worker *worker, const struct ip_addr *addr)
-{
-    if (addr->family != AF_INET)
-        return 0;
-    return net_config_guest(worker->config.net, ntohl(addr->v4.s_addr));
-}
-
-/* Whose packet it is. The guard has written the guest's number into the flow label of an IPv6 one. */
-static unsigned worker_guest(const struct worker *worker, const struct wire_packet *packet)
-{
-    if (packet->src.family == AF_INET)
-        return worker_guest_of(worker, &packet->src);
-    return (unsigned)(packet->data[2] << 8 | packet->data[3]);
-}
-
-void worker_refuse_share(struct worker *worker, enum quota_table table, unsigned guest)
-{
-    static const char *const names[] = {QUOTA_TABLES(QUOTA_NAME)};
-    const struct net_config *net = worker->config.net;
-    struct ip_addr addr = ip_from_u32(net_config_subnet(net) | guest);
-    char text[IP_TEXT_MAX];
-
-    if (quota_refuse(&worker->quota, table, guest))
-        log_warn("%s%s has its share of the table '%s' (%u entries in all): what it asks for "
-                 "beyond that takes the place of its own, or waits; vmnet status shows what it has",
-                 guest ? "the guest " : "a guest whose port is not known",
-                 guest ? ip_format(&addr, text) : "", names[table],
-                 worker->quota.shares[table].max);
-}
-
-bool worker_take_flow(struct worker *worker, unsigned guest)
-{
-    unsigned elsewhere = forwarder_count(worker->forwarder) / 2;
-    unsigned limit = worker->config.limits.tcp_flows;
-
-    quota_set_max(&worker->quota, QUOTA_tcp, limit > elsewhere ? limit - elsewhere : 0);
-    if (quota_take(&worker->quota, QUOTA_tcp, guest))
-        return true;
-    COUNT(worker->config.counters, drop_quota_tcp);
-    worker_refuse_share(worker, QUOTA_tcp, guest);
-    return false;
-}
-
-void worker_give_flow(struct worker *worker, unsigned guest)
-{
-    quota_give(&worker->quota, QUOTA_tcp, guest);
 }
 
 void worker_send_error(struct worker *worker, const struct ip_addr *from,
@@ -255,7 +185,7 @@ static void worker_take(struct worker *worker, struct wire_vnet_hdr *vnet, uint8
         COUNT(counters, drop_source);
         return;
     }
-    in.guest = worker_guest(worker, &in.packet);
+    in.guest = worker_sender(worker, &in.packet);
     whole = !in.packet.is_fragment;
     if (!whole && !worker_reassemble(worker, &in.packet, in.guest))
         return;
@@ -416,26 +346,6 @@ static void worker_free(struct worker *worker)
     free(worker);
 }
 
-/* Tells the quota how large the tables are. */
-static int worker_divide(struct worker *worker)
-{
-    const struct uplink_limits *limits = &worker->config.limits;
-    struct quota *quota = &worker->quota;
-    int result = quota_init(quota, 1u << (32 - worker->config.net->prefix_len));
-
-    if (result < 0)
-        return result;
-    quota_set_table(quota, QUOTA_tcp, limits->tcp_flows);
-    quota_set_table(quota, QUOTA_half_open, limits->tcp_flows / UPLINK_FLOWS_A_HALF_OPEN);
-    quota_set_table(quota, QUOTA_udp, limits->udp_mappings);
-    quota_set_table(quota, QUOTA_echo, limits->echo_mappings);
-    quota_set_table(quota, QUOTA_forward_udp,
-                    UPLINK_FORWARD_UDP_FLOWS_MAX / worker->config.workers);
-    quota_set_table(quota, QUOTA_buffer, limits->tcp_flows / UPLINK_FLOWS_A_BUFFER);
-    quota_set_table(quota, QUOTA_pipe, RELAY_PIPES_MAX / worker->config.workers);
-    return 0;
-}
-
 int worker_start(const struct worker_config *config, struct worker **ret_worker, struct err *err)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
@@ -499,15 +409,6 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     }
     *ret_worker = worker;
     return 0;
-}
-
-void worker_add_usage(const struct worker *worker, struct ip_addr guest, struct uplink_usage *usage)
-{
-    const struct quota_guest *who = &worker->quota.guests[worker_guest_of(worker, &guest)];
-
-    for (int table = 0; table < QUOTA_TABLES_LEN; table++)
-        usage->used[table] += atomic_load_explicit(&who->used[table], memory_order_relaxed);
-    usage->refused += atomic_load_explicit(&who->refused, memory_order_relaxed);
 }
 
 void worker_forget_guest(struct worker *worker, struct ip_addr guest)

@@ -99,6 +99,10 @@ void worker_give_flow(struct worker *worker, unsigned guest);
 void worker_refuse_share(struct worker *worker, enum quota_table table, unsigned guest);
 /* The guest of an address on the network, for its quota. 0 for an IPv6 one: that says nothing. */
 unsigned worker_guest_of(const struct worker *worker, const struct ip_addr *addr);
+/* Whose packet it is: the guard has written the guest's number into the flow label of an IPv6 one. */
+unsigned worker_sender(const struct worker *worker, const struct wire_packet *packet);
+/* Tells the worker's quota how large the tables are. 0 or -ENOMEM. */
+int worker_divide(struct worker *worker);
 
 /* A guest's address: nothing is sent, or answered, in the name of any other. */
 bool worker_is_guest(const struct worker *worker, const struct ip_addr *addr);
