@@ -8,7 +8,7 @@ import re
 import subprocess
 
 import pytest
-from lab import HOST4, PYTHON, REMOTE, Background, poll
+from lab import HERE, HOST4, PYTHON, REMOTE, Background, poll
 from program import PORT_LINE, Program, echo_server, ports
 
 FRESH_GONE_S = 8  # a network that gets no port ends after 5 s
@@ -63,13 +63,39 @@ def test_rights(lab, network):
     assert sh(lab, network, "ip link set eth0 down 2>&1 || echo refused").endswith("refused")
 
 
+WAYS_IN = """
+import ctypes, fcntl, os, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+from lab import varlink
+NS_GET_USERNS = 0xB701
+setns = ctypes.CDLL(None).setns
+_, fds = varlink(sys.argv[2], "io.openvmnet.Namespaces")
+for fd in list(fds):
+    try:
+        fds.append(fcntl.ioctl(fd, NS_GET_USERNS))
+    except OSError:
+        pass
+print(len(fds), [fd for fd in fds if setns(fd, 0) == 0])
+"""
+
+
+def test_no_way_into_the_network(lab, network):
+    """Its user may enter the network's namespaces. A program that is on it as a machine may not."""
+    result = run(lab, network, PYTHON, "-c", WAYS_IN, str(HERE), str(network.control))
+    count, entered = result.stdout.split(maxsplit=1)
+    assert int(count) >= 2 and entered.strip() == "[]"
+
+
 def test_is_the_program(lab, network):
     """No process between: the id, standard input, and no descriptor of ours."""
     with Program(lab, network, "/bin/sh", "-c", "echo $$; ls /proc/$$/fd; cat") as program:
         assert int(program.process.stdout.readline()) == program.process.pid
-        output, _ = program.process.communicate("some input", timeout=10)
-        assert output.split() == ["0", "1", "2", "some", "input"]
-        assert program.process.returncode == 0
+        # Not communicate(): what readline() has read ahead would be lost.
+        program.process.stdin.write("some input")
+        program.process.stdin.close()
+        assert program.process.stdout.read().split() == ["0", "1", "2", "some", "input"]
+        assert program.process.wait(10) == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import re
 import select
 import time
 
@@ -183,8 +184,9 @@ def test_datagrams_of_a_program_come_together(lab, network):
         after = network.counters()
         packets = after["packets_in"] - before["packets_in"]
         assert after["udp_up"] - before["udp_up"] == BURSTS * BURST
-    if os.geteuid() != 0:
-        pytest.skip(f"only root may have the kernel put datagrams together; {packets} came singly")
+    kernel = tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups()))
+    if kernel < (6, 16):
+        pytest.skip(f"Linux {kernel} would lose some where it puts others together; {packets} came singly")
     assert packets < BURSTS * BURST * 3 // 4
 
 

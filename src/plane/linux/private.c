@@ -30,7 +30,6 @@
 #include "base/log.h"
 #include "base/table.h"
 #include "plane/linux/advertise.h"
-#include "plane/linux/aggregate.h"
 #include "plane/linux/dnsmasq.h"
 #include "plane/linux/guard.h"
 #include "plane/linux/namespace.h"
@@ -54,7 +53,6 @@ struct plane {
     struct nft_ctx *nft;
     struct netlink netlink;
     struct netlink monitor;
-    int devices_fd; /* aggregate_open(), or -errno */
     struct loop *loop;
     struct loop_source monitor_source;
     struct loop_timer service_timer;
@@ -83,8 +81,6 @@ static int plane_new(const struct net_config *config, bool own_user, struct plan
     plane->config = config;
     plane->own_user = own_user;
     plane->monitor_source.fd = -1;
-    /* Nobody but root is let in, which takes rights that are given up soon. */
-    plane->devices_fd = own_user ? -EPERM : aggregate_open();
     result = netlink_open(&plane->netlink);
     plane->nft = ruleset_open();
     if (result == 0 && !plane->nft)
@@ -325,14 +321,9 @@ static int veth_open(struct plane *plane, struct plane_port *port, int peer_fd, 
         if (veth_errors[i].error == result)
             return err_set(err, result, "cannot attach a network namespace: %s",
                            veth_errors[i].reason);
-    if (result < 0)
-        return err_set(err, result, "cannot attach a network namespace: %s", strerror(-result));
-    result = plane->devices_fd < 0 ? plane->devices_fd
-                                   : aggregate_enable(plane->devices_fd, port->interface);
-    if (result < 0)
-        log_debug("port %s: datagrams are not put together: %s", port->interface,
-                  strerror(-result));
-    return 0;
+    return result < 0
+               ? err_set(err, result, "cannot attach a network namespace: %s", strerror(-result))
+               : 0;
 }
 
 /* The order matters: without rules nothing passes; with an alias the port is one, and known to others. */
@@ -526,7 +517,5 @@ void plane_free(struct plane *plane)
     netlink_close(&plane->netlink);
     if (plane->nft)
         nft_ctx_free(plane->nft);
-    if (plane->devices_fd >= 0)
-        close(plane->devices_fd);
     free(plane);
 }

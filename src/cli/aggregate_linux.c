@@ -5,17 +5,20 @@
  * way, and through the engine, as one. TCP is not touched: it comes in large segments already, and does not
  * take this way (veth_skb_is_eligible_for_gro() in the kernel).
  *
- * A veth is polled for each packet, so there would never be two to put together. The poll is therefore put
- * off by HOLD_NS after one that found something (Documentation/networking/napi.rst): what is sent meanwhile
- * is one. That is also how much later a lone datagram leaves. docs/decisions/0014 has the figures.
+ * By itself a veth is polled at once for each packet, and there would never be two to put together. So a thread
+ * of the kernel polls ("threaded"), and finds what has come since it last had a processor. What does not fit
+ * the veth's ring meanwhile waits in the sender's queueing discipline, and then the sender itself waits, as it
+ * would for a network card: since Linux 6.16; before that it would be lost.
  */
-#include "plane/linux/aggregate.h"
+#include "cli/aggregate_linux.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/ethtool.h>
+#include <linux/nsfs.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,15 +28,16 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#define HOLD_NS "20000"
 #define FEATURES_MAX 1024 /* a kernel has some 60 */
 
-int aggregate_open(void)
+/* The devices of this process's network namespace in sysfs, mounted nowhere. */
+static int open_devices(void)
 {
-    int context_fd = (int)syscall(SYS_fsopen, "sysfs", FSOPEN_CLOEXEC), mount_fd = -1, fd = -1,
-        error;
+    int context_fd = (int)syscall(SYS_fsopen, "sysfs", FSOPEN_CLOEXEC), mount_fd = -1, fd = -1;
 
     if (context_fd < 0)
         return -errno;
@@ -42,11 +46,7 @@ int aggregate_open(void)
                                 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     if (mount_fd >= 0)
         fd = openat(mount_fd, "class/net", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    error = -errno;
-    if (mount_fd >= 0)
-        close(mount_fd);
-    close(context_fd);
-    return fd < 0 ? error : fd;
+    return fd < 0 ? -errno : fd;
 }
 
 static int write_setting(int devices_fd, const char *interface, const char *name, const char *value)
@@ -128,21 +128,66 @@ static int set_features(int fd, const char *interface, const char *const *wanted
     return error ? error : ethtool(fd, interface, &features);
 }
 
-int aggregate_enable(int devices_fd, const char *interface)
+static bool kernel_has_backpressure(void)
+{
+    struct utsname name;
+    unsigned major = 0, minor = 0;
+
+    return uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 16));
+}
+
+static int enable(const char *interface)
 {
     static const char *const features[] = {"rx-gro", "rx-udp-gro-forwarding", NULL};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), result;
+    int devices_fd = open_devices(), fd, result;
 
+    if (devices_fd < 0)
+        return devices_fd;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
+    /* There is nothing to be polled before. */
     result = set_features(fd, interface, features, true);
-    if (result == 0)
-        result = write_setting(devices_fd, interface, "gro_flush_timeout", HOLD_NS);
-    if (result == 0)
-        result = write_setting(devices_fd, interface, "napi_defer_hard_irqs", "1");
-    /* Without the wait it would only cost. */
+    if (result < 0)
+        return result;
+    result = write_setting(devices_fd, interface, "threaded", "1");
     if (result < 0)
         set_features(fd, interface, features, false);
-    close(fd);
     return result;
+}
+
+/*
+ * The child of aggregate_enable(). The network namespace may belong to a user namespace below the network's
+ * (namespace.c), and only that one's mount namespaces let it be mounted. What is opened here ends with the child.
+ */
+static int enter_and_enable(int user_fd, int net_fd, const char *interface)
+{
+    int owner_fd = ioctl(net_fd, NS_GET_USERNS);
+
+    if (owner_fd < 0 || (user_fd >= 0 && setns(user_fd, CLONE_NEWUSER) < 0) ||
+        setns(net_fd, CLONE_NEWNET) < 0)
+        return -errno;
+    /* EINVAL: it is the one where this process is already. */
+    if (setns(owner_fd, CLONE_NEWUSER) < 0 && errno != EINVAL)
+        return -errno;
+    return unshare(CLONE_NEWNS) < 0 ? -errno : enable(interface);
+}
+
+int aggregate_enable(int user_fd, int net_fd, const char *interface)
+{
+    int status;
+    pid_t pid;
+
+    if (!kernel_has_backpressure())
+        return -EOPNOTSUPP;
+    pid = fork();
+    if (pid < 0)
+        return -errno;
+    if (pid == 0)
+        _exit(-enter_and_enable(user_fd, net_fd, interface) & 0xff);
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
 }
