@@ -340,7 +340,7 @@ static int call_forward(const char *network, const char *method, const char *for
                         const char *interface, struct openvmnet_error *ret_error)
 {
     json_t *parameters =
-        json_pack("{s:s, s:s?}", "forward", given(forward), "interface", interface);
+        json_pack("{s:s, s:s*}", "forward", given(forward), "interface", interface);
     json_t *reply = NULL;
     struct err err = {""};
     int result;

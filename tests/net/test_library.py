@@ -579,6 +579,31 @@ say(code=code, user=user.value, net=net.value >= 0, fd=fd, text=error.text.decod
 
 
 @sanitized
+@sanitized
+def test_forward_goes_with_its_port(lab, network):
+    """One that was added to a port at run time is its own, and ends with it, also when nobody removes it."""
+    said = program(
+        lab,
+        f"""
+port = attach("network={network.name}", "hostname=owner")
+added = lib.openvmnet_port_forward_add(port, b"tcp::18080-owner:80", ctypes.byref(error))
+again = lib.openvmnet_port_forward_add(port, b"tcp::18080-owner:80", ctypes.byref(error))
+text = error.text.decode()
+nobody = lib.openvmnet_port_forward_add(None, b"tcp::18081-owner:80", ctypes.byref(error))
+say(added=added, again=again, text=text, nobody=nobody, interface=get(port, "interface"),
+    forwards=text_of(lib.openvmnet_forwards, b"{network.name}"))
+sys.stdout.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+        check=False,
+    )
+    assert (said["added"], said["again"], said["nobody"] < 0) == (0, -errno.EADDRINUSE, True), said
+    assert "18080" in said["text"]
+    (forward,) = said["forwards"]
+    assert forward["interface"] == said["interface"]
+    assert poll(lambda: not network.status()["forwards"]) and network.is_running()
+
+
 def test_forwards(lab):
     forward = {"forward": "tcp:127.0.0.1:8080-web:80", "guest": "192.168.90.2", "interface": None}
     with FakeNetwork(
