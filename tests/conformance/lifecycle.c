@@ -161,7 +161,7 @@ static void *use_it(void *context)
 
 static void test_stop_from_threads(void)
 {
-    struct net net;
+    struct net net, *shared = &net;
     pthread_t users[2], stoppers[4];
     int stops = 0;
 
@@ -185,7 +185,7 @@ static void test_stop_from_threads(void)
         __block int completions = 0;
 
         dispatch_sync(net.queue, ^{
-          completions = net.completions;
+          completions = shared->completions;
         });
         if (completions < 2)
             wait_ms(never, 10);

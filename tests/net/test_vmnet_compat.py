@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """libvmnet: programs that were written for Apple's vmnet.h, on real networks."""
 
+import contextlib
+import hashlib
+import os
 import re
+import socket
 
 import pytest
-from lab import BUILD, Network, poll
+from lab import BUILD, REMOTE4, REMOTE6, Guest, Network, Port, poll
 
 CONFORMANCE = BUILD / "tests" / "conformance" / "vmnet-conformance"
 PING = BUILD / "docs" / "examples" / "vmnet-ping"
+SOCKET = BUILD / "tests" / "net" / "vmnetsocket"
 BATCH = BUILD / "docs" / "examples" / "vmnet-batch"
 
 pytestmark = pytest.mark.skipif(
@@ -97,4 +102,133 @@ def test_batch_answers_guest(lab, environment):
                 guest.run(["ping", "-c", "20", "-i", "0.01", "-s", "1400", "-q", address])
         finally:
             client.kill()
+    check_clean(lab)
+
+
+# ---- a kernel as the guest of a client
+
+MACS = ("52:54:00:12:34:56", "52:54:00:12:34:57")
+
+
+@contextlib.contextmanager
+def guest_of_client(lab, environment, mode, *options, mac=MACS[0]):
+    """A guest whose frames pass a client of vmnet.h. Its MAC address is the client's, or with own-mac @mac."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        client = lab.host.start(
+            [SOCKET, theirs.fileno(), mode, *options],
+            capabilities=False, env=environment, stdout=-1, text=True, pass_fds=[theirs.fileno()],
+        )  # fmt: skip
+        theirs.close()
+        facts = client.stdout.readline().split()
+        assert len(facts) == 4, facts
+        network = Network(lab, mode)
+        described = network.describe()
+        port = {
+            "interface": f"client{client.pid}", "kind": "dgram", "name": f"client{client.pid}",
+            "mac": mac if facts[0] == "-" else facts[0], "ipv4": "0.0.0.0/0",
+            "gateway": described["gateway"], "gateway6": described["gateway6"],
+        }  # fmt: skip
+        guest = Guest(network, Port(network, port, os.dup(ours.fileno())))
+        ours.close()
+        try:
+            guest.up()
+            guest.ipv4 = guest.dhcp()["ip"]
+            if guest.gateway6:
+                guest.wait_ipv6()
+            yield guest
+        finally:
+            guest.close()
+            client.stdout.close()
+            # Its socket's end ends it; nobody stops the interface.
+            ended = poll(lambda: client.poll() is not None)
+            client.kill()
+            assert ended and client.wait() == 0
+
+
+def transfer(lab, guest, remote, size=3_000_000):
+    """Downloads bytes from the remote and sends them back."""
+    data = os.urandom(size)
+    with lab.remote.listen(version=6 if ":" in remote else 4) as listener:
+        port = listener.getsockname()[1]
+        with guest.connect(remote, port) as stream:
+            peer, _ = listener.accept()
+            with peer:
+                for sender, receiver in ((peer, stream), (stream, peer)):
+                    assert hashlib.sha256(exchange(sender, receiver, data)).digest() == (
+                        hashlib.sha256(data).digest()
+                    )
+
+
+def exchange(sender, receiver, data):
+    got = bytearray()
+    sent = 0
+    sender.setblocking(False)
+    receiver.settimeout(20)
+    while len(got) < len(data):
+        with contextlib.suppress(BlockingIOError):
+            sent += sender.send(data[sent : sent + 65536])
+        receiver.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            got += receiver.recv(1 << 20)
+    sender.setblocking(True)
+    return bytes(got)
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("one",), ("tso",), ("checksum",), ("tso", "checksum"), ("own-mac",)], ids="-".join
+)
+def test_guest_of_client(lab, environment, options):
+    """DHCP, the gateway, and the world by TCP over IPv4 and IPv6, from behind vmnet_read() and vmnet_write()."""
+    with guest_of_client(lab, environment, "shared", *options) as guest:
+        assert guest.ping(guest.gateway, 3) == 3
+        assert guest.ping(guest.gateway6, 3) == 3
+        transfer(lab, guest, REMOTE4)
+        transfer(lab, guest, REMOTE6)
+    check_clean(lab)
+
+
+def test_guests_of_clients(lab, environment):
+    """Two clients and a guest on a tap reach each other by address."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(guest_of_client(lab, environment, "shared"))
+        second = stack.enter_context(guest_of_client(lab, environment, "shared", "own-mac"))
+        third = stack.enter_context(first.network.guest())
+        guests = (first, second, third)
+        assert len({guest.ipv4 for guest in guests}) == 3
+        for guest in guests:
+            for other in guests:
+                assert guest is other or guest.ping(other.ipv4, 3) == 3
+    check_clean(lab)
+
+
+def test_machines_behind_an_interface(lab, environment):
+    """Each MAC address gets an address of its own, up to a bound; and the same one again."""
+    with guest_of_client(lab, environment, "shared", "own-mac") as guest:
+        addresses = {guest.ipv4}
+        for number in range(2, 10):
+            guest.ip_batch(
+                f"address flush dev eth0\nlink set eth0 down\n"
+                f"link set eth0 address 52:54:00:99:00:{number:02x}\nlink set eth0 up\n"
+            )
+            lease = guest.dhcp(check=False, tries=1 if number > 8 else 5)
+            if lease:
+                addresses.add(lease["ip"])
+                assert guest.ping(guest.gateway, 1) == 1
+        assert len(addresses) == 8
+        guest.ip_batch(
+            "address flush dev eth0\nlink set eth0 down\n"
+            f"link set eth0 address {MACS[0]}\nlink set eth0 up\n"
+        )
+        assert guest.dhcp()["ip"] == guest.ipv4
+    check_clean(lab)
+
+
+def test_host_mode(lab, environment):
+    """The gateway and nothing beyond."""
+    with guest_of_client(lab, environment, "host") as guest:
+        assert guest.ping(guest.gateway, 2) == 2
+        assert "default" not in guest.ip("route")
     check_clean(lab)

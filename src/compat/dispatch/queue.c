@@ -77,7 +77,7 @@ dispatch_queue_t dispatch_queue_create(const char *label, dispatch_queue_attr_t 
 
     object_init(&queue->object, &queue_class);
     if (label)
-        memcpy(copy, label, len);
+        memcpy(copy, label, len + 1);
     queue->label = copy;
     queue->width = attr ? attr->_width : 1;
     pthread_mutex_init(&queue->lock, NULL);

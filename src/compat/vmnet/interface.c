@@ -252,40 +252,55 @@ static void start(void *context)
     interface_unpin(interface);
 }
 
+/* What @desc asks for, in STARTING and pinned; NULL and why not. */
+static struct interface *interface_new(const char *call, const struct options *network,
+                                       operating_modes_t mode, xpc_object_t desc,
+                                       vmnet_return_t *ret_status)
+{
+    struct interface *interface = calloc(1, sizeof(*interface));
+
+    if (!interface) {
+        *ret_status = VMNET_MEM_FAILURE;
+        return NULL;
+    }
+    interface->call = call;
+    interface->fd = -1;
+    interface->wishes.mode = mode;
+    if (network)
+        interface->options = *network;
+    if (xpc_get_type(desc) != XPC_TYPE_DICTIONARY)
+        *ret_status = hint(call, VMNET_INVALID_ARGUMENT, "the description is no dictionary");
+    else
+        *ret_status =
+            options_read(call, desc, network != NULL, &interface->options, &interface->wishes);
+    if (*ret_status == VMNET_SUCCESS && claim(interface))
+        return interface;
+    if (*ret_status == VMNET_SUCCESS)
+        *ret_status =
+            hint(call, VMNET_FAILURE, "a program has at most %d interfaces", INTERFACES_MAX);
+    free(interface);
+    return NULL;
+}
+
 interface_ref interface_start(const char *call, const struct options *network,
                               operating_modes_t mode, xpc_object_t desc, dispatch_queue_t queue,
                               const void *handler)
 {
-    struct interface *interface = NULL;
+    struct interface *interface;
+    vmnet_return_t status;
     interface_ref ref;
-    vmnet_return_t status = VMNET_SUCCESS;
 
     if (!queue || !handler) {
         hint(call, VMNET_INVALID_ARGUMENT, "queue or handler is NULL");
         return NULL;
     }
-    if (xpc_get_type(desc) != XPC_TYPE_DICTIONARY)
-        status = hint(call, VMNET_INVALID_ARGUMENT, "the description is no dictionary");
-    else if (!(interface = calloc(1, sizeof(*interface))))
-        status = VMNET_MEM_FAILURE;
-    if (interface) {
-        interface->call = call;
-        interface->wishes.mode = mode;
-        if (network)
-            interface->options = *network;
-        status = options_read(call, desc, network != NULL, &interface->options, &interface->wishes);
-        if (status == VMNET_SUCCESS && !claim(interface))
-            status =
-                hint(call, VMNET_FAILURE, "a program has at most %d interfaces", INTERFACES_MAX);
-    }
     dispatch_retain(queue);
-    if (status != VMNET_SUCCESS) {
+    interface = interface_new(call, network, mode, desc, &status);
+    if (!interface) {
         complete(queue, block_copy(handler), true, status, NULL);
-        free(interface);
         return NULL;
     }
     pthread_mutex_init(&interface->forwards_lock, NULL);
-    interface->fd = -1;
     interface->queue = queue;
     interface->handler = block_copy(handler);
     ref = interface->ref; /* the interface may be gone when the next line returns */

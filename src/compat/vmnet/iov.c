@@ -8,6 +8,11 @@ unsigned iov_slice(const struct iovec *iov, unsigned iov_len, size_t offset, siz
 {
     unsigned pieces = 0;
 
+    /* The usual case: one piece has it all. */
+    if (iov_len && offset + len_bytes <= iov[0].iov_len) {
+        ret_iov[0] = (struct iovec){(uint8_t *)iov[0].iov_base + offset, len_bytes};
+        return len_bytes > 0;
+    }
     for (unsigned i = 0; i < iov_len && len_bytes; i++) {
         size_t piece_bytes = iov[i].iov_len;
 

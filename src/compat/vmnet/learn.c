@@ -127,8 +127,11 @@ void learn_frame(struct interface *interface, const struct iovec *iov, unsigned 
     vmnet_return_t status;
     unsigned place;
 
-    if (iov_read(iov, iov_len, 6, head + 6, 6) != 6 ||
-        mac_number(head + 6) == atomic_load_explicit(&learned->macs[0], memory_order_relaxed))
+    if (iov_len && iov[0].iov_len >= 12)
+        memcpy(head + 6, (const uint8_t *)iov[0].iov_base + 6, 6);
+    else if (iov_read(iov, iov_len, 6, head + 6, 6) != 6)
+        return;
+    if (mac_number(head + 6) == atomic_load_explicit(&learned->macs[0], memory_order_relaxed))
         return;
     if (frame_bytes > FRAME_MAX ||
         iov_read(iov, iov_len, 0, head, HEADERS_BYTES) != HEADERS_BYTES || !asks_for_address(head))

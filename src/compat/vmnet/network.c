@@ -378,10 +378,13 @@ vmnet_network_ref vmnet_network_create(vmnet_network_configuration_ref configura
     vmnet_mode_t mode = VMNET_HOST_MODE;
     struct openvmnet_port *keeper;
     struct openvmnet_error error;
-    vmnet_return_t status =
-        configuration ? check(__func__, configuration, &mode)
-                      : hint(__func__, VMNET_INVALID_ARGUMENT, "the configuration is NULL");
+    vmnet_return_t status;
 
+    if (!configuration) {
+        set_status(ret_status, hint(__func__, VMNET_INVALID_ARGUMENT, "the configuration is NULL"));
+        return NULL;
+    }
+    status = check(__func__, configuration, &mode);
     set_status(ret_status, status);
     if (status != VMNET_SUCCESS)
         return NULL;

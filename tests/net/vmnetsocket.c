@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmnetsocket FD MODE OPTION...: frames between an interface of vmnet.h and a socket with a frame a packet, as programs do that
+ * serve VM monitors without vmnet. It knows vmnet.h, dispatch and XPC alone.
+ *
+ * MODE is shared or host; OPTIONs are own-mac, tso, checksum, isolated, one (a packet an event, instead of all that
+ * there are). It prints "MAC START END MTU" when it is up, "- " for a MAC that is the guest's own, and ends when
+ * the socket's other end does, without stopping the interface: that is part of the test.
+ */
+#include <vmnet/vmnet.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BATCH 32
+#define FRAME_MAX 65550
+
+static interface_ref interface;
+static int socket_fd;
+static size_t packet_bytes;
+static bool one_an_event;
+static uint8_t frames[BATCH][FRAME_MAX];
+
+/* On the interface's queue. */
+static void on_packets(void)
+{
+    int count;
+
+    do {
+        struct vmpktdesc packets[BATCH];
+        struct iovec iov[BATCH];
+        int wanted = one_an_event ? 1 : BATCH;
+
+        for (int i = 0; i < wanted; i++) {
+            iov[i] = (struct iovec){frames[i], packet_bytes};
+            packets[i] = (struct vmpktdesc){packet_bytes, &iov[i], 1, 0};
+        }
+        count = wanted;
+        if (vmnet_read(interface, packets, &count) != VMNET_SUCCESS)
+            return;
+        for (int i = 0; i < count; i++)
+            (void)!send(socket_fd, frames[i], packets[i].vm_pkt_size, MSG_NOSIGNAL);
+    } while (count == BATCH && !one_an_event);
+}
+
+/* On the socket's queue: what has come goes in one call. */
+static void on_socket(void)
+{
+    static uint8_t buffers[BATCH][FRAME_MAX];
+    struct vmpktdesc packets[BATCH];
+    struct iovec iov[BATCH];
+    int count = 0;
+
+    while (count < BATCH) {
+        ssize_t len = recv(socket_fd, buffers[count], FRAME_MAX, MSG_DONTWAIT);
+
+        if (len == 0)
+            _exit(0); /* without vmnet_stop_interface() */
+        if (len < 14)
+            break;
+        iov[count] = (struct iovec){buffers[count], (size_t)len};
+        packets[count] = (struct vmpktdesc){(size_t)len, &iov[count], 1, 0};
+        count++;
+    }
+    if (count)
+        vmnet_write(interface, packets, &count);
+}
+
+static xpc_object_t read_options(char **argv)
+{
+    static const struct {
+        const char *name;
+        const char *const *key;
+        bool value;
+    } switches[] = {
+        {"own-mac", &vmnet_allocate_mac_address_key, false},
+        {"tso", &vmnet_enable_tso_key, true},
+        {"checksum", &vmnet_enable_checksum_offload_key, true},
+        {"isolated", &vmnet_enable_isolation_key, true},
+    };
+    xpc_object_t desc = xpc_dictionary_create(NULL, NULL, 0);
+
+    xpc_dictionary_set_uint64(desc, vmnet_operation_mode_key,
+                              strcmp(argv[0], "host") == 0 ? VMNET_HOST_MODE : VMNET_SHARED_MODE);
+    for (argv++; *argv; argv++) {
+        one_an_event = one_an_event || strcmp(*argv, "one") == 0;
+        for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++)
+            if (strcmp(*argv, switches[i].name) == 0)
+                xpc_dictionary_set_bool(desc, *switches[i].key, switches[i].value);
+    }
+    return desc;
+}
+
+static void print_parameters(xpc_object_t params)
+{
+    const char *mac = xpc_dictionary_get_string(params, vmnet_mac_address_key);
+
+    packet_bytes = xpc_dictionary_get_uint64(params, vmnet_max_packet_size_key);
+    printf("%s %s %s %d\n", mac ? mac : "-",
+           xpc_dictionary_get_string(params, vmnet_start_address_key),
+           xpc_dictionary_get_string(params, vmnet_end_address_key),
+           (int)xpc_dictionary_get_uint64(params, vmnet_mtu_key));
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    dispatch_queue_t queue = dispatch_queue_create("vmnetsocket.interface", DISPATCH_QUEUE_SERIAL);
+    dispatch_queue_t socket_queue = dispatch_queue_create("vmnetsocket.socket", NULL);
+    dispatch_source_t source;
+    xpc_object_t desc;
+
+    if (argc < 3) {
+        fprintf(stderr, "usage: vmnetsocket FD shared|host OPTION...\n");
+        return 2;
+    }
+    socket_fd = atoi(argv[1]);
+    desc = read_options(argv + 2);
+    source =
+        dispatch_source_create(DISPATCH_SOURCE_TYPE_READ, (uintptr_t)socket_fd, 0, socket_queue);
+    dispatch_source_set_event_handler(source, ^{
+      on_socket();
+    });
+    interface = vmnet_start_interface(desc, queue, ^(vmnet_return_t status, xpc_object_t params) {
+      if (status != VMNET_SUCCESS) {
+          fprintf(stderr, "vmnetsocket: status %d\n", status);
+          exit(1);
+      }
+      print_parameters(params);
+      vmnet_interface_set_event_callback(interface, VMNET_INTERFACE_PACKETS_AVAILABLE, queue,
+                                         ^(interface_event_t event, xpc_object_t facts) {
+                                           (void)event;
+                                           (void)facts;
+                                           on_packets();
+                                         });
+      dispatch_resume(source);
+    });
+    xpc_release(desc);
+    dispatch_main();
+}
