@@ -175,7 +175,7 @@ static void on_ping_socket(struct loop_source *source, unsigned events)
 {
     struct echo_mapping *mapping = CONTAINER_OF(source, struct echo_mapping, socket.source);
     bool ipv4 = mapping->guest.family == AF_INET;
-    struct echo_message message;
+    struct echo_message message = {0};
 
     if (events & LOOP_HANGUP)
         mapping_read_errors(mapping);
