@@ -75,20 +75,26 @@ static int ethtool(int fd, const char *interface, void *command)
 /* Which bit a feature is differs from kernel to kernel; the names are the interface. */
 static int read_names(int fd, const char *interface, struct ethtool_gstrings **ret_names)
 {
-    struct {
+    /* Room for the one number in its array. */
+    union {
         struct ethtool_sset_info info;
-        uint32_t len;
-    } sets = {.info = {.cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1 << ETH_SS_FEATURES}};
+        uint8_t bytes[sizeof(struct ethtool_sset_info) + sizeof(uint32_t)];
+    } sets = {.bytes = {0}};
     struct ethtool_gstrings *names;
-    int error = ethtool(fd, interface, &sets);
+    uint32_t len;
+    int error;
 
-    if (error || sets.len > FEATURES_MAX)
+    sets.info.cmd = ETHTOOL_GSSET_INFO;
+    sets.info.sset_mask = 1 << ETH_SS_FEATURES;
+    error = ethtool(fd, interface, &sets);
+    len = sets.info.data[0];
+    if (error || len > FEATURES_MAX)
         return error ? error : -E2BIG;
-    names = calloc(1, sizeof(*names) + (size_t)sets.len * ETH_GSTRING_LEN);
+    names = calloc(1, sizeof(*names) + (size_t)len * ETH_GSTRING_LEN);
     if (!names)
         return -ENOMEM;
     *names = (struct ethtool_gstrings){
-        .cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_FEATURES, .len = sets.len};
+        .cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_FEATURES, .len = len};
     error = ethtool(fd, interface, names);
     if (error) {
         free(names);
@@ -100,16 +106,18 @@ static int read_names(int fd, const char *interface, struct ethtool_gstrings **r
 
 static int set_features(int fd, const char *interface, const char *const *wanted, bool on)
 {
-    struct {
-        struct ethtool_sfeatures header;
-        struct ethtool_set_features_block blocks[FEATURES_MAX / 32];
-    } features = {.header.cmd = ETHTOOL_SFEATURES};
+    union {
+        struct ethtool_sfeatures command;
+        uint8_t bytes[sizeof(struct ethtool_sfeatures) +
+                      FEATURES_MAX / 32 * sizeof(struct ethtool_set_features_block)];
+    } features = {.bytes = {0}};
     struct ethtool_gstrings *names;
     int error = read_names(fd, interface, &names);
 
     if (error)
         return error;
-    features.header.size = (names->len + 31) / 32;
+    features.command.cmd = ETHTOOL_SFEATURES;
+    features.command.size = (names->len + 31) / 32;
     for (; *wanted && !error; wanted++) {
         uint32_t bit = 0;
 
@@ -120,9 +128,9 @@ static int set_features(int fd, const char *interface, const char *const *wanted
         if (bit == names->len)
             error = -EOPNOTSUPP;
         else
-            features.blocks[bit / 32].valid |= 1u << bit % 32;
+            features.command.features[bit / 32].valid |= 1u << bit % 32;
         if (!error && on)
-            features.blocks[bit / 32].requested |= 1u << bit % 32;
+            features.command.features[bit / 32].requested |= 1u << bit % 32;
     }
     free(names);
     return error ? error : ethtool(fd, interface, &features);

@@ -166,15 +166,19 @@ static void send_singly(struct udp_sender *sender, const struct udp_message *mes
 static void send_failed(struct udp_sender *sender, const struct udp_message *message, int error)
 {
     const struct udp_piece *piece = &sender->batch.pieces[message->first_piece];
+    size_t len_bytes = piece->len_bytes;
 
-    if (message->segments == 1) {
-        report(sender, message->socket, piece, 0, piece->len_bytes, error);
+    /* EINVAL, EMSGSIZE: not that large. EIO: no checksums. */
+    if (message->segments > 1 && (error == EINVAL || error == EMSGSIZE || error == EIO)) {
+        message->socket->segment_max = (uint16_t)(message->segment_bytes - 1);
+        send_singly(sender, message);
         return;
     }
-    /* EINVAL, EMSGSIZE: not that large. EIO: no checksums. For any other reason each fails by itself. */
-    if (error == EINVAL || error == EMSGSIZE || error == EIO)
-        message->socket->segment_max = (uint16_t)(message->segment_bytes - 1);
-    send_singly(sender, message);
+    /* For any other reason all would fail, and one error tells of them. */
+    if (len_bytes > message->segment_bytes)
+        len_bytes = message->segment_bytes;
+    report(sender, message->socket, piece, 0, len_bytes, error);
+    COUNT_ADD(sender->worker->config.counters, udp_send_failed, message->segments - 1);
 }
 
 /* Sends the first @len of sender->headers, which have the same IP header. */

@@ -73,9 +73,8 @@ void udp_sender_forget(struct udp_sender *sender, struct udp_socket *socket);
 /* One datagram from outside, or several of one size. */
 struct udp_received {
     const struct sockaddr_storage *from;
-    struct in6_pktinfo
-        local;        /* to which of the host's addresses, where the socket tells (IP_PKTINFO) */
-    uint8_t *payload; /* WIRE_HEADROOM bytes in front are free */
+    struct in6_pktinfo local; /* to which of the host's addresses, where the socket tells */
+    uint8_t *payload;         /* WIRE_HEADROOM bytes in front are free */
     size_t len_bytes;
     size_t segment_bytes; /* of each but the last; len_bytes where there is one datagram */
     uint8_t tos;
@@ -94,4 +93,5 @@ void udp_receive(struct udp_receiver *receiver, struct udp_socket *socket,
 void udp_deliver(struct udp_receiver *receiver, const struct udp_received *received,
                  const struct ip_endpoint *src, const struct ip_endpoint *dst,
                  atomic_uint_fast64_t *counter);
+
 #endif

@@ -80,6 +80,30 @@ static void answer(const struct wire_packet *packet)
     }
 }
 
+/* The bytes behind a packet's headers as a virtio-net header: what it asks for stays within the packet. */
+static void offload(const struct wire_packet *packet)
+{
+    uint8_t *copy = malloc(packet->len_bytes), *cut = malloc(packet->len_bytes);
+    struct wire_vnet_hdr vnet;
+    struct wire_packet again;
+    size_t segment_bytes;
+
+    REQUIRE(copy && cut);
+    memcpy(copy, packet->data, packet->len_bytes);
+    REQUIRE(wire_parse(copy, packet->len_bytes, &again) == WIRE_PARSE_OK);
+    if (again.payload && again.payload_len_bytes >= sizeof(vnet)) {
+        memcpy(&vnet, again.payload, sizeof(vnet));
+        if (wire_offload_checksum(&vnet, copy, &again) &&
+            wire_offload_segments(&vnet, &again, &segment_bytes) && vnet.gso_type) {
+            REQUIRE(segment_bytes > 0 && segment_bytes <= again.payload_len_bytes);
+            REQUIRE(wire_cut_segment(cut, packet->len_bytes, &again,
+                                     again.payload_len_bytes - segment_bytes, segment_bytes));
+        }
+    }
+    free(copy);
+    free(cut);
+}
+
 static int take_fragment(void *context, const uint8_t *fragment, size_t len_bytes)
 {
     struct wire_packet packet;
@@ -107,8 +131,10 @@ static void one_packet(struct reassembly *reassembly, const uint8_t *data, size_
     answer(&packet);
     if (!packet.is_fragment && packet.src.family == AF_INET6 && packet.l4 == packet.data + 40)
         wire_fragment_v6(packet.data, packet.len_bytes, WIRE_IPV6_MTU_MIN, 1, take_fragment, NULL);
-    if (!packet.is_fragment)
+    if (!packet.is_fragment) {
+        offload(&packet);
         return;
+    }
     if (reassembly_add(reassembly, &packet, packet.src.bytes[3], now_ms, &whole, &whole_bytes) != 1)
         return;
     read_all(whole, whole_bytes);
