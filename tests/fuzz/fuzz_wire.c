@@ -63,6 +63,19 @@ static void require_inside(const struct wire_packet *packet, const uint8_t *part
     read_all(part, part_bytes);
 }
 
+/* As what an ICMP error quotes: of any length, with any lengths in it. */
+static void quoted(const uint8_t *data, size_t len_bytes)
+{
+    struct wire_packet packet;
+
+    if (wire_parse_quoted(data, len_bytes, &packet) != WIRE_PARSE_OK)
+        return;
+    REQUIRE(packet.len_bytes == len_bytes && packet.l4_len_bytes >= 8);
+    require_inside(&packet, packet.l4, packet.l4_len_bytes);
+    if (packet.payload)
+        require_inside(&packet, packet.payload, packet.payload_len_bytes);
+}
+
 static void answer(const struct wire_packet *packet)
 {
     uint8_t buf[WIRE_ICMP_ERROR_MAX];
@@ -121,6 +134,7 @@ static void one_packet(struct reassembly *reassembly, const uint8_t *data, size_
     const uint8_t *whole;
     size_t whole_bytes;
 
+    quoted(data, len_bytes);
     if (wire_parse(data, len_bytes, &packet) != WIRE_PARSE_OK)
         return;
     REQUIRE(packet.len_bytes <= len_bytes);
