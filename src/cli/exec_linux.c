@@ -281,10 +281,13 @@ static int settle(const char *network, struct attached *attached, struct err *er
         return err_set(err, -errno, "cannot set the host name: %s", strerror(errno));
     /*
      * Who owns a user namespace has all rights over what is in those below it, and the network is in one
-     * (namespace.c): so the program gets one of its own beside that. Without, it has its user's rights.
+     * (namespace.c): so the program gets one of its own beside that.
      */
     if (attached->user_fd >= 0)
-        process_new_user(geteuid(), getegid());
+        rc = process_new_user(geteuid(), getegid());
+    if (rc < 0)
+        return err_set(err, rc, "cannot make a user namespace for the program: %s%s", strerror(-rc),
+                       rc == -ENOSPC ? " (user.max_user_namespaces is used up)" : "");
     rc = give_up_rights();
     return rc < 0 ? err_set(err, rc, "cannot give up capabilities: %s", strerror(-rc)) : 0;
 }
