@@ -92,7 +92,7 @@ def test_no_user_namespace_is_left(lab, network):
     if os.geteuid() == 0:
         pytest.skip("root's networks have no user namespace")
     limit = "/proc/sys/user/max_user_namespaces"
-    before = lab.host.run(["cat", limit]).stdout
+    before = lab.host.run(["cat", limit]).stdout.strip()
     try:
         lab.host.run(["sh", "-c", f"echo 1 >{limit}"])
         result = run(lab, network, "echo", "ran", check=False)
