@@ -70,7 +70,7 @@ ssize_t descriptor_receive(int socket_fd, void *data, size_t size_bytes, int *re
 
     *ret_fds_len = 0;
     do {
-        len = recvmsg(socket_fd, &header, MSG_CMSG_CLOEXEC);
+        len = descriptor_receive_message(socket_fd, &header);
     } while (len < 0 && errno == EINTR);
     if (len < 0)
         return -errno;

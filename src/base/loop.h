@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An event loop: descriptors and timers, one thread. loop_linux.c is its epoll back end.
+ * An event loop: descriptors and timers, one thread. Its back ends are loop_linux.c and loop_kqueue.c.
  *
  * A source is embedded in the object that it serves, so adding one allocates nothing. Sources are
  * level-triggered unless LOOP_EDGE is asked. A source may delete itself or any other source from
@@ -25,7 +25,8 @@ struct loop;
 
 struct loop_source {
     void (*on_event)(struct loop_source *source, unsigned events);
-    int fd; /* not owned; -1: not in a loop */
+    int fd;         /* not owned; -1: not in a loop */
+    unsigned state; /* the back end's own */
 };
 
 struct loop_timer {

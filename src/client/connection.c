@@ -27,9 +27,9 @@ int connection_open(const char *network, int *ret_fd, struct err *err)
     if (result < 0)
         return result;
     memcpy(address.sun_path, path, strlen(path) + 1); /* path_socket() has checked that it fits */
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = descriptor_socket(AF_UNIX, SOCK_STREAM);
     if (fd < 0)
-        return err_set(err, -errno, "cannot open a socket: %s", strerror(errno));
+        return err_set(err, fd, "cannot open a socket: %s", strerror(-fd));
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
     /* Begun again where a signal of the program's came between: a unix socket connects at once or not. */

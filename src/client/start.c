@@ -9,7 +9,6 @@
 #include "client/start.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptor.h"
 #include "base/paths.h"
 #include "base/process.h"
 #include "client/client.h"
@@ -173,8 +173,9 @@ int start_daemon(const struct net_spec *spec, bool lasting, struct err *warning,
     if (result < 0)
         return result;
     make_command(spec, lasting, &command);
-    if (pipe2(pipe_fd, O_CLOEXEC) < 0)
-        return err_set(err, -errno, "cannot open a pipe: %s", strerror(errno));
+    result = descriptor_pipe(false, pipe_fd);
+    if (result < 0)
+        return err_set(err, result, "cannot open a pipe: %s", strerror(-result));
     result = spawn(program, &command, pipe_fd[1], &pid);
     close(pipe_fd[1]);
     if (result < 0) {

@@ -102,7 +102,7 @@ static void on_tap(struct loop_source *source, unsigned events)
     uint8_t *data = client->pump->down;
     ssize_t len, sent;
 
-    len = events & LOOP_IN ? pump_tap_read(client, data, sizeof(client->pump->down)) : -EBADFD;
+    len = events & LOOP_IN ? pump_tap_read(client, data, sizeof(client->pump->down)) : -ENODEV;
     sent = len > 0 ? framings[client->framing].send(client, data, (size_t)len) : len;
     if (sent < 0 || (sent < len && keep(client, data + sent, (size_t)(len - sent)) < 0))
         pump_client_end(client);

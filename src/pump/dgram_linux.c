@@ -58,7 +58,7 @@ static int take_datagram(struct pump_client *client, const struct mmsghdr *messa
         PUMP_COUNT(client->pump, pump_drop_malformed);
         return 0;
     }
-    return pump_tap_write(client, frame, message->msg_len) ? 0 : -EBADFD;
+    return pump_tap_write(client, frame, message->msg_len) ? 0 : -ENODEV;
 }
 
 int pump_dgram_receive(struct pump_client *client)

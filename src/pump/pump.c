@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/log.h"
 #include "pump/client.h"
 
@@ -103,8 +104,8 @@ int pump_new(struct pump_counters *counters, struct pump **ret_pump, struct err 
     pthread_mutex_init(&pump->lock, NULL);
     list_init(&pump->clients);
     result = loop_new(&pump->loop);
-    if (result == 0 && pipe2(pump->command_fd, O_CLOEXEC | O_NONBLOCK) < 0)
-        result = -errno;
+    if (result == 0)
+        result = descriptor_pipe(true, pump->command_fd);
     if (result == 0)
         result = loop_add(pump->loop, &pump->command_source, pump->command_fd[0], LOOP_IN);
     if (result < 0) {
@@ -138,10 +139,10 @@ int pump_open_pair(enum pump_framing framing, int ret_fds[2])
     const int type = framing == PUMP_STREAM ? SOCK_STREAM : SOCK_DGRAM;
     const int bytes = PUMP_SOCKET_BYTES;
     const sa_family_t any_name = AF_UNIX;
-    int error;
+    int error = descriptor_socket_pair(type, ret_fds);
 
-    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ret_fds) < 0)
-        return -errno;
+    if (error < 0)
+        return error;
     /* Where a stream ends both sides are told; a datagram socket's peer is found by its name. */
     if (framing == PUMP_DGRAM &&
         bind(ret_fds[1], (const struct sockaddr *)&any_name, sizeof(any_name)) < 0) {

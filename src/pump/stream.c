@@ -55,7 +55,7 @@ static int take_frames(struct pump_client *client, uint8_t *data, size_t len_byt
             break;
         at += PUMP_LENGTH_BYTES;
         if (!pump_tap_write(client, data + at, length))
-            return -EBADFD;
+            return -ENODEV;
         at += length;
     }
     *ret_taken_bytes = at;

@@ -33,7 +33,7 @@ static ssize_t read_frame(struct pump_client *client, uint8_t *frame)
     if (len < 0)
         return errno == EINTR ? -EAGAIN : -errno;
     if (len == 0)
-        return -EBADFD;
+        return -ENODEV;
     len -= (ssize_t)sizeof(vnet);
     if (len >= PUMP_FRAME_MIN_BYTES && (size_t)len <= client->frame_max_bytes &&
         finish_frame(&vnet, frame, (size_t)len))

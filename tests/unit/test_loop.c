@@ -142,6 +142,47 @@ static void test_hangup_is_always_told(void **state)
     assert_true(fixture->ends[0].events & LOOP_HANGUP);
 }
 
+/* The other side sends no more, but still takes: an end. When nothing goes either way it is a hang-up. */
+static void test_an_end_is_no_hangup(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(shutdown(fixture->ends[0].peer_fd, SHUT_WR), 0);
+    add(fixture, 0, LOOP_IN);
+    run(fixture);
+    assert_int_equal(fixture->ends[0].events, LOOP_IN | LOOP_END);
+    close(fixture->ends[0].peer_fd);
+    fixture->ends[0].peer_fd = -1;
+    fixture->ends[0].events = 0;
+    fixture->ends[0].stop_after = 3;
+    run(fixture);
+    assert_true(fixture->ends[0].events & LOOP_HANGUP);
+}
+
+/* A pipe has one direction: its end is a hang-up, for who reads and for who writes. */
+static void test_ends_of_pipes(void **state)
+{
+    struct fixture *fixture = *state;
+
+    for (int i = 0; i < 2; i++) {
+        struct end *end = &fixture->ends[i];
+        int fds[2];
+
+        assert_int_equal(pipe(fds), 0);
+        close(end->source.fd);
+        close(end->peer_fd);
+        end->source.fd = fds[i];
+        end->peer_fd = fds[1 - i];
+        add(fixture, i, i == 0 ? LOOP_IN : LOOP_OUT);
+        close(end->peer_fd);
+        end->peer_fd = -1;
+        run(fixture);
+        assert_true(end->events & LOOP_HANGUP);
+        loop_remove(fixture->loop, &end->source);
+        close(fds[i]);
+    }
+}
+
 static void test_add_of_a_bad_descriptor(void **state)
 {
     struct fixture *fixture = *state;
@@ -364,6 +405,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_in_and_out),
         TEST(test_hangup_is_always_told),
+        TEST(test_an_end_is_no_hangup),
+        TEST(test_ends_of_pipes),
         TEST(test_add_of_a_bad_descriptor),
         TEST(test_remove_other_in_the_same_round),
         TEST(test_remove_itself),
