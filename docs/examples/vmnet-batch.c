@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmnet-batch [SECONDS]: a VM monitor's network device in small, with batches both ways. Each packet that comes is
+ * vmnet-batch [SECONDS [ADDRESS]]: a VM monitor's network device in small, with batches both ways. Each packet that comes is
  * answered as a machine would that knows ARP and ping and nothing else, in batches: what one vmnet_read() got is
  * answered by one vmnet_write(). It prints its address; ping it from another machine of the network, or from a
  * program (`vmnet exec shared -- ping ADDRESS`).
@@ -123,17 +123,20 @@ static void on_packets(struct batch *in, struct batch *out)
     } while (count == BATCH);
 }
 
-static int take_parameters(xpc_object_t parameters)
+/* @address NULL: the last of the range, which others get last. */
+static int take_parameters(xpc_object_t parameters, const char *address)
 {
     const char *text = xpc_dictionary_get_string(parameters, vmnet_mac_address_key);
-    const char *end = xpc_dictionary_get_string(parameters, vmnet_end_address_key);
+
+    if (!address)
+        address = xpc_dictionary_get_string(parameters, vmnet_end_address_key);
 
     packet_bytes = xpc_dictionary_get_uint64(parameters, vmnet_max_packet_size_key);
     if (sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4],
                &mac[5]) != 6 ||
-        inet_pton(AF_INET, end, ip) != 1)
+        inet_pton(AF_INET, address, ip) != 1)
         return -1;
-    printf("%s answers\n", end);
+    printf("%s answers\n", address);
     fflush(stdout);
     return 0;
 }
@@ -145,13 +148,14 @@ int main(int argc, char **argv)
     xpc_object_t description = xpc_dictionary_create(NULL, NULL, 0);
     struct batch *in = calloc(1, sizeof(*in)), *out = calloc(1, sizeof(*out));
     int64_t seconds = argc > 1 ? atoi(argv[1]) : 10;
+    const char *address = argc > 2 ? argv[2] : NULL;
     __block int result = -1;
 
     xpc_dictionary_set_uint64(description, vmnet_operation_mode_key, VMNET_SHARED_MODE);
     interface = vmnet_start_interface(description, queue,
                                       ^(vmnet_return_t status, xpc_object_t parameters) {
                                         if (status == VMNET_SUCCESS)
-                                            result = take_parameters(parameters);
+                                            result = take_parameters(parameters, address);
                                         dispatch_semaphore_signal(done);
                                       });
     xpc_release(description);

@@ -190,7 +190,7 @@ class Guest:
     """
 
     def __init__(
-        self, host, *arguments, prefix=None, accel=None, memory="256", files=None, options=()
+        self, host, *arguments, prefix=None, accel=None, memory="256", files=None, options=(), pass_fds=()
     ):
         self.lines = []
         self.pending = b""
@@ -213,8 +213,9 @@ class Guest:
         ]
         with open(self.stderr_path, "wb") as stderr:
             self.process = host.start(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0
-            )
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0,
+                pass_fds=pass_fds,
+            )  # fmt: skip
 
     def __enter__(self):
         return self

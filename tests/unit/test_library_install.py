@@ -3,7 +3,8 @@
 """test_library_install.py BUILD: libopenvmnet as a package would have it.
 
 Installs the build to a scratch directory (DESTDIR), compiles the example with nothing but what pkg-config
-says, against the shared and the static library, and looks at what both show of themselves.
+says, against the shared and the static library, and looks at what both show of themselves. The same for
+libvmnet, with clang, where there is one.
 """
 
 import os
@@ -51,7 +52,7 @@ def check_symbols(stage):
         assert symbols("-g", "--defined-only", archive) == shared, archive
 
 
-def pkg_config(stage, *arguments):
+def pkg_config(stage, *arguments, package="openvmnet"):
     environment = dict(
         os.environ,
         PKG_CONFIG_SYSROOT_DIR=str(stage),
@@ -59,7 +60,7 @@ def pkg_config(stage, *arguments):
         # What it requires is the system's own; its flags need no directories.
         PKG_CONFIG_PATH=run("pkg-config", "--variable", "pc_path", "pkg-config").strip(),
     )
-    return shlex.split(run("pkg-config", *arguments, "openvmnet", env=environment))
+    return shlex.split(run("pkg-config", *arguments, package, env=environment))
 
 
 def check_programs(stage, scratch):
@@ -96,6 +97,44 @@ def check_programs(stage, scratch):
         run(*compiler, f"-std={standard}", *STRICT, "-c", source, *flags, "-o", scratch / "header.o")
 
 
+def check_vmnet(stage, scratch):
+    """Programs for vmnet.h: its headers alone, in C and C++, and the example with the library."""
+    if not any(stage.rglob("libvmnet.pc")):
+        print("libvmnet: not built, for want of libblocksruntime-dev")
+        return
+    shown = symbols("-D", "--defined-only", find(stage, "libvmnet.so"))
+    shown -= {"_end", "_edata", "__bss_start"}  # the linker's own
+    ours = re.compile(r"vmnet_|xpc_|_xpc_|dispatch_|_dispatch_|openvmnet_object_(retain|release)$")
+    assert all(ours.match(name) for name in shown), [name for name in shown if not ours.match(name)]
+    directory = find(stage, "vmnet.h").parent.parent
+    for header in directory.rglob("*.h"):
+        text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
+        for name in re.findall(r"^\w+_API [^;]*?\b(\w+)\(", text, re.MULTILINE):
+            assert name in shown, f"{header.name} declares {name}, which the library does not have"
+    flags = pkg_config(stage, "--cflags", "--libs", package="libvmnet")
+    # A compiler without blocks reads the headers, too.
+    plain = [flag for flag in flags if flag.startswith(("-I", "-D"))]
+    source = scratch / "headers.c"
+    for header in ("vmnet/vmnet.h", "dispatch/dispatch.h", "xpc/xpc.h", "CoreFoundation/CFBase.h"):
+        source.write_text(f"#include <{header}>\nint number = 1;\n")
+        run("cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *plain, "-c", source, "-o", scratch / "headers.o")
+    if not shutil.which("clang"):
+        print("libvmnet: programs with blocks are not tried, for want of clang")
+        return
+    for language in ("c", "c++"):
+        run("clang", "-x", language, "-Wall", "-Werror", "-fblocks", *plain, "-c", source, "-o", scratch / "headers.o")
+    library = find(stage, "libvmnet.so")
+    if b"__asan_" in library.read_bytes() or b"__tsan_" in library.read_bytes():
+        return
+    program = scratch / "vmnet-ping"
+    run("clang", "-Wall", "-Wextra", "-Werror", find(stage, "vmnet-ping.c"), *flags, "-o", program,
+        f"-Wl,-rpath-link,{library.parent}")  # fmt: skip
+    environment = dict(os.environ, LD_LIBRARY_PATH=str(library.parent), VMNET_DEBUG="1", PATH="/usr/bin:/bin")
+    environment["XDG_RUNTIME_DIR"] = "relative"
+    result = subprocess.run([program], env=environment, capture_output=True, text=True, timeout=30)
+    assert result.returncode == 1 and "libvmnet: vmnet_start_interface: " in result.stderr, result
+
+
 def main():
     build = pathlib.Path(sys.argv[1])
     meson = shlex.split(sys.argv[2])
@@ -105,6 +144,7 @@ def main():
         run(*meson, "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", stage)
         check_symbols(stage)
         check_programs(stage, scratch)
+        check_vmnet(stage, scratch)
     finally:
         shutil.rmtree(scratch)
 
