@@ -286,6 +286,36 @@ static void test_many_starts(void)
     check(all, "ten starts and stops, one after the other");
 }
 
+#define MOST 64 /* more than there can be */
+
+/* A machine has up to four; at some number there is an end, with a status, and the others go on. */
+static void test_many_at_once(void)
+{
+    static struct net nets[MOST];
+    uint8_t frame[TEST_BYTES];
+    vmnet_return_t status;
+    int len = 0;
+
+    while (len < MOST && net_start(&nets[len], describe(VMNET_HOST_MODE)))
+        len++;
+    check(len >= 4, "%d interfaces at once", len);
+    if (len < MOST) {
+        status = nets[len].status;
+        check(status != VMNET_SUCCESS && !nets[len].ref, "one more is refused: %s",
+              status_name(status));
+        net_stop(&nets[len]);
+    }
+    if (len >= 2) {
+        frame_make(frame, sizeof(frame), nets[1].mac, nets[0].mac, 1);
+        check_status(net_write(&nets[0], frame, sizeof(frame)), VMNET_SUCCESS, "the others go on");
+    }
+    while (len > 0)
+        net_stop(&nets[--len]);
+    check(net_start(&nets[0], describe(VMNET_HOST_MODE)),
+          "when they have ended there is room again");
+    net_stop(&nets[0]);
+}
+
 const struct test lifecycle_tests[] = {
     {"modes", test_modes},
     {"bad descriptions", test_bad_descriptions},
@@ -296,5 +326,6 @@ const struct test lifecycle_tests[] = {
     {"before the completion", test_setup_incomplete},
     {"bad arguments", test_bad_arguments},
     {"many starts", test_many_starts},
+    {"many at once", test_many_at_once},
     {NULL, NULL},
 };

@@ -102,6 +102,71 @@ static void test_two_networks(void)
         CFRelease(second);
 }
 
+/* Without DHCP, and what else may be left out: a network, or no network with a status. */
+static void test_leaving_out(void)
+{
+    static const struct {
+        const char *name;
+        void (*call)(vmnet_network_configuration_ref configuration);
+        operating_modes_t mode;
+    } calls[] = {
+        {"no DHCP in host mode", vmnet_network_configuration_disable_dhcp, VMNET_HOST_MODE},
+        {"no DHCP", vmnet_network_configuration_disable_dhcp, VMNET_SHARED_MODE},
+        {"no NAT44", vmnet_network_configuration_disable_nat44, VMNET_SHARED_MODE},
+        {"no NAT66", vmnet_network_configuration_disable_nat66, VMNET_SHARED_MODE},
+        {"no DNS", vmnet_network_configuration_disable_dns_proxy, VMNET_SHARED_MODE},
+        {"no RA", vmnet_network_configuration_disable_router_advertisement, VMNET_SHARED_MODE},
+    };
+    vmnet_return_t status = VMNET_SUCCESS;
+    vmnet_network_configuration_ref configuration;
+    vmnet_network_ref network;
+
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        struct net net;
+
+        configuration = vmnet_network_configuration_create(calls[i].mode, NULL);
+        calls[i].call(configuration);
+        network = vmnet_network_create(configuration, &status);
+        CFRelease(configuration);
+        check(!network == (status != VMNET_SUCCESS), "%s: %s", calls[i].name, status_name(status));
+        if (!network)
+            continue;
+        check(start_on(&net, network, xpc_dictionary_create(NULL, NULL, 0)), "an interface on it");
+        net_stop(&net);
+        CFRelease(network);
+    }
+    configuration = vmnet_network_configuration_create(VMNET_SHARED_MODE, NULL);
+    vmnet_network_configuration_disable_nat44(configuration);
+    vmnet_network_configuration_disable_nat66(configuration);
+    network = vmnet_network_create(configuration, &status);
+    check(network && status == VMNET_SUCCESS, "no NAT at all: %s", status_name(status));
+    if (network)
+        CFRelease(network);
+    CFRelease(configuration);
+}
+
+static void test_rules_of_network(void)
+{
+    vmnet_network_configuration_ref configuration =
+        vmnet_network_configuration_create(VMNET_SHARED_MODE, NULL);
+    vmnet_return_t status = VMNET_FAILURE;
+    vmnet_network_ref network;
+    struct in_addr subnet, mask, guest;
+
+    inet_pton(AF_INET, "192.168.182.0", &subnet);
+    inet_pton(AF_INET, "255.255.255.0", &mask);
+    inet_pton(AF_INET, "192.168.182.9", &guest);
+    vmnet_network_configuration_set_ipv4_subnet(configuration, &subnet, &mask);
+    check_status(vmnet_network_configuration_add_port_forwarding_rule(configuration, IPPROTO_TCP,
+                                                                      AF_INET, 80, 34572, &guest),
+                 VMNET_SUCCESS, "a rule, the internal port first");
+    network = vmnet_network_create(configuration, &status);
+    check(network && status == VMNET_SUCCESS, "a network with it: %s", status_name(status));
+    if (network)
+        CFRelease(network);
+    CFRelease(configuration);
+}
+
 static void test_bad_configurations(void)
 {
     vmnet_return_t status = VMNET_SUCCESS;
@@ -149,6 +214,8 @@ static void test_bad_configurations(void)
 const struct test network_tests[] = {
     {"a network object", test_network},
     {"two network objects", test_two_networks},
+    {"what networks leave out", test_leaving_out},
+    {"a rule of a network", test_rules_of_network},
     {"bad configurations", test_bad_configurations},
     {NULL, NULL},
 };

@@ -27,7 +27,7 @@ PARTS = {
     "packets": ["isolation", "batches", "several", "a long", "errors"],
     "events": ["one packet", "drain", "clear", "callback", "read", "nobody"],
     "offloads": ["checksum", "tso", "virtio"],
-    "forwards and networks": ["port forwarding", "a network", "two network"],
+    "forwards and networks": ["port forwarding", "a network", "two network", "what networks", "a rule"],
 }
 
 

@@ -125,6 +125,7 @@ int main(int argc, char **argv)
     dispatch_source_set_event_handler(source, ^{
       on_socket();
     });
+    dispatch_suspend(queue); /* the completion waits until there is an interface */
     interface = vmnet_start_interface(desc, queue, ^(vmnet_return_t status, xpc_object_t params) {
       if (status != VMNET_SUCCESS) {
           fprintf(stderr, "vmnetsocket: status %d\n", status);
@@ -139,6 +140,7 @@ int main(int argc, char **argv)
                                          });
       dispatch_resume(source);
     });
+    dispatch_resume(queue);
     xpc_release(desc);
     dispatch_main();
 }

@@ -217,8 +217,9 @@ static vmnet_return_t list(const char *call, interface_ref ref, uint8_t family, 
     return submit(ref, &job, handler);
 }
 
-static vmnet_return_t get_details(xpc_object_t rule, uint8_t *protocol, uint16_t *external_port,
-                                  uint8_t family, void *internal_address, uint16_t *internal_port)
+static vmnet_return_t get_details(const char *call, xpc_object_t rule, uint8_t *protocol,
+                                  uint16_t *external_port, uint8_t family, void *internal_address,
+                                  uint16_t *internal_port)
 {
     size_t len_bytes = 0;
     const void *address = xpc_dictionary_get_data(rule, "address", &len_bytes);
@@ -226,7 +227,8 @@ static vmnet_return_t get_details(xpc_object_t rule, uint8_t *protocol, uint16_t
     if (!protocol || !external_port || !internal_address || !internal_port || !address ||
         xpc_dictionary_get_uint64(rule, "family") != family ||
         len_bytes != (family == AF_INET ? 4 : 16))
-        return VMNET_INVALID_ARGUMENT;
+        return hint(call, VMNET_INVALID_ARGUMENT,
+                    "this is no rule of the address family, or there is no place for an answer");
     *protocol = (uint8_t)xpc_dictionary_get_uint64(rule, "protocol");
     *external_port = (uint16_t)xpc_dictionary_get_uint64(rule, "external_port");
     *internal_port = (uint16_t)xpc_dictionary_get_uint64(rule, "internal_port");
@@ -261,7 +263,8 @@ vmnet_return_t vmnet_port_forwarding_rule_get_details(xpc_object_t rule, uint8_t
                                                       struct in_addr *internal_address,
                                                       uint16_t *internal_port)
 {
-    return get_details(rule, protocol, external_port, AF_INET, internal_address, internal_port);
+    return get_details(__func__, rule, protocol, external_port, AF_INET, internal_address,
+                       internal_port);
 }
 
 vmnet_return_t vmnet_interface_add_ip_port_forwarding_rule(
@@ -293,6 +296,6 @@ vmnet_return_t vmnet_ip_port_forwarding_rule_get_details(xpc_object_t rule, uint
                                                          void *internal_address,
                                                          uint16_t *internal_port)
 {
-    return get_details(rule, protocol, external_port, address_family, internal_address,
+    return get_details(__func__, rule, protocol, external_port, address_family, internal_address,
                        internal_port);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Network objects (macOS 26). Such a network is one of libopenvmnet with a name of its own, "vmnet-MODE-N", and
- * lives as long as the object, or an interface on it: the object holds a port of it, through which no frame
+ * Network objects (macOS 26). Such a network is one of libopenvmnet with a name of its own, "vmnet-MODE-N", or
+ * without DHCP, "host-UUID" with N in the UUID. It lives as long as the object, or an interface on it: the object holds a port of it, through which no frame
  * goes. The first process that makes N has the port's host name KEEPER, which is there once on a network: two
  * that choose the same N at the same time do not get the same network.
  *
@@ -107,30 +107,36 @@ vmnet_network_configuration_ref vmnet_network_configuration_create(vmnet_mode_t 
     return configuration;
 }
 
+static void want(struct vmnet_network_configuration *configuration, enum wanted what)
+{
+    if (configuration)
+        configuration->wanted |= what;
+}
+
 void vmnet_network_configuration_disable_nat44(vmnet_network_configuration_ref configuration)
 {
-    configuration->wanted |= NO_NAT44;
+    want(configuration, NO_NAT44);
 }
 
 void vmnet_network_configuration_disable_nat66(vmnet_network_configuration_ref configuration)
 {
-    configuration->wanted |= NO_NAT66;
+    want(configuration, NO_NAT66);
 }
 
 void vmnet_network_configuration_disable_dhcp(vmnet_network_configuration_ref configuration)
 {
-    configuration->wanted |= NO_DHCP;
+    want(configuration, NO_DHCP);
 }
 
 void vmnet_network_configuration_disable_dns_proxy(vmnet_network_configuration_ref configuration)
 {
-    configuration->wanted |= NO_DNS;
+    want(configuration, NO_DNS);
 }
 
 void vmnet_network_configuration_disable_router_advertisement(
     vmnet_network_configuration_ref configuration)
 {
-    configuration->wanted |= NO_RA;
+    want(configuration, NO_RA);
 }
 
 vmnet_return_t vmnet_network_configuration_set_external_interface(
@@ -247,13 +253,13 @@ static vmnet_return_t check(const char *call,
         unsigned wanted;
         const char *text;
     } refusals[] = {
-        {NO_DHCP, "a network without DHCP is one of host mode with vmnet_network_identifier_key"},
         {NO_DNS, "the network's DNS server cannot be left out"},
         {NO_RA, "the network's router advertisements cannot be left out"},
         {EXTERNAL, "the way out is the host's own routes: an interface for it cannot be chosen"},
         {RESERVATION, "reservations are made in the network's file, openvmnet.conf(5)"},
     };
     unsigned no_nat = configuration->wanted & (NO_NAT44 | NO_NAT66);
+    bool no_dhcp = configuration->wanted & NO_DHCP;
 
     for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
         if (configuration->wanted & refusals[i].wanted)
@@ -263,6 +269,9 @@ static vmnet_return_t check(const char *call,
         *ret_mode = VMNET_HOST_MODE;
     else if (configuration->mode == VMNET_SHARED_MODE && no_nat)
         return hint(call, VMNET_FAILURE, "NAT can be left out for IPv4 and IPv6 together only");
+    if (no_dhcp && (*ret_mode != VMNET_HOST_MODE || configuration->has_subnet))
+        return hint(call, VMNET_FAILURE,
+                    "DHCP can be left out in host mode only, and then the subnet cannot be chosen");
     return VMNET_SUCCESS;
 }
 
@@ -310,7 +319,10 @@ static struct openvmnet_port *attach_keeper(const char *name, vmnet_mode_t mode,
     const char *list[OPTIONS_MAX + 1];
     struct options options = {0};
 
-    options_add(&options, "network=%s", name);
+    if (configuration && configuration->wanted & NO_DHCP)
+        options_add(&options, "net-uuid=%s", name + strlen("host-"));
+    else
+        options_add(&options, "network=%s", name);
     options_add(&options, "mode=%s", mode_name(mode));
     options_add(&options, "isolated=on");
     if (configuration) {
@@ -331,7 +343,10 @@ static struct openvmnet_port *make_network(const struct vmnet_network_configurat
     snprintf(ret_error->text, sizeof(ret_error->text), "there are %d networks already",
              NETWORKS_MAX);
     for (int i = 1; !port && i <= NETWORKS_MAX; i++) {
-        snprintf(name, sizeof(name), "vmnet-%s-%d", mode_name(mode), i);
+        if (configuration->wanted & NO_DHCP)
+            snprintf(name, sizeof(name), "host-766d6e65-7400-4000-8000-%012x", (unsigned)i);
+        else
+            snprintf(name, sizeof(name), "vmnet-%s-%d", mode_name(mode), i);
         if (is_running(name))
             continue;
         port = attach_keeper(name, mode, configuration, ret_error);
@@ -457,8 +472,12 @@ void vmnet_network_get_ipv4_subnet(vmnet_network_ref network, struct in_addr *su
                                    struct in_addr *mask)
 {
     struct in_addr address = {0};
-    unsigned len = parse_prefixed(AF_INET, openvmnet_port_get(network->keeper, "ipv4"), &address);
+    unsigned len =
+        network ? parse_prefixed(AF_INET, openvmnet_port_get(network->keeper, "ipv4"), &address)
+                : 0;
 
+    if (!subnet || !mask)
+        return;
     mask->s_addr = len ? htonl(UINT32_MAX << (32 - len)) : 0;
     subnet->s_addr = address.s_addr & mask->s_addr;
 }
@@ -466,9 +485,13 @@ void vmnet_network_get_ipv4_subnet(vmnet_network_ref network, struct in_addr *su
 void vmnet_network_get_ipv6_prefix(vmnet_network_ref network, struct in6_addr *prefix,
                                    uint8_t *prefix_len)
 {
+    if (!prefix || !prefix_len)
+        return;
     *prefix = (struct in6_addr){0};
-    *prefix_len = (uint8_t)parse_prefixed(
-        AF_INET6, openvmnet_port_get(network->keeper, "ipv6-prefix"), prefix);
+    *prefix_len = 0;
+    if (network)
+        *prefix_len = (uint8_t)parse_prefixed(
+            AF_INET6, openvmnet_port_get(network->keeper, "ipv6-prefix"), prefix);
 }
 
 interface_ref vmnet_interface_start_with_network(vmnet_network_ref network, xpc_object_t desc,
