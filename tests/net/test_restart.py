@@ -141,7 +141,7 @@ def test_dnsmasq_dies(lab, guest, other, network):
 def test_router_dies(lab, guest, other, network, new_guest):
     def ports():
         """But for what is counted."""
-        return [{**port, "traffic": None} for port in network.status()["ports"]]
+        return [{**port, "traffic": None, "use": None} for port in network.status()["ports"]]
 
     ports_before = ports()
     with lab.remote.listen(REMOTE4) as listener, Stream(guest, other) as stream:
