@@ -28,7 +28,7 @@ GROWTH_KIB = 256
 
 # Or as many as the limit on descriptors lets the engine have: it keeps two for each, and some for other things.
 IDLE_FLOWS = min(
-    10000 if IS_LONG else 5000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 2500) * 2 // 5
+    10000 if IS_LONG else 5000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 2500) * 2 // 7
 )
 IDLE_FLOW_KIB = 1
 IDLE_S = 1.5
