@@ -183,7 +183,7 @@ def test_wrong_parameters(world):
 
 def identity(port):
     """What of a port stays as it is while it is used."""
-    return {key: value for key, value in port.items() if key not in ("traffic", "drops")}
+    return {key: value for key, value in port.items() if key not in ("traffic", "drops", "use")}
 
 
 def identities(world):
