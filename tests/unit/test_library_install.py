@@ -18,6 +18,25 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 EXAMPLE = ROOT / "docs" / "examples" / "ping-from-port.c"
+UUID = ["-luuid"] if pathlib.Path("/usr/include/uuid/uuid.h").exists() else []
+PROGRAM = """
+#include <vmnet/vmnet.h>
+#if __MAC_OS_X_VERSION_MAX_ALLOWED < 110000
+#error "of an older version"
+#endif
+int main(void)
+{
+    uuid_string_t text;
+    uuid_t uuid, other = {1};
+    int parsed = uuid_parse("8a2c5f10-0d3b-4c7e-9a51-6f1e2d3c4b5a", uuid);
+
+    signal(SIGPIPE, SIG_IGN);
+    uuid_generate(other);
+    uuid_unparse_upper(uuid, text);
+    printf("%s %d %d\\n", text, parsed, uuid_parse("8a2c5f10-0d3b-4c7e-9a51-6f1e2d3c4b5", other));
+    exit(strlen(text) == 36 && !uuid_is_null(other) && O_RDONLY == 0 ? 0 : 1);
+}
+"""
 STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
 
 
@@ -118,6 +137,10 @@ def check_vmnet(stage, scratch):
     for header in ("vmnet/vmnet.h", "dispatch/dispatch.h", "xpc/xpc.h", "CoreFoundation/CFBase.h"):
         source.write_text(f"#include <{header}>\nint number = 1;\n")
         run("cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *plain, "-c", source, "-o", scratch / "headers.o")
+    # What comes along on macOS, and programs count on.
+    source.write_text(PROGRAM)
+    run("cc", "-std=gnu11", "-Wall", "-Werror", *plain, source, *UUID, "-o", scratch / "along")
+    assert run(scratch / "along") == "8A2C5F10-0D3B-4C7E-9A51-6F1E2D3C4B5A 0 -1\n"
     if not shutil.which("clang"):
         print("libvmnet: programs with blocks are not tried, for want of clang")
         return

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmnet_copy_shared_interface_list(): Ethernet interfaces with hardware behind them that belong to no bridge or
- * bond, which is what `vmnet interfaces` says "yes" to. Without one an empty array: clients do not look for NULL.
+ * vmnet_copy_shared_interface_list(): wired interfaces with hardware behind them that belong to no bridge or bond,
+ * what bridged mode would stand on. Without one an empty array: clients do not look for NULL.
  */
 #include <dirent.h>
 #include <stdbool.h>

@@ -27,6 +27,11 @@ extern "C" {
 
 #define VMNET_API OPENVMNET_COMPAT_API
 
+/* The version of macOS whose interface this is: programs ask at compile time. */
+#ifndef __MAC_OS_X_VERSION_MAX_ALLOWED
+#define __MAC_OS_X_VERSION_MAX_ALLOWED 260000
+#endif
+
 typedef enum vmnet_return {
     VMNET_SUCCESS = 1000,
     VMNET_FAILURE = 1001,

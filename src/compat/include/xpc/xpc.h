@@ -10,16 +10,26 @@
 #ifndef OPENVMNET_XPC_H
 #define OPENVMNET_XPC_H
 
+/* More than is needed here: those that the header of macOS brings along, and programs count on. */
+#include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uuid/uuid.h>
 
 #include <openvmnet_blocks.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+typedef char uuid_string_t[37];
 
 typedef void *xpc_object_t;
 typedef const struct _xpc_type_s *xpc_type_t;
