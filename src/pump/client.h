@@ -75,7 +75,7 @@ void pump_client_end(struct pump_client *client);
 /* Asks for the events that matter now. 0 or -errno. */
 int pump_client_watch(struct pump_client *client);
 
-/* tap.c: frames with a virtio-net header. */
+/* tap_linux.c: frames with a virtio-net header. */
 
 /*
  * Reads frames into @buf, each with its length in front, until there are no more, @buf is full or the turn
@@ -91,7 +91,7 @@ bool pump_tap_write(struct pump_client *client, uint8_t *frame, size_t len_bytes
 void pump_tap_flush(struct pump_client *client);
 
 /*
- * stream.c and dgram_linux.c: what is between the client and us. The functions called receive take a turn's
+ * stream.c and dgram.c: what is between the client and us. The functions called receive take a turn's
  * frames from the socket to the tap: 0, or -errno where the client is to be ended. Those called send return
  * how many bytes of @data (as pump_tap_read() has them) need not be sent any more, or -errno likewise.
  */

@@ -11,12 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/descriptor.h"
 #include "base/log.h"
 #include "pump/client.h"
+#include "pump/dgram.h"
 
 /* How soon a datagram port goes when its client does, with no frame to send that would tell. */
 #define PROBE_MS 1000
@@ -138,15 +138,14 @@ int pump_open_pair(enum pump_framing framing, int ret_fds[2])
 {
     const int type = framing == PUMP_STREAM ? SOCK_STREAM : SOCK_DGRAM;
     const int bytes = PUMP_SOCKET_BYTES;
-    const sa_family_t any_name = AF_UNIX;
     int error = descriptor_socket_pair(type, ret_fds);
 
     if (error < 0)
         return error;
     /* Where a stream ends both sides are told; a datagram socket's peer is found by its name. */
-    if (framing == PUMP_DGRAM &&
-        bind(ret_fds[1], (const struct sockaddr *)&any_name, sizeof(any_name)) < 0) {
-        error = -errno;
+    if (framing == PUMP_DGRAM)
+        error = dgram_make_findable(ret_fds[1]);
+    if (error < 0) {
         close(ret_fds[0]);
         close(ret_fds[1]);
         return error;

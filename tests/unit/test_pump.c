@@ -490,7 +490,7 @@ static void test_named_dgram(void **state)
 }
 
 /* No frame tells that the peer is gone: it is found out, and the next one may send. */
-static void test_named_dgram_quiet(void **state)
+static void test_quiet_end_of_a_name(void **state)
 {
     struct sockaddr_un name;
     socklen_t len = abstract_name(&name, "port");
@@ -579,7 +579,7 @@ static void test_ends_dgram(void **state)
 }
 
 /* Without a lifeline: by a frame for it, and without one. */
-static void test_end_of_a_pair(void **state)
+static void test_quiet_end_of_a_pair(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -777,7 +777,8 @@ static void test_freed(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
+/* What is left out (a pattern) may be given: on Linux the datagrams of another system cannot do all of it. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lengths),
@@ -788,10 +789,10 @@ int main(void)
         TEST(test_checksum),
         TEST(test_up_dgram),
         TEST(test_named_dgram),
-        TEST(test_named_dgram_quiet),
+        TEST(test_quiet_end_of_a_name),
         TEST(test_ends_stream),
         TEST(test_ends_dgram),
-        TEST(test_end_of_a_pair),
+        TEST(test_quiet_end_of_a_pair),
         TEST(test_noise_on_the_lifeline),
         TEST(test_stall_stream),
         TEST(test_stall_dgram),
@@ -801,5 +802,7 @@ int main(void)
         TEST(test_freed),
     };
 
+    if (argc > 1)
+        cmocka_set_skip_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
