@@ -33,7 +33,7 @@ static inline int uuid_compare(const uuid_t a, const uuid_t b)
 
 static inline int uuid_is_null(const uuid_t uuid)
 {
-    static const uuid_t null;
+    static const uuid_t null = {0};
 
     return uuid_compare(uuid, null) == 0;
 }
