@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vmnet-ping: the smallest client of vmnet.h. It starts an interface in shared mode, pings the gateway with raw
- * Ethernet frames, and stops. The same source runs on macOS and, on Linux, with libvmnet:
+ * Ethernet frames, and stops. Nothing in it is Linux's own: it is for libvmnet, and for macOS.
  *
  *   clang -fblocks vmnet-ping.c $(pkg-config --cflags --libs libvmnet) -o vmnet-ping
  *   clang vmnet-ping.c -framework vmnet -o vmnet-ping           (macOS, run as root)

@@ -12,15 +12,11 @@
 #include "compat/vmnet/interface.h"
 #include "compat/vmnet/rule.h"
 
-struct forward {
-    struct rule rule;
-};
-
 struct job {
     const char *call;
     struct interface *interface; /* pinned */
     struct rule rule;
-    uint8_t family; /* of a listing; 0: IPv4, as the first generation's */
+    uint8_t family; /* of a listing */
     void *handler;  /* a copy of a block, or NULL */
     vmnet_return_t (*run)(struct job *job);
 };
@@ -39,7 +35,7 @@ static unsigned find(const struct interface *interface, const struct rule *rule)
     unsigned i = 0;
 
     for (; i < interface->forwards_len; i++) {
-        const struct rule *other = &interface->forwards[i].rule;
+        const struct rule *other = &interface->forwards[i];
 
         if (other->protocol == rule->protocol && other->family == rule->family &&
             other->external_port == rule->external_port)
@@ -53,7 +49,7 @@ static vmnet_return_t run_add(struct job *job)
     struct interface *interface = job->interface;
     struct openvmnet_error error;
     char text[RULE_TEXT_MAX];
-    struct forward *grown;
+    struct rule *grown;
     int result;
 
     if (interface->forwards_len >= FORWARDS_MAX)
@@ -70,7 +66,7 @@ static vmnet_return_t run_add(struct job *job)
     if (result < 0)
         return hint(job->call, status_of(result), "%s", error.text);
     pthread_mutex_lock(&interface->forwards_lock);
-    interface->forwards[interface->forwards_len++].rule = job->rule;
+    interface->forwards[interface->forwards_len++] = job->rule;
     pthread_mutex_unlock(&interface->forwards_lock);
     return VMNET_SUCCESS;
 }
@@ -126,11 +122,11 @@ static vmnet_return_t run_list(struct job *job)
     for (unsigned i = 0; i < interface->forwards_len; i++) {
         xpc_object_t rule;
 
-        if (interface->forwards[i].rule.family != job->family)
+        if (interface->forwards[i].family != job->family)
             continue;
         if (!rules)
             rules = xpc_array_create(NULL, 0);
-        rule = describe(&interface->forwards[i].rule);
+        rule = describe(&interface->forwards[i]);
         xpc_array_append_value(rules, rule);
         xpc_release(rule);
     }
@@ -143,7 +139,7 @@ static vmnet_return_t run_list(struct job *job)
 void forwards_end(struct interface *interface)
 {
     for (unsigned i = 0; i < interface->forwards_len; i++)
-        remove_outside(interface, &interface->forwards[i].rule, NULL);
+        remove_outside(interface, &interface->forwards[i], NULL);
     free(interface->forwards);
 }
 

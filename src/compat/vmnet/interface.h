@@ -27,7 +27,7 @@
 #define LEARNED_MAX 8    /* MAC addresses that a client brings along, of one interface */
 
 struct sink;
-struct forward;
+struct rule;
 struct learned;
 
 struct interface {
@@ -52,7 +52,7 @@ struct interface {
     bool has_events;
 
     pthread_mutex_t forwards_lock;
-    struct forward *forwards; /* forward.c's */
+    struct rule *forwards; /* forward.c's */
     unsigned forwards_len;
 
     struct learned *learned; /* learn.c's */
