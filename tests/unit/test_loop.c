@@ -3,6 +3,7 @@
  * Nothing sleeps: descriptors are made ready before the loop runs, and a timer far away ends a loop
  * that would otherwise wait for ever.
  */
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -140,6 +141,60 @@ static void test_hangup_is_always_told(void **state)
     add(fixture, 0, 0);
     run(fixture);
     assert_true(fixture->ends[0].events & LOOP_HANGUP);
+}
+
+/* What nobody asked for is not told, and is when somebody does, however long it has been there. */
+static void test_unasked_is_silent(void **state)
+{
+    struct fixture *fixture = *state;
+    struct end *ends = fixture->ends;
+
+    assert_int_equal(write(ends[0].peer_fd, "x", 1), 1);
+    assert_int_equal(write(ends[1].peer_fd, "x", 1), 1);
+    ends[1].stop_after = 5;
+    add(fixture, 0, 0);
+    add(fixture, 1, LOOP_IN);
+    run(fixture);
+    assert_int_equal(ends[0].calls, 0);
+    assert_int_equal(ends[1].events, LOOP_IN);
+
+    ends[1].stop_after = 100;
+    assert_int_equal(loop_change(fixture->loop, &ends[1].source, 0), 0);
+    assert_int_equal(loop_change(fixture->loop, &ends[0].source, LOOP_IN), 0);
+    run(fixture);
+    assert_int_equal(ends[0].events, LOOP_IN);
+    assert_int_equal(ends[1].calls, 5);
+}
+
+/* The ends become those of a TCP connection, the only streams that have such data everywhere. */
+static void connect_by_tcp(struct end *end)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+    close(end->source.fd);
+    close(end->peer_fd);
+    end->peer_fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(end->peer_fd, (struct sockaddr *)&address, len), 0);
+    end->source.fd = accept(listener, NULL, NULL);
+    assert_true(end->source.fd >= 0);
+    close(listener);
+}
+
+static void test_urgent_data(void **state)
+{
+    struct fixture *fixture = *state;
+    struct end *end = &fixture->ends[0];
+
+    connect_by_tcp(end);
+    add(fixture, 0, LOOP_URGENT);
+    assert_int_equal(send(end->peer_fd, "x", 1, MSG_OOB), 1);
+    run(fixture);
+    assert_int_equal(end->events, LOOP_URGENT);
 }
 
 /* The other side sends no more, but still takes: an end. When nothing goes either way it is a hang-up. */
@@ -405,6 +460,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_in_and_out),
         TEST(test_hangup_is_always_told),
+        TEST(test_unasked_is_silent),
+        TEST(test_urgent_data),
         TEST(test_an_end_is_no_hangup),
         TEST(test_ends_of_pipes),
         TEST(test_add_of_a_bad_descriptor),
