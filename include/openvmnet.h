@@ -144,8 +144,7 @@ OPENVMNET_API int openvmnet_connect(const char *network, const char *host, int p
 /*
  * The namespaces of a network, for setns(2), first that of the user, which is -1 where root made the
  * network. Starts the network where needed; it ends after some seconds if nobody attaches a port.
- * Options are those of a network. Whoever is in that user namespace may do everything on the network, without
- * any capability; a program that shall not is given a user namespace below it (unshare(2)).
+ * Options are those of a network.
  */
 OPENVMNET_API int openvmnet_namespaces(const char *const *options, int *ret_user_fd,
                                        int *ret_net_fd, struct openvmnet_error *ret_error);

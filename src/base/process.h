@@ -19,12 +19,6 @@ void process_map_large(bool on);
 /* How many CPUs the calling process may use; at least 1. */
 unsigned process_cpus(void);
 
-/*
- * Moves the calling process, which must have one thread, into a new user namespace, in which its user and group
- * are @uid and @gid (user_namespaces(7)). It has all rights there. 0 or -errno.
- */
-int process_new_user(unsigned uid, unsigned gid);
-
 /* Path of the running program, "" where it is not known. */
 void process_path(char ret_path[NET_PATH_MAX]);
 

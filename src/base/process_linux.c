@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/process.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <sched.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -48,41 +44,4 @@ void process_path(char ret_path[NET_PATH_MAX])
     ssize_t len = readlink("/proc/self/exe", ret_path, NET_PATH_MAX - 1);
 
     ret_path[len > 0 ? len : 0] = '\0';
-}
-
-static int write_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC), error = 0;
-
-    if (fd < 0)
-        return -errno;
-    if (write(fd, text, strlen(text)) < 0)
-        error = -errno;
-    close(fd);
-    return error;
-}
-
-int process_new_user(unsigned uid, unsigned gid)
-{
-    unsigned own_uid = geteuid(), own_gid = getegid();
-    char map[64];
-    int error;
-
-    if (unshare(CLONE_NEWUSER) < 0)
-        return -errno;
-    /*
-     * The files below belong to root while the process is not dumpable, which it is not where a parent
-     * changed its user id and ran no program since (proc(5)).
-     */
-    prctl(PR_SET_DUMPABLE, 1);
-    /* Without this an unprivileged process may not write gid_map. */
-    error = write_file("/proc/self/setgroups", "deny");
-    if (error < 0 && error != -ENOENT)
-        return error;
-    snprintf(map, sizeof(map), "%u %u 1", uid, own_uid);
-    error = write_file("/proc/self/uid_map", map);
-    if (error < 0)
-        return error;
-    snprintf(map, sizeof(map), "%u %u 1", gid, own_gid);
-    return write_file("/proc/self/gid_map", map);
 }

@@ -26,9 +26,7 @@
 #include <unistd.h>
 
 #include "base/netfile.h"
-#include "base/process.h"
 #include "base/resolv_conf.h"
-#include "cli/aggregate_linux.h"
 #include "cli/cli.h"
 #include "cli/join_linux.h"
 #include "cli/output.h"
@@ -72,7 +70,6 @@ static int read_port(const struct cli_args *args, struct port_spec *port, struct
 
 struct attached {
     int user_fd, net_fd;
-    bool aggregates; /* what it sends waits where the network takes it, so it needs a queue */
     struct client_port port;
 };
 
@@ -120,21 +117,17 @@ static int attach(const struct net_spec *spec, const struct port_spec *port,
             return rc;
         if (err->text[0])
             warning = *err;
+        close(network_fd);
         rc = join_new_namespace(user_fd, &way.peer_fd, err);
         if (rc == 0)
             rc = client_attach(spec, port, &way, &ret_attached->port, err);
         if (rc == 0) {
             ret_attached->user_fd = user_fd;
             ret_attached->net_fd = way.peer_fd;
-            /* It works without, only slower. */
-            ret_attached->aggregates =
-                aggregate_enable(user_fd, network_fd, ret_attached->port.interface) == 0;
-            close(network_fd);
             if (!err->text[0])
                 *err = warning;
             return 0;
         }
-        close(network_fd);
         if (i == TRIES_MAX || !has_changed(spec, user_fd)) {
             close_namespaces(user_fd, way.peer_fd);
             return rc;
@@ -268,7 +261,7 @@ static int settle(const char *network, struct attached *attached, struct err *er
     /* What the host mounts later is seen here too; what is mounted here is not seen there. */
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return err_set(err, -errno, "cannot part the mounts from the host's: %s", strerror(errno));
-    rc = join_configure(port, attached->aggregates, err);
+    rc = join_configure(port, err);
     if (rc == 0) {
         cli_warn("exec", network, err);
         err->text[0] = '\0';
@@ -279,15 +272,6 @@ static int settle(const char *network, struct attached *attached, struct err *er
     cli_warn("exec", network, err);
     if (port->name[0] && sethostname(port->name, strlen(port->name)) < 0)
         return err_set(err, -errno, "cannot set the host name: %s", strerror(errno));
-    /*
-     * Who owns a user namespace has all rights over what is in those below it, and the network is in one
-     * (namespace.c): so the program gets one of its own beside that.
-     */
-    if (attached->user_fd >= 0)
-        rc = process_new_user(geteuid(), getegid());
-    if (rc < 0)
-        return err_set(err, rc, "cannot make a user namespace for the program: %s%s", strerror(-rc),
-                       rc == -ENOSPC ? " (user.max_user_namespaces is used up)" : "");
     rc = give_up_rights();
     return rc < 0 ? err_set(err, rc, "cannot give up capabilities: %s", strerror(-rc)) : 0;
 }

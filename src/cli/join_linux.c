@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
-#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
@@ -23,7 +22,6 @@
 #define INTERFACE "eth0"
 #define REQUEST_BYTES 1024
 #define PREFIX6_LEN 64
-#define QUEUE_PACKETS 1000 /* as a network card has */
 /* Until both ends of a new link are known to be up: some milliseconds where the machine is not busy. */
 #define LINK_UP_MS 2000
 
@@ -119,22 +117,6 @@ static int link_set_up(struct mnl_socket *socket, unsigned ifindex)
     link->ifi_family = AF_UNSPEC;
     link->ifi_index = (int)ifindex;
     link->ifi_flags = link->ifi_change = IFF_UP;
-    return request_send(&request, socket);
-}
-
-/* What waits for room at the other end. It comes out in the order in which it went in. */
-static int queue_add(struct mnl_socket *socket, unsigned ifindex)
-{
-    const struct tc_fifo_qopt fifo = {.limit = QUEUE_PACKETS};
-    struct request request;
-    struct tcmsg *message =
-        request_begin(&request, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*message));
-
-    message->tcm_family = AF_UNSPEC;
-    message->tcm_ifindex = (int)ifindex;
-    message->tcm_parent = TC_H_ROOT;
-    mnl_attr_put_strz(request.header, TCA_KIND, "pfifo");
-    mnl_attr_put(request.header, TCA_OPTIONS, sizeof(fifo), &fifo);
     return request_send(&request, socket);
 }
 
@@ -286,7 +268,7 @@ static int wait_until_up(void)
     return result;
 }
 
-int join_configure(const struct client_port *port, bool queue, struct err *err)
+int join_configure(const struct client_port *port, struct err *err)
 {
     struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
     unsigned ifindex = if_nametoindex(INTERFACE);
@@ -301,8 +283,6 @@ int join_configure(const struct client_port *port, bool queue, struct err *err)
         configure_settings(err);
         result = link_set_up(socket, if_nametoindex("lo"));
     }
-    if (result == 0 && queue)
-        result = queue_add(socket, ifindex);
     if (result == 0)
         result = link_set_up(socket, ifindex);
     if (result == 0)

@@ -9,8 +9,6 @@
 #ifndef OPENVMNET_CLI_JOIN_LINUX_H
 #define OPENVMNET_CLI_JOIN_LINUX_H
 
-#include <stdbool.h>
-
 #include "base/err.h"
 #include "client/client.h"
 
@@ -24,10 +22,9 @@ int join_enter(int user_fd, int net_fd, struct err *err);
 int join_new_namespace(int user_fd, int *ret_net_fd, struct err *err);
 
 /*
- * Gives "eth0" of the namespace that this process is in the addresses and routes of @port, with @queue a
- * queueing discipline, and brings it and "lo" up. When it returns frames pass. 0, perhaps with a warning in
- * @err, or -errno.
+ * Gives "eth0" of the namespace that this process is in the addresses and routes of @port, and brings it
+ * and "lo" up. When it returns frames pass. 0, perhaps with a warning in @err, or -errno.
  */
-int join_configure(const struct client_port *port, bool queue, struct err *err);
+int join_configure(const struct client_port *port, struct err *err);
 
 #endif

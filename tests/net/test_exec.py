@@ -87,22 +87,6 @@ def test_no_way_into_the_network(lab, network):
     assert int(count) >= 2 and entered.strip() == "[]"
 
 
-def test_no_user_namespace_is_left(lab, network):
-    """Without one of its own the program would have its user's rights over the network: it does not run."""
-    if os.geteuid() == 0:
-        pytest.skip("root's networks have no user namespace")
-    limit = "/proc/sys/user/max_user_namespaces"
-    before = lab.host.run(["cat", limit]).stdout.strip()
-    try:
-        lab.host.run(["sh", "-c", f"echo 1 >{limit}"])
-        result = run(lab, network, "echo", "ran", check=False)
-    finally:
-        lab.host.run(["sh", "-c", f"echo {before} >{limit}"])
-    assert result.returncode == 1 and not result.stdout
-    assert "cannot make a user namespace for the program" in result.stderr
-    assert "user.max_user_namespaces" in result.stderr
-
-
 def test_is_the_program(lab, network):
     """No process between: the id, standard input, and no descriptor of ours."""
     with Program(lab, network, "/bin/sh", "-c", "echo $$; ls /proc/$$/fd; cat") as program:

@@ -8,12 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
+#include <sys/prctl.h>
 #include <unistd.h>
-
-#include "base/descriptor.h"
-#include "base/process.h"
 
 /* Reads a number from a file below @root; -1 where there is none. */
 static long read_setting(const char *root, const char *path)
@@ -92,66 +88,57 @@ int namespace_explain(int error, const char *root, struct err *err)
                    what, strerror(-error));
 }
 
-/* The child of enter_new_network(). Sends 0 with the descriptor, or -errno. */
-static void make_network(int socket)
+static int write_file(const char *path, const char *text)
 {
-    int error = process_new_user(0, 0), fd = -1;
+    int fd = open(path, O_WRONLY | O_CLOEXEC), error = 0;
 
-    if (error == 0 &&
-        (unshare(CLONE_NEWNET) < 0 || (fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) < 0))
-        error = -errno;
-    descriptor_send(socket, &error, sizeof(error), &fd, error ? 0 : 1, MSG_NOSIGNAL);
-    _exit(0);
-}
-
-/*
- * What the kernel has of a network namespace in sysfs belongs to the user 0 of the user namespace that it was
- * made in. Ours has none, for its processes shall be who they are. So a child makes one more below it, which has,
- * and in that the network: who owns a user namespace has all rights in it from the one above
- * (user_namespaces(7)). Where that is not allowed the network does without those files.
- */
-static int enter_new_network(void)
-{
-    int pair[2], fd = -1, error = 0, child_error;
-    unsigned fds_len = 0;
-    pid_t pid;
-
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+    if (fd < 0)
         return -errno;
-    pid = fork();
-    if (pid == 0)
-        make_network(pair[1]);
-    close(pair[1]);
-    if (pid > 0) {
-        descriptor_receive(pair[0], &child_error, sizeof(child_error), &fd, 1, &fds_len);
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-            ;
-    }
-    close(pair[0]);
-    if (!fds_len)
-        return unshare(CLONE_NEWNET) < 0 ? -errno : 0;
-    if (setns(fd, CLONE_NEWNET) < 0)
+    if (write(fd, text, strlen(text)) < 0)
         error = -errno;
     close(fd);
     return error;
 }
 
+static int map_own_ids(uid_t uid, gid_t gid)
+{
+    char map[64];
+    int error;
+
+    /*
+     * The files below belong to root while the process is not dumpable, which it is not where a parent
+     * changed its user id and ran no program since (proc(5)).
+     */
+    prctl(PR_SET_DUMPABLE, 1);
+    /* Without this an unprivileged process may not write gid_map (user_namespaces(7)). */
+    error = write_file("/proc/self/setgroups", "deny");
+    if (error < 0 && error != -ENOENT)
+        return error;
+    snprintf(map, sizeof(map), "%u %u 1", uid, uid);
+    error = write_file("/proc/self/uid_map", map);
+    if (error < 0)
+        return error;
+    snprintf(map, sizeof(map), "%u %u 1", gid, gid);
+    return write_file("/proc/self/gid_map", map);
+}
+
 int namespace_create(int *ret_user_fd, int *ret_net_fd, struct err *err)
 {
     bool root = geteuid() == 0;
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
     int error;
 
     *ret_user_fd = *ret_net_fd = -1;
     if (!root) {
-        error = process_new_user(geteuid(), getegid());
+        if (unshare(CLONE_NEWUSER) < 0)
+            return namespace_explain(-errno, "", err);
+        error = map_own_ids(uid, gid);
         if (error < 0)
             return namespace_explain(error, "", err);
     }
-    if (root)
-        error = unshare(CLONE_NEWNET) < 0 ? -errno : 0;
-    else
-        error = enter_new_network();
-    if (error < 0) {
+    if (unshare(CLONE_NEWNET) < 0) {
+        error = -errno;
         if (!root && error == -EPERM)
             return namespace_explain(error, "", err);
         return err_set(err, error, "cannot make a network namespace: %s; %s", strerror(-error),

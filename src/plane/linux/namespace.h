@@ -9,8 +9,8 @@
 
 /*
  * Moves the calling process, which must have one thread, into a new network namespace; an unprivileged
- * one also into a new user namespace that maps its own user and group to themselves (user_namespaces(7)). The
- * network namespace then belongs to one below that, in which the same user is 0. *ret_user_fd is -1 for root. Both descriptors are owned by the caller.
+ * one also into a new user namespace that maps its own user and group to themselves (user_namespaces(7)).
+ * *ret_user_fd is -1 for root. Both descriptors are owned by the caller.
  */
 int namespace_create(int *ret_user_fd, int *ret_net_fd, struct err *err);
 
