@@ -23,8 +23,11 @@
 
 /* Read at once. Large enough that a system call costs little beside its copy. */
 #define RELAY_CHUNK_BYTES (128 * 1024)
-/* The same for a guest that has its share of buffers: so much is not counted. */
-#define RELAY_SMALL_BYTES 2048
+/*
+ * The same for a guest that has its share of buffers: so much is not counted. It is a fraction of what the kernel
+ * keeps for a socket, and eight of them cost a stream little more than one large one.
+ */
+#define RELAY_SMALL_BYTES (16 * 1024)
 /* From so much at once on it is a stream that splice() is better for. */
 #define RELAY_BULK_BYTES (64 * 1024)
 /*

@@ -199,10 +199,11 @@ static int setup_uplinks(const struct net_config *config, struct netlink *netlin
         if (result < 0)
             return result;
         ret_uplinks[i] = (int)if_nametoindex(name);
+        /* First, for that of a link that is up has to wait until no packet is on its way (synchronize_net()). */
+        result = netlink_set_queue(netlink, ret_uplinks[i], UPLINK_QUEUE_PACKETS);
         /* Datagrams of any size pass it whole, or as the guest's own fragments. */
-        result = netlink_set_up(netlink, ret_uplinks[i], 65535, 0, NULL);
         if (result == 0)
-            result = netlink_set_queue(netlink, ret_uplinks[i], UPLINK_QUEUE_PACKETS);
+            result = netlink_set_up(netlink, ret_uplinks[i], 65535, 0, NULL);
         if (result < 0)
             err_set(err, result, "cannot set up %s: %s", name, strerror(-result));
     }
