@@ -73,6 +73,19 @@ static uint16_t l4_checksum(const uint8_t *l4, size_t l4_len_bytes, const struct
     return wire_checksum_fold(wire_checksum_add(sum, l4, l4_len_bytes));
 }
 
+static struct ip_fields udp_ip_fields(const struct ip_endpoint *src, const struct ip_endpoint *dst,
+                                      const struct wire_ip_fields *fields)
+{
+    return (struct ip_fields){
+        .src = &src->addr,
+        .dst = &dst->addr,
+        .protocol = WIRE_PROTO_UDP,
+        .ttl = fields->ttl,
+        .tos = fields->tos,
+        .id = fields->id,
+    };
+}
+
 /* Writes the UDP header, with a checksum of zero, in front of @payload. */
 static struct wire_udp *prepend_udp_header(uint8_t *payload, size_t len_bytes, uint16_t src_port,
                                            uint16_t dst_port)
@@ -90,14 +103,7 @@ static struct wire_udp *prepend_udp_header(uint8_t *payload, size_t len_bytes, u
 uint8_t *wire_prepend_udp(uint8_t *payload, size_t payload_len_bytes, const struct ip_endpoint *src,
                           const struct ip_endpoint *dst, const struct wire_ip_fields *fields)
 {
-    const struct ip_fields ip = {
-        .src = &src->addr,
-        .dst = &dst->addr,
-        .protocol = WIRE_PROTO_UDP,
-        .ttl = fields->ttl,
-        .tos = fields->tos,
-        .id = fields->id,
-    };
+    const struct ip_fields ip = udp_ip_fields(src, dst, fields);
     size_t len_bytes = sizeof(struct wire_udp) + payload_len_bytes;
     struct wire_udp *udp = prepend_udp_header(payload, len_bytes, src->port, dst->port);
     uint16_t checksum = l4_checksum((const uint8_t *)udp, len_bytes, &ip);
@@ -111,14 +117,7 @@ uint8_t *wire_prepend_udp_offload(uint8_t *end, size_t payload_len_bytes, size_t
                                   const struct wire_ip_fields *fields,
                                   struct wire_vnet_hdr *ret_vnet)
 {
-    const struct ip_fields ip = {
-        .src = &src->addr,
-        .dst = &dst->addr,
-        .protocol = WIRE_PROTO_UDP,
-        .ttl = fields->ttl,
-        .tos = fields->tos,
-        .id = fields->id,
-    };
+    const struct ip_fields ip = udp_ip_fields(src, dst, fields);
     size_t len_bytes = sizeof(struct wire_udp) + payload_len_bytes;
     struct wire_udp *udp = prepend_udp_header(end, len_bytes, src->port, dst->port);
     uint32_t sum = wire_checksum_pseudo(&src->addr, &dst->addr, WIRE_PROTO_UDP, len_bytes);

@@ -53,7 +53,8 @@ void uuid_format(const uint8_t uuid[16], char ret_text[37])
     char *at = ret_text;
 
     for (int i = 0; i < 16; i++)
-        at += sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+        at += snprintf(at, (size_t)(ret_text + 37 - at), "%s%02x",
+                       i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
 }
 
 bool uuid_parse_text(const char *text, uint8_t ret_uuid[16])
