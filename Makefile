@@ -71,12 +71,19 @@ unit-tests:
 	@test -d build-macos/zig || echo 'unit-tests: macos is SKIPPED: its compiler is not here; make macos fetches it'
 	$(MESON) test -C $(BUILD) --no-rebuild --print-errorlogs
 
-# As an ordinary user, whom the product is for, also where root calls; then root's networks too.
+# As an ordinary user, whom the product is for, also where root calls; beside it, root's networks too. The tests
+# mostly wait, so two runs take hardly longer than one. Each is shown when it ends.
 network-tests:
 	$(PYTHON) tests/guest/image.py --build=$(BUILD)
+	@test "$$(id -u)" != 0 || echo 'network-tests: as an ordinary user and as root, side by side; each is shown when it ends'
+	@if test "$$(id -u)" != 0; then $(MAKE) --no-print-directory tests-as-user; \
+	else $(MAKE) --no-print-directory -j2 -k --output-sync=target tests-as-user tests-as-root; fi
+
+tests-as-user:
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(UNPRIVILEGED) $(PYTEST) $(TESTS)
-	test "$$(id -u)" != 0 || test -z "$(ROOT_TESTS)" || \
-		OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTEST) $(ROOT_TESTS)
+
+tests-as-root:
+	$(if $(ROOT_TESTS),OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTEST) $(ROOT_TESTS))
 
 # Tests that watch an idle network for a minute, or wait for an address that does not come back, or until an
 # idle UDP port is given up.
@@ -151,5 +158,5 @@ clean:
 
 comma = ,
 
-.PHONY: all help deps build clang-build demo check unit-tests network-tests bench bench-streams soak churn asan tsan macos lint format \
-	install uninstall clean
+.PHONY: all help deps build clang-build demo check unit-tests network-tests tests-as-user tests-as-root soak churn \
+	bench bench-streams asan tsan macos lint format install uninstall clean
