@@ -14,9 +14,9 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "base/file_walk.h"
 #include "base/table.h"
 
-#define LINKS_MAX 8
 #define FOLDER_EVENTS                                                                              \
     (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE | IN_DELETE_SELF |       \
      IN_MOVE_SELF | IN_ONLYDIR)
@@ -33,72 +33,25 @@ struct file_watch {
     const char *path;
     void (*on_change)(void *context);
     void *context;
-    struct step steps[LINKS_MAX + 2];
+    struct step steps[FILE_WALK_STEPS_MAX];
     unsigned steps_len;
 };
 
-static bool add_step(struct file_watch *watch, const char *path, uint32_t events, const char *name)
+static bool add_step(void *context, const char *path, const char *name)
 {
+    struct file_watch *watch = context;
     struct step *step = &watch->steps[watch->steps_len];
 
-    if (watch->steps_len == sizeof(watch->steps) / sizeof(watch->steps[0]))
+    if (watch->steps_len == FILE_WALK_STEPS_MAX)
         return false;
     /* Two steps may be in one folder: what is wanted is added up. */
-    step->wd = inotify_add_watch(watch->source.fd, path, events | IN_MASK_ADD);
+    step->wd = inotify_add_watch(watch->source.fd, path,
+                                 (name ? FOLDER_EVENTS : FILE_EVENTS) | IN_MASK_ADD);
     if (step->wd < 0)
         return false;
-    snprintf(step->name, sizeof(step->name), "%s", name);
+    snprintf(step->name, sizeof(step->name), "%s", name ? name : "");
     watch->steps_len++;
     return true;
-}
-
-/* Watches the folder of @path for its name, or the nearest that there is for the next one to it. False: the latter. */
-static bool watch_folder(struct file_watch *watch, const char *path)
-{
-    char folder[PATH_MAX];
-    bool nearest = true;
-    char *slash;
-
-    snprintf(folder, sizeof(folder), "%s", path);
-    while ((slash = strrchr(folder, '/'))) {
-        *slash = '\0';
-        if (add_step(watch, folder[0] ? folder : "/", FOLDER_EVENTS, slash + 1))
-            return nearest;
-        if (!folder[0] || (errno != ENOENT && errno != ENOTDIR))
-            return false;
-        nearest = false;
-    }
-    return false;
-}
-
-/* Where the link @path leads to, in its place. False: it is no link. */
-static bool follow_link(char path[PATH_MAX])
-{
-    char target[PATH_MAX], *name = strrchr(path, '/') + 1;
-    ssize_t len = readlink(path, target, sizeof(target) - 1);
-
-    if (len <= 0)
-        return false;
-    target[len] = '\0';
-    if (target[0] == '/')
-        name = path;
-    if ((size_t)(name - path) + (size_t)len >= PATH_MAX)
-        return false;
-    memcpy(name, target, (size_t)len + 1);
-    return true;
-}
-
-static void walk(struct file_watch *watch)
-{
-    char path[PATH_MAX];
-    int links = 0;
-
-    snprintf(path, sizeof(path), "%s", watch->path);
-    while (watch_folder(watch, path) && links++ < LINKS_MAX)
-        if (!follow_link(path)) {
-            add_step(watch, path, FILE_EVENTS, "");
-            break;
-        }
 }
 
 static bool concerns(const struct file_watch *watch, const struct inotify_event *event)
@@ -135,7 +88,7 @@ static void on_readable(struct loop_source *source, unsigned events)
     /* What removing them has said is not news. */
     while (read(source->fd, buf, sizeof(buf)) > 0)
         ;
-    walk(watch);
+    file_walk(watch->path, add_step, watch);
     watch->on_change(watch->context);
 }
 
@@ -162,7 +115,7 @@ int file_watch_new(struct loop *loop, const char *path, void (*on_change)(void *
         free(watch);
         return error;
     }
-    walk(watch);
+    file_walk(watch->path, add_step, watch);
     *ret_watch = watch;
     return 0;
 }

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file_walk.h"
 #include "base/table.h"
 
-#define LINKS_MAX 8
-#define STEPS_MAX (LINKS_MAX + 2)
 #define EVENTS (NOTE_WRITE | NOTE_EXTEND | NOTE_DELETE | NOTE_RENAME | NOTE_ATTRIB | NOTE_REVOKE)
 
 struct file_watch {
@@ -28,19 +26,20 @@ struct file_watch {
     const char *path;
     void (*on_change)(void *context);
     void *context;
-    int steps[STEPS_MAX]; /* open files */
+    int steps[FILE_WALK_STEPS_MAX]; /* open files */
     unsigned steps_len;
     struct stat seen; /* zero where there is no file */
 };
 
-static bool add_step(struct file_watch *watch, const char *path, int flags)
+static bool add_step(void *context, const char *path, const char *name)
 {
+    struct file_watch *watch = context;
     struct kevent change;
     int fd, error;
 
-    if (watch->steps_len == STEPS_MAX)
+    if (watch->steps_len == FILE_WALK_STEPS_MAX)
         return false;
-    fd = open(path, O_EVTONLY | O_CLOEXEC | flags);
+    fd = open(path, O_EVTONLY | O_CLOEXEC | (name ? O_DIRECTORY : 0));
     if (fd < 0)
         return false;
     EV_SET(&change, (uintptr_t)fd, EVFILT_VNODE, EV_ADD | EV_CLEAR, EVENTS, 0, NULL);
@@ -54,55 +53,10 @@ static bool add_step(struct file_watch *watch, const char *path, int flags)
     return true;
 }
 
-/* Watches the folder of @path, or the nearest that there is. False: the latter. */
-static bool watch_folder(struct file_watch *watch, const char *path)
+static void close_steps(struct file_watch *watch)
 {
-    char folder[PATH_MAX];
-    bool nearest = true;
-    char *slash;
-
-    snprintf(folder, sizeof(folder), "%s", path);
-    while ((slash = strrchr(folder, '/'))) {
-        *slash = '\0';
-        if (add_step(watch, folder[0] ? folder : "/", O_DIRECTORY))
-            return nearest;
-        if (!folder[0] || (errno != ENOENT && errno != ENOTDIR))
-            return false;
-        nearest = false;
-    }
-    return false;
-}
-
-/* Where the link @path leads to, in its place. False: it is no link. */
-static bool follow_link(char path[PATH_MAX])
-{
-    char target[PATH_MAX], *name = strrchr(path, '/') + 1;
-    ssize_t len = readlink(path, target, sizeof(target) - 1);
-
-    if (len <= 0)
-        return false;
-    target[len] = '\0';
-    if (target[0] == '/')
-        name = path;
-    if ((size_t)(name - path) + (size_t)len >= PATH_MAX)
-        return false;
-    memcpy(name, target, (size_t)len + 1);
-    return true;
-}
-
-static void walk(struct file_watch *watch)
-{
-    char path[PATH_MAX];
-    int links = 0;
-
     while (watch->steps_len > 0)
         close(watch->steps[--watch->steps_len]); /* which ends its events, too */
-    snprintf(path, sizeof(path), "%s", watch->path);
-    while (watch_folder(watch, path) && links++ < LINKS_MAX)
-        if (!follow_link(path)) {
-            add_step(watch, path, 0);
-            break;
-        }
 }
 
 /* Whether the file is not the one that was seen last, which it is then. */
@@ -125,12 +79,13 @@ static void on_readable(struct loop_source *source, unsigned events)
 {
     struct file_watch *watch = CONTAINER_OF(source, struct file_watch, source);
     const struct timespec at_once = {0};
-    struct kevent happened[STEPS_MAX];
+    struct kevent happened[FILE_WALK_STEPS_MAX];
 
     (void)events;
-    if (kevent(source->fd, NULL, 0, happened, STEPS_MAX, &at_once) <= 0)
+    if (kevent(source->fd, NULL, 0, happened, FILE_WALK_STEPS_MAX, &at_once) <= 0)
         return;
-    walk(watch);
+    close_steps(watch);
+    file_walk(watch->path, add_step, watch);
     /* After the walk: what changes from now on is an event. */
     if (look(watch))
         watch->on_change(watch->context);
@@ -161,7 +116,7 @@ int file_watch_new(struct loop *loop, const char *path, void (*on_change)(void *
         free(watch);
         return error;
     }
-    walk(watch);
+    file_walk(watch->path, add_step, watch);
     look(watch);
     *ret_watch = watch;
     return 0;
@@ -176,7 +131,6 @@ void file_watch_free(struct file_watch *watch)
     fd = watch->source.fd;
     loop_remove(watch->loop, &watch->source);
     close(fd);
-    while (watch->steps_len > 0)
-        close(watch->steps[--watch->steps_len]);
+    close_steps(watch);
     free(watch);
 }
