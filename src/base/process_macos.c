@@ -46,13 +46,6 @@ unsigned process_cpus(void)
     return len > 0 ? (unsigned)len : 1;
 }
 
-int process_new_user(unsigned uid, unsigned gid)
-{
-    (void)uid;
-    (void)gid;
-    return -ENOTSUP;
-}
-
 void process_path(char ret_path[NET_PATH_MAX])
 {
     char path[PATH_MAX], real[PATH_MAX];
