@@ -17,8 +17,10 @@
 /* As pipe(2), socket(2) and socketpair(2), close-on-exec, and non-blocking where that is asked. 0 or -errno. */
 int descriptor_pipe(bool nonblocking, int ret_fds[2]);
 /* The descriptor or -errno. Writing to a socket whose peer is gone raises no signal where MSG_NOSIGNAL is given. */
-int descriptor_socket(int domain, int type);
+int descriptor_socket(int domain, int type, bool nonblocking);
 int descriptor_socket_pair(int type, int ret_fds[2]);
+/* A connection of a listening socket, close-on-exec and non-blocking; the descriptor or -errno. */
+int descriptor_accept(int listen_fd);
 
 /*
  * Sends @len_bytes with @fds_len descriptors (at most DESCRIPTORS_MAX), which stay the caller's. @flags

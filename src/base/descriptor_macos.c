@@ -31,9 +31,16 @@ int descriptor_pipe(bool nonblocking, int ret_fds[2])
     return pipe(ret_fds) < 0 ? -errno : finish(ret_fds, 2, nonblocking, false);
 }
 
-int descriptor_socket(int domain, int type)
+int descriptor_socket(int domain, int type, bool nonblocking)
 {
-    int fd = socket(domain, type, 0), error = fd < 0 ? -errno : finish(&fd, 1, false, true);
+    int fd = socket(domain, type, 0), error = fd < 0 ? -errno : finish(&fd, 1, nonblocking, true);
+
+    return error < 0 ? error : fd;
+}
+
+int descriptor_accept(int listen_fd)
+{
+    int fd = accept(listen_fd, NULL, NULL), error = fd < 0 ? -errno : finish(&fd, 1, true, true);
 
     return error < 0 ? error : fd;
 }

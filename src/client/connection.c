@@ -27,7 +27,7 @@ int connection_open(const char *network, int *ret_fd, struct err *err)
     if (result < 0)
         return result;
     memcpy(address.sun_path, path, strlen(path) + 1); /* path_socket() has checked that it fits */
-    fd = descriptor_socket(AF_UNIX, SOCK_STREAM);
+    fd = descriptor_socket(AF_UNIX, SOCK_STREAM, false);
     if (fd < 0)
         return err_set(err, fd, "cannot open a socket: %s", strerror(-fd));
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));

@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/paths.h"
 #include "daemon/methods.h"
 
@@ -54,11 +55,12 @@ static int open_path_socket(struct engine *engine, struct network_port *port, st
     if (result < 0)
         return result;
     memcpy(address.sun_path, port->socket, strlen(port->socket) + 1); /* path_socket(): it fits */
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    fd = descriptor_socket(AF_UNIX, SOCK_DGRAM, true);
     unlink(port->socket); /* of an engine before this one */
     if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;
-    result = err_set(err, -errno, "%s: %s", port->socket, strerror(errno));
+    result = fd < 0 ? fd : -errno;
+    err_set(err, result, "%s: %s", port->socket, strerror(-result));
     port->socket[0] = '\0';
     if (fd >= 0)
         close(fd);
@@ -69,26 +71,28 @@ static int open_path_socket(struct engine *engine, struct network_port *port, st
  * Hands the tap over to the pump. *ret_fd is what the client gets: the other end of the pump's socket or,
  * where that is at a path, of the pair that keeps it.
  */
-static int attach_pump(struct engine *engine, struct attach *attach, int tap_fd, int *ret_fd,
-                       struct err *err)
+static int attach_pump(struct engine *engine, struct attach *attach, const struct message *answer,
+                       const int *fds, unsigned fds_len, int *ret_fd, struct err *err)
 {
     enum pump_framing framing = attach->port->port.kind == PORT_STREAM ? PUMP_STREAM : PUMP_DGRAM;
-    int pair[2], socket_fd, copy, result;
+    struct pump_tap tap;
+    int pair[2], socket_fd, result;
 
     result = pump_open_pair(attach->path ? PUMP_STREAM : framing, pair);
     if (result < 0)
         return err_set(err, result, "cannot open a socket: %s", strerror(-result));
     socket_fd = attach->path ? open_path_socket(engine, attach->port, err) : pair[0];
-    copy = socket_fd < 0 ? -1 : fcntl(tap_fd, F_DUPFD_CLOEXEC, 0);
-    if (copy < 0) {
-        result = socket_fd < 0 ? socket_fd : err_set(err, -errno, "%s", strerror(errno));
+    result = socket_fd < 0 ? socket_fd : engine_take_tap(engine, answer, fds, fds_len, &tap);
+    if (result < 0) {
+        if (socket_fd >= 0)
+            err_set(err, result, "%s", strerror(-result));
         if (attach->path && socket_fd >= 0)
             close(socket_fd);
         close(pair[0]);
         close(pair[1]);
         return result;
     }
-    result = pump_add(engine->pump, framing, socket_fd, copy, attach->path ? pair[0] : -1,
+    result = pump_add(engine->pump, framing, socket_fd, &tap, attach->path ? pair[0] : -1,
                       engine->network.config->mtu);
     if (result < 0) {
         close(pair[1]);
@@ -108,7 +112,7 @@ static void on_attached(struct engine *engine, const struct engine_request *requ
     json_t *reply;
 
     if (result == 0 && !fds_len && port->port.kind != PORT_VETH)
-        result = err_set(&err, -EIO, "the network's router sent no descriptor");
+        result = err_set(&err, -EIO, "no descriptor came with the new port");
     /* With nobody to give it to, the descriptor is closed by the caller and the port goes away. */
     if (result == 0 && !request->client) {
         result = -ECONNRESET;
@@ -119,7 +123,7 @@ static void on_attached(struct engine *engine, const struct engine_request *requ
         port->attached = true;
     }
     if (result == 0 && (port->port.kind == PORT_STREAM || port->port.kind == PORT_DGRAM))
-        result = attach_pump(engine, attach, fds[0], &client_fd, &err);
+        result = attach_pump(engine, attach, answer, fds, fds_len, &client_fd, &err);
     if (result < 0) {
         attach_fail(engine, attach, request->client, result, err.text);
         return;
@@ -129,7 +133,8 @@ static void on_attached(struct engine *engine, const struct engine_request *requ
         json_pack("{s:o}", "port", network_describe_port(&engine->network, port, engine->has_ipv6));
     if (port->port.kind != PORT_VETH)
         json_object_set_new(reply, "fd", json_integer(0));
-    control_reply(request->client, reply, client_fd >= 0 ? &client_fd : fds, fds_len ? 1 : 0);
+    control_reply(request->client, reply, client_fd >= 0 ? &client_fd : fds,
+                  client_fd >= 0 || fds_len ? 1 : 0);
     if (client_fd >= 0)
         close(client_fd);
     attach_free(attach);

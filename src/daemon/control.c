@@ -267,11 +267,11 @@ static void on_listener(struct loop_source *source, unsigned events)
     struct control *control = CONTAINER_OF(source, struct control, source);
     struct control_client *client;
     pid_t pid = 0;
-    int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = descriptor_accept(source->fd);
 
     if (fd < 0) {
         /* Out of descriptors: the connection stays in the queue and would wake us at once. */
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM) {
             control->paused = true;
             loop_change(control->loop, &control->source, 0);
             if (!control->timer.due_ms)

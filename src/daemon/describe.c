@@ -44,7 +44,7 @@ json_t *network_describe(const struct network *network, const struct network_sta
 
     object =
         json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:s, s:i, s:b, s:i}",
-                  "name", config->name, "mode", net_mode_name(config->mode), "plane", "private",
+                  "name", config->name, "mode", net_mode_name(config->mode), "plane", state->plane,
                   "subnet", format_prefixed(net_config_subnet(config), config->prefix_len, subnet),
                   "gateway", address_or_null(&gateway), "poolStart", address_or_null(&start),
                   "poolEnd", address_or_null(&end), "dhcp", !config->no_dhcp, "ipv6Prefix",

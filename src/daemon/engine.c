@@ -17,77 +17,14 @@
 #include "base/process.h"
 #include "base/resolv_conf.h"
 #include "daemon/channel.h"
+#include "daemon/forward_host.h"
 #include "daemon/methods.h"
 #include "daemon/signals.h"
 
-/* A network that was started for a port and gets none ends after this. */
-#define FIRST_PORT_MS 5000
+const char engine_plane[] = "private";
+
 /* A router that does not answer for so long is being started anew. */
 #define ROUTER_TIMEOUT_MS 5000
-
-static bool engine_is_lasting(const struct engine *engine)
-{
-    char path[NET_PATH_MAX + 16];
-
-    snprintf(path, sizeof(path), "%s/" ENGINE_LASTING_FILE, engine->args->config->run_dir);
-    return access(path, F_OK) == 0;
-}
-
-int engine_make_lasting(struct engine *engine)
-{
-    char path[NET_PATH_MAX + 16];
-    int result;
-
-    snprintf(path, sizeof(path), "%s/" ENGINE_LASTING_FILE, engine->args->config->run_dir);
-    result = path_write_file(path, "", 0, 0600, false);
-    engine->lasting = engine->lasting || result == 0;
-    return result;
-}
-
-void engine_stop(struct engine *engine)
-{
-    engine->ended = true;
-    loop_stop(engine->loop);
-}
-
-void engine_port_removed(struct engine *engine)
-{
-    if (!engine->lasting && engine->network.ports_len == 0 && !listener_is_busy(engine->listener))
-        engine_stop(engine);
-}
-
-void engine_connection_ended(struct engine *engine)
-{
-    if (!engine->first_port_timer.due_ms)
-        engine_port_removed(engine);
-}
-
-static void on_first_port_timer(struct loop_timer *timer)
-{
-    struct engine *engine = CONTAINER_OF(timer, struct engine, first_port_timer);
-
-    /* Until the router has said which ports there are, none known means nothing. */
-    if (engine->restored)
-        engine_port_removed(engine);
-    else
-        loop_timer_set(engine->loop, timer, FIRST_PORT_MS);
-}
-
-void engine_drop_port(struct engine *engine, struct network_port *port)
-{
-    forwards_port_gone(engine->forwards, port);
-    if (port->attached)
-        uplink_forget_guest(engine->uplink, ip_from_u32(port->port.ipv4));
-    if (port->socket[0])
-        unlink(port->socket);
-    network_remove(&engine->network, port);
-}
-
-struct network_state engine_state(const struct engine *engine)
-{
-    return (struct network_state){
-        .lasting = engine->lasting, .has_ipv6 = engine->has_ipv6, .warning = engine->warning.text};
-}
 
 /* Asks the router which ports there are; those that are not named are gone. */
 static void engine_list_ports(struct engine *engine)
@@ -106,23 +43,6 @@ static void engine_list_ports(struct engine *engine)
 static void on_list_timer(struct loop_timer *timer)
 {
     engine_list_ports(CONTAINER_OF(timer, struct engine, list_timer));
-}
-
-/*
- * Clients are served from here on: before, the ports and forwards that an engine before this one had are not
- * known, and what is free would be guessed.
- */
-static int engine_serve(struct engine *engine)
-{
-    int result;
-
-    forwards_restore(engine->forwards);
-    engine->restored = true;
-    result = control_new(engine->loop, engine->args->control_fd, methods_call, methods_client_gone,
-                         engine, &engine->control);
-    if (result == 0)
-        result = listener_new(engine, engine->args->stream_fd, &engine->listener);
-    return result;
 }
 
 static void engine_listed(struct engine *engine, const struct message *answer)
@@ -187,6 +107,22 @@ void engine_remove_orphan(struct engine *engine, const struct message *answer)
 
     if (answer->result == 0 && answer->port.kind == PORT_VETH && answer->port.interface[0])
         channel_send(engine->args->router_fd, &message, NULL, 0);
+}
+
+int engine_take_tap(struct engine *engine, const struct message *answer, const int *fds,
+                    unsigned fds_len, struct pump_tap *ret_tap)
+{
+    int fd = fds_len ? fcntl(fds[0], F_DUPFD_CLOEXEC, 0) : -1;
+
+    if (fd < 0)
+        return fds_len ? -errno : -EIO;
+    *ret_tap = (struct pump_tap){.fd = fd};
+    return 0;
+}
+
+void engine_forget_guest(struct engine *engine, const struct plane_port *port)
+{
+    uplink_forget_guest(engine->uplink, ip_from_u32(port->ipv4));
 }
 
 /* The callee may make new requests: the place is free by then. */
@@ -414,21 +350,21 @@ static int engine_start(struct engine *engine, struct err *err)
     if (result < 0)
         return err_set(err, result, "cannot start the engine: %s", strerror(-result));
     network_init(&engine->network, args->config);
-    engine->lasting = engine_is_lasting(engine);
     engine_confine(engine);
     result = engine_start_uplink(engine, &limits, err);
     if (result == 0)
         result = pump_new(&engine->pump_counters, &engine->pump, err);
     if (result < 0)
         return result;
-    engine->forwards = forwards_new(&engine->network, engine->uplink, limits.forwards);
+    result = forward_host_new(engine, &engine->forward_host);
+    if (result == 0)
+        engine->forwards = forwards_new(&engine->network, engine->forward_host, limits.forwards);
     engine->connects = connects_new(engine);
     if (!engine->forwards || !engine->connects)
         return err_set(err, -ENOMEM, "out of memory");
     outside_look(engine->outside);
     engine_list_ports(engine);
-    engine->first_port_timer.on_timer = on_first_port_timer;
-    loop_timer_set(engine->loop, &engine->first_port_timer, FIRST_PORT_MS);
+    engine_begin(engine);
     return 0;
 }
 
@@ -469,6 +405,7 @@ int engine_main(const struct engine_args *args)
     listener_free(engine->listener);
     connects_free(engine->connects);
     forwards_free(engine->forwards);
+    forward_host_free(engine->forward_host);
     pump_free(engine->pump);
     uplink_stop(engine->uplink);
     outside_free(engine->outside);

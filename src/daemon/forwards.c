@@ -2,52 +2,42 @@
 #include "daemon/forwards.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/paths.h"
-#include "uplink/relay.h"
-
-#define LISTEN_BACKLOG 1024
-/* A worker closes a forward that was removed a moment after it was told. */
-#define CLOSE_TRIES 100
-#define CLOSE_RETRY_MS 1
-#define CLOSE_MS 1000
+#include "daemon/forward_host.h"
 
 struct forward {
     struct list list;
     struct forward_spec spec;
     const struct network_port *owner; /* NULL: none */
     bool of_file;
-    uint32_t first_id; /* of spec.ports ids in the uplink */
+    uint32_t first_id; /* of spec.ports ids of the host */
     struct ip_endpoint target;
     char error[200]; /* why it is not open; "" where it is */
 };
 
 struct forwards {
     struct network *network;
-    struct uplink *uplink;
+    struct forward_host *host;
     struct list list;
     unsigned ports, ports_max;
     uint32_t next_id;
-    uint64_t closed_ms; /* when ports were last closed */
     bool told_unsaved;
 };
 
-struct forwards *forwards_new(struct network *network, struct uplink *uplink, unsigned ports_max)
+struct forwards *forwards_new(struct network *network, struct forward_host *host,
+                              unsigned ports_max)
 {
     struct forwards *forwards = calloc(1, sizeof(*forwards));
 
     if (!forwards)
         return NULL;
-    *forwards = (struct forwards){
-        .network = network, .uplink = uplink, .ports_max = ports_max, .next_id = 1};
+    *forwards =
+        (struct forwards){.network = network, .host = host, .ports_max = ports_max, .next_id = 1};
     list_init(&forwards->list);
     return forwards;
 }
@@ -93,95 +83,20 @@ static struct ip_endpoint nth(const struct ip_endpoint *first, unsigned n)
     return (struct ip_endpoint){.addr = first->addr, .port = (uint16_t)(first->port + n)};
 }
 
-static int open_host_socket(bool udp, const struct ip_endpoint *host)
-{
-    struct sockaddr_storage address;
-    socklen_t len = endpoint_to_sockaddr(host, &address);
-    int one = 1;
-    int fd = socket(host->addr.family,
-                    (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0)
-        return -errno;
-    /* Before it listens: a client may be there at once, and its connection has the options of that moment. */
-    if (!udp)
-        relay_prepare(fd);
-    if ((!udp && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0) ||
-        (host->addr.family == AF_INET6 &&
-         setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0) ||
-        bind(fd, (struct sockaddr *)&address, len) < 0 ||
-        (!udp && listen(fd, LISTEN_BACKLOG) < 0)) {
-        int error = -errno;
-
-        close(fd);
-        return error;
-    }
-    return fd;
-}
-
-static int explain_open(int error, const struct forward_spec *spec, unsigned port, struct err *err)
-{
-    char address[IP_TEXT_MAX];
-    const char *proto = spec->udp ? "udp" : "tcp";
-
-    ip_format(&spec->host.addr, address);
-    switch (error) {
-    case -EADDRINUSE:
-        return err_set(err, error,
-                       "%s port %u of %s is in use by another program; choose another, or end "
-                       "that program ('ss -lp' names it)",
-                       proto, port, address);
-    case -EACCES:
-        return err_set(err, error,
-                       "%s port %u of the host is privileged; choose one from 1024 on, or let the "
-                       "administrator open it: sysctl -w net.ipv4.ip_unprivileged_port_start=%u",
-                       proto, port, port);
-    case -EADDRNOTAVAIL:
-    case -EAFNOSUPPORT:
-        return err_set(err, error,
-                       "%s is not an address of this host; leave it out for 127.0.0.1, or write "
-                       "0.0.0.0 for all",
-                       address);
-    case -EMFILE:
-    case -ENFILE:
-        return err_set(err, error,
-                       "no descriptors are left for %s port %u; raise the limit (ulimit -Hn) of "
-                       "who starts the network",
-                       proto, port);
-    default:
-        return err_set(err, error, "cannot open %s port %u of %s: %s", proto, port, address,
-                       strerror(-error));
-    }
-}
-
 static void close_ports(struct forwards *forwards, const struct forward *forward, unsigned ports)
 {
     for (unsigned i = 0; i < ports; i++)
-        uplink_remove_forward(forwards->uplink, forward->first_id + i);
+        forward_host_close(forwards->host, forward->first_id + i);
     forwards->ports -= ports;
-    forwards->closed_ms = clock_now_ms();
 }
 
 static int open_port(struct forwards *forwards, struct forward *forward, unsigned i,
                      struct err *err)
 {
-    struct ip_endpoint host = nth(&forward->spec.host, i), guest = nth(&forward->target, i);
-    int fd = open_host_socket(forward->spec.udp, &host), result;
+    const struct ip_endpoint host = nth(&forward->spec.host, i), guest = nth(&forward->target, i);
 
-    for (int tries = 0; fd == -EADDRINUSE && tries < CLOSE_TRIES && forwards->closed_ms &&
-                        clock_now_ms() - forwards->closed_ms < CLOSE_MS;
-         tries++) {
-        poll(NULL, 0, CLOSE_RETRY_MS);
-        fd = open_host_socket(forward->spec.udp, &host);
-    }
-    if (fd < 0)
-        return explain_open(fd, &forward->spec, host.port, err);
-    result =
-        uplink_add_forward(forwards->uplink, forward->first_id + i, forward->spec.udp, fd, &guest);
-    if (result == 0)
-        return 0;
-    close(fd);
-    return err_set(err, result, "the uplink takes no more forwards: %s", strerror(-result));
+    return forward_host_open(forwards->host, forward->first_id + i, forward->spec.udp, &host,
+                             &guest, err);
 }
 
 static int open_ports(struct forwards *forwards, struct forward *forward, struct err *err)
@@ -225,7 +140,7 @@ static void retarget(struct forwards *forwards, struct forward *forward,
     for (unsigned i = 0; i < forward->spec.ports; i++) {
         struct ip_endpoint guest = nth(&target, i);
 
-        uplink_retarget_forward(forwards->uplink, forward->first_id + i, &guest);
+        forward_host_retarget(forwards->host, forward->first_id + i, &guest);
     }
 }
 

@@ -14,12 +14,13 @@
 
 #include "base/forward.h"
 #include "daemon/network.h"
-#include "uplink/uplink.h"
 
 struct forwards;
+struct forward_host;
 
 /* All arguments are borrowed. NULL without memory. */
-struct forwards *forwards_new(struct network *network, struct uplink *uplink, unsigned ports_max);
+struct forwards *forwards_new(struct network *network, struct forward_host *host,
+                              unsigned ports_max);
 void forwards_free(struct forwards *forwards);
 
 /*

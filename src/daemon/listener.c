@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/log.h"
 #include "base/peer.h"
 #include "daemon/methods.h"
@@ -81,19 +82,18 @@ static void on_attached(struct engine *engine, const struct engine_request *requ
 {
     struct pending *pending = request->context;
     struct network_port *port = pending->port;
-    int fd = pending->source.fd, tap_fd = -1, result = answer->result;
+    int fd = pending->source.fd, result = answer->result;
+    struct pump_tap tap;
 
-    if (result == 0 && fds_len)
-        tap_fd = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+    if (result == 0)
+        result = engine_take_tap(engine, answer, fds, fds_len, &tap);
     /* Also where it is not the pump's after all: pending_free() gets it. */
     loop_remove(engine->loop, &pending->source);
-    if (tap_fd >= 0) {
+    if (result == 0) {
         port->port = answer->port;
         port->attached = true;
-        result = pump_add(engine->pump, PUMP_STREAM, fd, tap_fd, -1, engine->network.config->mtu);
+        result = pump_add(engine->pump, PUMP_STREAM, fd, &tap, -1, engine->network.config->mtu);
         fd = -1; /* the pump's, on failure too */
-    } else if (result == 0) {
-        result = -EMFILE;
     }
     if (result < 0) {
         log_warn("a client of the stream socket got no port: %s",
@@ -162,13 +162,13 @@ static void on_first_bytes(struct loop_source *source, unsigned events)
 static void on_listener(struct loop_source *source, unsigned events)
 {
     struct listener *listener = CONTAINER_OF(source, struct listener, source);
-    int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = descriptor_accept(source->fd);
     struct pending *pending;
     pid_t pid = 0;
     uid_t uid;
 
     if (fd < 0) {
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM) {
             listener_pause(listener, true);
             loop_timer_set(listener->engine->loop, &listener->timer, RETRY_MS);
         }

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/log.h"
 #include "base/paths.h"
 #include "base/process.h"
@@ -182,12 +183,13 @@ static int open_socket(const struct net_config *config, const char *name, int *r
 
     if (result < 0)
         return result;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    fd = descriptor_socket(AF_UNIX, SOCK_STREAM, true);
     memcpy(address.sun_path, path, strlen(path) + 1); /* path_socket() has checked that it fits */
     old = umask(0177);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
         listen(fd, CONTROL_BACKLOG) < 0) {
-        result = err_set(err, -errno, "%s: %s", path, strerror(errno));
+        result = fd < 0 ? fd : -errno;
+        err_set(err, result, "%s: %s", path, strerror(-result));
         if (fd >= 0)
             close(fd);
     } else {

@@ -187,46 +187,6 @@ static void call_remove_forward(struct engine *engine, struct control_client *cl
         control_reply(client, NULL, NULL, 0);
 }
 
-#define READ_COUNTER(counters, name)                                                               \
-    (json_int_t) atomic_load_explicit(&(counters)->name, memory_order_relaxed)
-#define DESCRIBE_COUNTER(counters, name)                                                           \
-    json_object_set_new(object, #name, json_integer(READ_COUNTER(counters, name)));
-
-/* What each worker has counted. */
-static json_t *describe_workers(const struct engine *engine)
-{
-    const struct uplink_counters *worker;
-    json_t *array = json_array();
-
-    for (unsigned i = 0; (worker = uplink_counters(engine->uplink, i)); i++) {
-        json_t *object = json_object();
-
-#define DESCRIBE_WORKER_COUNTER(name) DESCRIBE_COUNTER(worker, name)
-        UPLINK_COUNTERS(DESCRIBE_WORKER_COUNTER)
-        json_array_append_new(array, object);
-    }
-    return array;
-}
-
-/* The sum of these, with what is not counted by workers. */
-static json_t *describe_counters(const struct engine *engine, const json_t *workers)
-{
-    const struct pump_counters *pump = &engine->pump_counters;
-    json_t *object = json_object(), *worker;
-    json_int_t sum;
-    size_t i;
-
-#define DESCRIBE_UPLINK_COUNTER(name)                                                              \
-    sum = READ_COUNTER(&engine->counters, name);                                                   \
-    json_array_foreach(workers, i, worker) sum +=                                                  \
-        json_integer_value(json_object_get(worker, #name));                                        \
-    json_object_set_new(object, #name, json_integer(sum));
-#define DESCRIBE_PUMP_COUNTER(name) DESCRIBE_COUNTER(pump, name)
-    UPLINK_COUNTERS(DESCRIBE_UPLINK_COUNTER)
-    PUMP_COUNTERS(DESCRIBE_PUMP_COUNTER)
-    return object;
-}
-
 static json_t *describe_drops(const struct plane_port_stats *stats)
 {
     json_t *object = json_object();
@@ -234,18 +194,6 @@ static json_t *describe_drops(const struct plane_port_stats *stats)
 #define DESCRIBE_DROP(name)                                                                        \
     json_object_set_new(object, #name, json_integer((json_int_t)stats->drops[PLANE_DROP_##name]));
     PLANE_DROPS(DESCRIBE_DROP)
-    return object;
-}
-
-static json_t *describe_use(const struct engine *engine, const struct network_port *port)
-{
-    struct uplink_usage usage = uplink_usage(engine->uplink, ip_from_u32(port->port.ipv4));
-    json_t *object = json_object();
-
-#define DESCRIBE_USE(name)                                                                         \
-    json_object_set_new(object, #name, json_integer((json_int_t)usage.used[QUOTA_##name]));
-    QUOTA_TABLES(DESCRIBE_USE)
-    json_object_set_new(object, "refused", json_integer((json_int_t)usage.refused));
     return object;
 }
 
@@ -262,7 +210,7 @@ static json_t *describe_port_status(const struct engine *engine, const struct ne
                   (json_int_t)stats->down_packets, "downBytes", (json_int_t)stats->down_bytes,
                   "downDropped", (json_int_t)stats->down_dropped));
     json_object_set_new(object, "drops", describe_drops(stats));
-    json_object_set_new(object, "use", describe_use(engine, port));
+    json_object_set_new(object, "use", engine_describe_use(engine, &port->port));
     return object;
 }
 
@@ -272,26 +220,21 @@ static void on_status(struct engine *engine, const struct engine_request *reques
 {
     struct network_state state = engine_state(engine);
     struct network *network = &engine->network;
-    json_t *ports, *workers;
+    json_t *ports, *reply;
 
     if (!request->client)
         return;
     ports = json_array();
-    workers = describe_workers(engine);
     for (struct list *node = network->ports.next; node != &network->ports; node = node->next) {
         const struct network_port *port = CONTAINER_OF(node, struct network_port, list);
 
         if (port->attached)
             json_array_append_new(ports, describe_port_status(engine, port));
     }
-    control_reply(request->client,
-                  json_pack("{s:o, s:o, s:o, s:{s:i, s:i, s:i, s:i}, s:o, s:o}", "network",
-                            network_describe(network, &state), "ports", ports, "forwards",
-                            forwards_describe(engine->forwards), "processes", "parent",
-                            engine->args->parent_pid, "engine", (int)getpid(), "router",
-                            engine->router_pid, "dnsmasq", engine->service_pid, "counters",
-                            describe_counters(engine, workers), "workers", workers),
-                  NULL, 0);
+    reply = json_pack("{s:o, s:o, s:o}", "network", network_describe(network, &state), "ports",
+                      ports, "forwards", forwards_describe(engine->forwards));
+    engine_describe(engine, reply);
+    control_reply(request->client, reply, NULL, 0);
 }
 
 static void call_status(struct engine *engine, struct control_client *client, json_t *parameters)

@@ -23,6 +23,7 @@
 
 struct engine;
 struct engine_request;
+struct forward_host;
 
 /*
  * The router's answer, or one made up where it did not come: answer->result and err. @fds are borrowed.
@@ -47,33 +48,62 @@ struct outside;
 struct engine {
     const struct engine_args *args;
     struct loop *loop;
-    struct host *host;
-    struct outside *outside;
     struct control *control;
-    struct uplink *uplink;
     struct pump *pump;
+    struct forward_host *forward_host;
     struct forwards *forwards;
     struct connects *connects;
     struct listener *listener;
     struct network network;
-    struct uplink_counters counters; /* what this thread counts of them */
     struct pump_counters pump_counters;
-    struct loop_source router_source;
-    struct loop_timer first_port_timer, request_timer, list_timer;
+    struct loop_timer first_port_timer, request_timer;
     struct engine_request requests[ENGINE_REQUESTS_MAX];
     struct err warning; /* what the user should know of this network now, or "" */
-    uint32_t next_id, list_id, next_socket;
-    int router_pid, service_pid;
+    uint32_t next_id, next_socket;
     bool lasting, ended, has_ipv6, restored;
+
+    /* The private plane's: its router, and the way out. */
+    struct host *host;
+    struct outside *outside;
+    struct uplink *uplink;
+    struct uplink_counters counters; /* what this thread counts of them */
+    struct loop_source router_source;
+    struct loop_timer list_timer;
+    uint32_t list_id;
+    int router_pid, service_pid;
+    /* Of a network on vmnet.framework. */
+    struct vmnet_side *vmnet;
 };
 
+/* ---- what each plane has of its own: engine.c and status_uplink.c, or vmnet.c */
+
+extern const char engine_plane[]; /* its name: "private", "vmnet" */
 /*
- * Sends @message, with @fd unless -1, to the router with an id of its own; @on_answer gets the answer.
- * 0, or -EAGAIN: then nothing was sent. @client may be NULL.
+ * Has @message carried out by who makes ports, with @fd unless -1 and an id of its own; @on_answer gets the
+ * answer, not before this has returned. 0, or -EAGAIN: then nothing was sent. @client may be NULL.
  */
 int engine_request(struct engine *engine, struct message *message, int fd,
                    struct control_client *client, engine_answer_fn *on_answer, void *context);
+/* Has a port removed that nobody waits for and that no descriptor of ours keeps, if @answer is of such a one. */
+void engine_remove_orphan(struct engine *engine, const struct message *answer);
+/* A new port's network side, out of the answer, for the pump: the caller's. 0 or -errno. */
+int engine_take_tap(struct engine *engine, const struct message *answer, const int *fds,
+                    unsigned fds_len, struct pump_tap *ret_tap);
+/* A port's guest is gone: what it has open outside ends. */
+void engine_forget_guest(struct engine *engine, const struct plane_port *port);
+/* For Status: what a guest uses now of the way out; and the processes, the counters and those of the workers. */
+json_t *engine_describe_use(const struct engine *engine, const struct plane_port *port);
+void engine_describe(const struct engine *engine, json_t *reply);
 
+/* ---- life.c */
+
+/* Everything is there: the time for the first port runs. */
+void engine_begin(struct engine *engine);
+/*
+ * Serves clients from here on: before, the ports and forwards that an engine before this one had are not
+ * known, and what is free would be guessed. 0 or -errno.
+ */
+int engine_serve(struct engine *engine);
 /* What network_describe() wants to know. */
 struct network_state engine_state(const struct engine *engine);
 /* The network stays when its last port goes. 0 or -errno. */
@@ -84,8 +114,6 @@ void engine_stop(struct engine *engine);
 void engine_port_removed(struct engine *engine);
 /* The same for a connection that was no port yet; who started the network has time for its first port. */
 void engine_connection_ended(struct engine *engine);
-/* Has a port removed that nobody waits for and that no descriptor of ours keeps, if @answer is of such a one. */
-void engine_remove_orphan(struct engine *engine, const struct message *answer);
 /* Takes a port out of everything that knows it. */
 void engine_drop_port(struct engine *engine, struct network_port *port);
 

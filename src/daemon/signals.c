@@ -2,9 +2,10 @@
 #include "daemon/signals.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
+
+#include "base/descriptor.h"
 
 static struct {
     int pipe[2];
@@ -34,10 +35,11 @@ static void on_pipe(struct loop_source *source, unsigned events)
 int signals_watch(struct loop *loop, void (*on_signal)(void *context, int signal), void *context)
 {
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART};
+    int result = descriptor_pipe(true, state.pipe);
     sigset_t none;
 
-    if (pipe2(state.pipe, O_CLOEXEC | O_NONBLOCK) < 0)
-        return -errno;
+    if (result < 0)
+        return result;
     state.on_signal = on_signal;
     state.context = context;
     state.source = (struct loop_source){.on_event = on_pipe, .fd = -1};

@@ -41,14 +41,14 @@ void pump_client_end(struct pump_client *client)
 {
     struct loop_source *const sources[] = {&client->socket_source, &client->tap_source,
                                            &client->lifeline_source};
-    const int fds[] = {client->socket_fd, client->tap_fd, client->lifeline_fd};
 
     list_remove(&client->list);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         loop_remove(client->pump->loop, sources[i]);
-        if (fds[i] >= 0)
-            close(fds[i]);
-    }
+    close(client->socket_fd);
+    pump_tap_close(&client->tap);
+    if (client->lifeline_fd >= 0)
+        close(client->lifeline_fd);
     atomic_fetch_sub_explicit(&client->pump->counters->pump_clients, 1, memory_order_relaxed);
     free(client->queue);
     free(client);
@@ -134,7 +134,7 @@ void pump_client_start(struct pump_client *client)
                        getpeername(client->socket_fd, (struct sockaddr *)&name, &name_len) == 0;
     result = loop_add(loop, &client->socket_source, client->socket_fd, LOOP_IN);
     if (result == 0)
-        result = loop_add(loop, &client->tap_source, client->tap_fd,
+        result = loop_add(loop, &client->tap_source, client->tap.fd,
                           client->has_peer ? (unsigned)LOOP_IN : 0u);
     if (result == 0 && client->lifeline_fd >= 0)
         result = loop_add(loop, &client->lifeline_source, client->lifeline_fd, 0);

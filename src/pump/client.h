@@ -53,7 +53,8 @@ struct pump_client {
     struct pump *pump;
     enum pump_framing framing;
     size_t frame_max_bytes;
-    int socket_fd, tap_fd, lifeline_fd;
+    int socket_fd, lifeline_fd;
+    struct pump_tap tap;
     struct loop_source socket_source, tap_source, lifeline_source;
     bool has_peer; /* a bound datagram socket has none until somebody sends */
 
@@ -75,7 +76,7 @@ void pump_client_end(struct pump_client *client);
 /* Asks for the events that matter now. 0 or -errno. */
 int pump_client_watch(struct pump_client *client);
 
-/* tap_linux.c: frames with a virtio-net header. */
+/* The network's side: tap_linux.c, frames with a virtio-net header; on macOS tap.c of the plane. */
 
 /*
  * Reads frames into @buf, each with its length in front, until there are no more, @buf is full or the turn
@@ -83,12 +84,16 @@ int pump_client_watch(struct pump_client *client);
  */
 ssize_t pump_tap_read(struct pump_client *client, uint8_t *buf, size_t size_bytes);
 /*
- * Writes a frame. The PUMP_VNET_BYTES in front of it are overwritten. False where the tap is no more; a
- * frame that it does not take is counted.
+ * Writes a frame, or keeps in mind where it lies until pump_tap_push(). The PUMP_VNET_BYTES in front of it may be
+ * overwritten. False where the tap is no more; a frame that it does not take is counted.
  */
 bool pump_tap_write(struct pump_client *client, uint8_t *frame, size_t len_bytes);
+/* The turn is over: what pump_tap_write() was given is not there much longer. False likewise. */
+bool pump_tap_push(struct pump_client *client);
 /* Drops and counts what waits in the tap. */
 void pump_tap_flush(struct pump_client *client);
+/* Ends the tap, and the port with it. */
+void pump_tap_close(const struct pump_tap *tap);
 
 /*
  * stream.c and dgram.c: what is between the client and us. The functions called receive take a turn's

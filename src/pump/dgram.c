@@ -76,6 +76,8 @@ int pump_dgram_receive(struct pump_client *client)
         result = gain_peer(client, &name, name_len);
     for (int i = 0; i < len && result == 0; i++)
         result = take_datagram(client, parts[i].iov_base, parts[i].iov_len);
+    if (!pump_tap_push(client) && result == 0)
+        result = -ENODEV;
     return result;
 }
 

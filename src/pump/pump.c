@@ -155,10 +155,10 @@ int pump_open_pair(enum pump_framing framing, int ret_fds[2])
     return 0;
 }
 
-static void close_all(int socket_fd, int tap_fd, int lifeline_fd)
+static void close_all(int socket_fd, const struct pump_tap *tap, int lifeline_fd)
 {
     close(socket_fd);
-    close(tap_fd);
+    pump_tap_close(tap);
     if (lifeline_fd >= 0)
         close(lifeline_fd);
 }
@@ -172,8 +172,8 @@ static bool reserve(struct pump *pump)
     return false;
 }
 
-int pump_add(struct pump *pump, enum pump_framing framing, int socket_fd, int tap_fd,
-             int lifeline_fd, unsigned mtu)
+int pump_add(struct pump *pump, enum pump_framing framing, int socket_fd,
+             const struct pump_tap *tap, int lifeline_fd, unsigned mtu)
 {
     size_t frame_max_bytes = (mtu < PUMP_MTU_MAX ? mtu : PUMP_MTU_MAX) + PUMP_FRAME_SLACK_BYTES;
     struct pump_client *client;
@@ -181,13 +181,13 @@ int pump_add(struct pump *pump, enum pump_framing framing, int socket_fd, int ta
     int result, flags;
 
     if (!reserve(pump)) {
-        close_all(socket_fd, tap_fd, lifeline_fd);
+        close_all(socket_fd, tap, lifeline_fd);
         return -ENOSPC;
     }
     client = calloc(1, sizeof(*client) + PUMP_LENGTH_BYTES + frame_max_bytes);
     result = client ? ensure_running(pump) : -ENOMEM;
-    flags = fcntl(tap_fd, F_GETFL);
-    if (result == 0 && (flags < 0 || fcntl(tap_fd, F_SETFL, flags | O_NONBLOCK) < 0))
+    flags = fcntl(tap->fd, F_GETFL);
+    if (result == 0 && (flags < 0 || fcntl(tap->fd, F_SETFL, flags | O_NONBLOCK) < 0))
         result = -errno;
     if (result == 0) {
         *client = (struct pump_client){
@@ -195,7 +195,7 @@ int pump_add(struct pump *pump, enum pump_framing framing, int socket_fd, int ta
             .framing = framing,
             .frame_max_bytes = frame_max_bytes,
             .socket_fd = socket_fd,
-            .tap_fd = tap_fd,
+            .tap = *tap,
             .lifeline_fd = lifeline_fd,
             .socket_source = {.fd = -1},
             .tap_source = {.fd = -1},
@@ -208,7 +208,7 @@ int pump_add(struct pump *pump, enum pump_framing framing, int socket_fd, int ta
     }
     if (result < 0) {
         atomic_fetch_sub_explicit(&pump->counters->pump_clients, 1, memory_order_relaxed);
-        close_all(socket_fd, tap_fd, lifeline_fd);
+        close_all(socket_fd, tap, lifeline_fd);
         free(client);
     }
     return result;

@@ -48,6 +48,12 @@ struct pump_counters {
 #define PUMP_LENGTH_BYTES 4
 #define PUMP_LENGTH_MAX 65550
 
+/* The network's side of a port. */
+struct pump_tap {
+    int fd; /* can be read when frames wait; Linux: the packet device, made with a virtio-net header */
+    void *device; /* what tap_*.c of the system makes of it; NULL where the descriptor is all */
+};
+
 struct pump;
 
 /* Makes a pump; its thread starts with the first client. @counters is borrowed. 0 or -errno. */
@@ -62,13 +68,12 @@ int pump_open_pair(enum pump_framing framing, int ret_fds[2]);
 void pump_free(struct pump *pump);
 
 /*
- * Moves frames between @socket_fd and the tap @tap_fd (made with a virtio-net header) until either ends;
- * then closes both, and the port goes with its descriptor. @lifeline_fd (-1: none) is a socket whose end
+ * Moves frames between @socket_fd and @tap until either ends; then closes both, and the port goes with that. @lifeline_fd (-1: none) is a socket whose end
  * ends the client, too, for datagrams have no end of their own: with one, a datagram socket whose peer is gone
  * waits for the next that sends to it; without, that is the client's end. Takes over all three, on failure
  * too. @mtu is the network's: a frame has at most @mtu + 18 bytes. 0, -ENOSPC or -errno. Any thread.
  */
-int pump_add(struct pump *pump, enum pump_framing framing, int socket_fd, int tap_fd,
-             int lifeline_fd, unsigned mtu);
+int pump_add(struct pump *pump, enum pump_framing framing, int socket_fd,
+             const struct pump_tap *tap, int lifeline_fd, unsigned mtu);
 
 #endif

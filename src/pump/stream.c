@@ -76,6 +76,8 @@ int pump_stream_receive(struct pump_client *client)
     memcpy(data, client->partial, len_bytes);
     len_bytes += (size_t)got;
     result = take_frames(client, data, len_bytes, &taken_bytes);
+    if (!pump_tap_push(client) && result == 0)
+        result = -ENODEV;
     if (result < 0)
         return result;
     client->partial_len_bytes = len_bytes - taken_bytes;

@@ -28,7 +28,7 @@ static ssize_t read_frame(struct pump_client *client, uint8_t *frame)
         {.iov_base = &vnet, .iov_len = sizeof(vnet)},
         {.iov_base = frame, .iov_len = client->frame_max_bytes + 1},
     };
-    ssize_t len = readv(client->tap_fd, parts, 2);
+    ssize_t len = readv(client->tap.fd, parts, 2);
 
     if (len < 0)
         return errno == EINTR ? -EAGAIN : -errno;
@@ -73,7 +73,7 @@ bool pump_tap_write(struct pump_client *client, uint8_t *frame, size_t len_bytes
     uint8_t *start = frame - PUMP_VNET_BYTES;
 
     memset(start, 0, PUMP_VNET_BYTES);
-    if (write(client->tap_fd, start, PUMP_VNET_BYTES + len_bytes) < 0) {
+    if (write(client->tap.fd, start, PUMP_VNET_BYTES + len_bytes) < 0) {
         if (errno == EBADFD) /* the device was removed */
             return false;
         /* EIO: it is down. ENOBUFS, ENOMEM, EAGAIN: for now. EINVAL: a kernel looked into the frame. */
@@ -84,9 +84,20 @@ bool pump_tap_write(struct pump_client *client, uint8_t *frame, size_t len_bytes
     return true;
 }
 
+bool pump_tap_push(struct pump_client *client)
+{
+    (void)client;
+    return true;
+}
+
 void pump_tap_flush(struct pump_client *client)
 {
     /* A device's queue is longer (txqueuelen), but what comes meanwhile need not be dropped. */
     for (int i = 0; i < 4096 && read_frame(client, client->pump->down) >= 0; i++)
         PUMP_COUNT(client->pump, pump_drop_queue_full);
+}
+
+void pump_tap_close(const struct pump_tap *tap)
+{
+    close(tap->fd);
 }

@@ -102,7 +102,9 @@ static struct end *attach(struct fixture *fixture, int i, enum pump_framing fram
     pair(SOCK_SEQPACKET, &tap_fd, &end->tap_fd);
     if (lifeline)
         pair(SOCK_STREAM, &lifeline_fd, &end->lifeline_fd);
-    assert_int_equal(pump_add(fixture->pump, framing, socket_fd, tap_fd, lifeline_fd, MTU), 0);
+    assert_int_equal(pump_add(fixture->pump, framing, socket_fd, &(struct pump_tap){.fd = tap_fd},
+                              lifeline_fd, MTU),
+                     0);
     return end;
 }
 
@@ -740,13 +742,15 @@ static void test_bound(void **state)
     pair(SOCK_STREAM, &socket_fd, &client_fd);
     pair(SOCK_SEQPACKET, &tap_fd, &peer_fd);
     for (int i = 0; i < PUMP_CLIENTS_MAX; i++)
-        assert_int_equal(pump_add(fixture->pump, PUMP_STREAM, dup(socket_fd), dup(tap_fd), -1, MTU),
+        assert_int_equal(pump_add(fixture->pump, PUMP_STREAM, dup(socket_fd),
+                                  &(struct pump_tap){.fd = dup(tap_fd)}, -1, MTU),
                          0);
     wait_count(&fixture->counters.pump_clients, PUMP_CLIENTS_MAX);
     /* One too many is closed nevertheless. */
     pair(SOCK_STREAM, &fixture->ends[0].lifeline_fd, &probe_fd);
-    assert_int_equal(
-        pump_add(fixture->pump, PUMP_STREAM, dup(socket_fd), dup(tap_fd), probe_fd, MTU), -ENOSPC);
+    assert_int_equal(pump_add(fixture->pump, PUMP_STREAM, dup(socket_fd),
+                              &(struct pump_tap){.fd = dup(tap_fd)}, probe_fd, MTU),
+                     -ENOSPC);
     expect_end(fixture->ends[0].lifeline_fd);
     assert_int_equal(atomic_load(&fixture->counters.pump_clients), PUMP_CLIENTS_MAX);
     /* All go at once, and there is room again. */
