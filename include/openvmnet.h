@@ -17,7 +17,7 @@
  * "NAME=on". They end with NULL; a list that is NULL or empty asks for the network "shared".
  *
  *   a network's:  network mode start-address end-address subnet-mask nat66-prefix net-uuid mtu
- *                 host-loopback host-ports
+ *                 dhcp dns ra nat44 nat66 host-loopback host-ports
  *   a port's:     hostname mac interface-id isolated anti-spoof forward (may repeat), and
  *     kind=tap      a tap descriptor, the default
  *     kind=stream   a stream socket: 4 bytes of length, big-endian, then the frame
@@ -95,8 +95,8 @@ OPENVMNET_API struct openvmnet_port *openvmnet_attach(const char *const *options
 
 /*
  * What the port got: "network", "mode", "interface", "hostname", "domain", "mac", "ipv4"
- * (192.168.64.2/24), "gateway", "ipv6-prefix" (a /64), "gateway6", "ipv6-default" (on: the gateway is a
- * way out for IPv6), "mtu", "interface-id", "socket". An empty text where the port has no such thing,
+ * (192.168.64.2/24), "gateway", "ipv6-prefix" (a /64), "gateway6", "ipv4-default" and
+ * "ipv6-default" (on: the gateway is a way out for it), "dns" (the server's address), "mtu", "interface-id", "socket". An empty text where the port has no such thing,
  * NULL for a key that is not known. The text is the port's and goes with it.
  */
 OPENVMNET_API const char *openvmnet_port_get(const struct openvmnet_port *port, const char *key);

@@ -29,9 +29,8 @@ struct net_config {
     struct mac_addr mac;     /* of the bridge, so that guests' ARP caches stay right */
     unsigned mtu;
     unsigned workers;           /* of the uplink, 1 to NET_WORKERS_MAX */
-    bool host_has_ipv6;         /* a default route at start: else guests get no IPv6 router */
-    bool no_dhcp;               /* net-uuid: guests have addresses of their own choice */
-    bool host_loopback;         /* the gateway's address leads to the host's loopback */
+    bool host_has_ipv6;         /* a way out for IPv6 at start: else guests get no IPv6 router */
+    bool on[NET_SWITCHES];      /* without DHCP guests have addresses of their own choice */
     struct port_set host_ports; /* of the host, that guests reach at the gateway's address */
     unsigned lease_time_s;
     char domain[NET_DOMAIN_MAX + 1];
@@ -49,6 +48,18 @@ static inline unsigned net_config_udp_timeout_s(const struct net_config *config)
 static inline uint32_t net_config_subnet(const struct net_config *config)
 {
     return config->gateway & ip_mask_u32(config->prefix_len);
+}
+
+/* Whether guests get out of the network, beyond its host, by addresses of @family. */
+static inline bool net_config_has_nat(const struct net_config *config, int family)
+{
+    return config->on[family == AF_INET ? NET_NAT44 : NET_NAT66];
+}
+
+/* A network without any way out has no names but its own. */
+static inline bool net_config_has_way_out(const struct net_config *config)
+{
+    return config->on[NET_NAT44] || config->on[NET_NAT66];
 }
 
 /* A guest's number within its network, for who counts by guest: the host part of its IPv4 address. */

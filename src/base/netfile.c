@@ -183,6 +183,11 @@ static const struct key {
     {"ifname", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"mtu", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"workers", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"dhcp", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"dns", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"ra", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"nat44", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"nat66", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"host-loopback", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"host-ports", set_spec, true, NETFILE_NEEDS_NOTHING},
     {"lease-time", set_lease_time, false, NETFILE_NEEDS_DHCP},
@@ -196,6 +201,8 @@ static const struct key {
 static int set_key(struct netfile_parse *parse, const char *text, const char *value)
 {
     const char *name = net_spec_option_name(text);
+    char known[512];
+    size_t len = 0;
 
     if (name && strcmp(name, "network") == 0)
         return netfile_refuse(parse, "key 'network' is not for a file: the name of the file is the "
@@ -210,12 +217,14 @@ static int set_key(struct netfile_parse *parse, const char *text, const char *va
             parse->key_lines[i] = parse->line;
         return keys[i].set(parse, keys[i].name, value);
     }
-    return netfile_refuse(parse,
-                          "unknown key '%s' of the network; the keys are: mode, start-address, "
-                          "end-address, subnet-mask, nat66-prefix, net-uuid, ifname, mtu, "
-                          "workers, host-loopback, host-ports, lease-time, udp-timeout, "
-                          "udp-filtering, deny, allow and forward",
-                          text_show(text).text);
+    for (unsigned i = 0; i < NETFILE_KEYS_MAX; i++)
+        len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s",
+                                i == 0                     ? ""
+                                : i + 1 < NETFILE_KEYS_MAX ? ", "
+                                                           : " and ",
+                                keys[i].name);
+    return netfile_refuse(parse, "unknown key '%s' of the network; the keys are: %s",
+                          text_show(text).text, known);
 }
 
 /* "[name]" or "[name title]"; @line is changed. */
@@ -371,11 +380,12 @@ static int check_need(struct netfile_parse *parse, enum netfile_need need, unsig
                               "%s is not for mode=bridged, where the physical network has the "
                               "router and the addresses: leave it out",
                               what);
-    if (spec->net_uuid[0] && need == NETFILE_NEEDS_DHCP)
-        return netfile_refuse(parse,
-                              "%s is not for a network with net-uuid, which has no DHCP: leave it "
-                              "out",
-                              what);
+    if (need == NETFILE_NEEDS_DHCP && !net_spec_is_on(spec, NET_DHCP))
+        return netfile_refuse(parse, "%s is not for a network without DHCP (%s): leave it out",
+                              what, spec->net_uuid[0] ? "net-uuid" : "dhcp = off");
+    if (need == NETFILE_NEEDS_DNS && !net_spec_is_on(spec, NET_DNS))
+        return netfile_refuse(
+            parse, "%s is not for a network without DNS (dns = off): leave it out", what);
     return 0;
 }
 

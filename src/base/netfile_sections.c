@@ -189,7 +189,7 @@ static int add_dhcp_option(struct netfile_parse *parse, const char *key, const c
 
 const struct netfile_section netfile_sections[NETFILE_SECTIONS_MAX] = {
     {"[host]", "host", true, NETFILE_NEEDS_DHCP, begin_host, set_host_key},
-    {"[dns]", "dns", false, NETFILE_NEEDS_ROUTER, NULL, add_record},
+    {"[dns]", "dns", false, NETFILE_NEEDS_DNS, NULL, add_record},
     {"[dhcp-options]", "dhcp-options", false, NETFILE_NEEDS_DHCP, NULL, add_dhcp_option},
 };
 

@@ -20,6 +20,41 @@ const char *net_mode_name(enum net_mode mode)
     return (unsigned)mode < sizeof(names) / sizeof(names[0]) ? names[mode] : "unknown";
 }
 
+static const struct {
+    const char *option, *field;
+} switch_names[NET_SWITCHES] = {
+    [NET_HOST_LOOPBACK] = {"host-loopback", "hostLoopback"},
+    [NET_DHCP] = {"dhcp", "dhcp"},
+    [NET_DNS] = {"dns", "dns"},
+    [NET_RA] = {"ra", "ra"},
+    [NET_NAT44] = {"nat44", "nat44"},
+    [NET_NAT66] = {"nat66", "nat66"},
+};
+
+const char *net_switch_option(enum net_switch which)
+{
+    return switch_names[which].option;
+}
+
+const char *net_switch_field(enum net_switch which)
+{
+    return switch_names[which].field;
+}
+
+bool net_spec_is_on(const struct net_spec *spec, enum net_switch which)
+{
+    if (spec->switches[which] != NET_NOT_GIVEN)
+        return spec->switches[which] == NET_ON;
+    switch (which) {
+    case NET_HOST_LOOPBACK: return false;
+    case NET_DHCP:
+    case NET_RA: return !spec->net_uuid[0];
+    case NET_NAT44:
+    case NET_NAT66: return spec->mode == NET_MODE_SHARED;
+    default: return true;
+    }
+}
+
 int net_name_check(const char *name, struct err *err)
 {
     size_t len_bytes = strlen(name);
@@ -227,12 +262,14 @@ static int set_workers(struct net_spec *spec, const char *value, struct err *err
     return 0;
 }
 
-static int set_host_loopback(struct net_spec *spec, const char *value, struct err *err)
+static int set_switch(struct net_spec *spec, enum net_switch which, const char *value,
+                      struct err *err)
 {
-    int error = spec_parse_switch("host-loopback", value, &spec->host_loopback, err);
+    bool on;
+    int error = spec_parse_switch(net_switch_option(which), value, &on, err);
 
     if (!error)
-        spec->host_loopback_given = true;
+        spec->switches[which] = on ? NET_ON : NET_OFF;
     return error;
 }
 
@@ -256,37 +293,63 @@ static const struct option {
     {"ifname", set_ifname, false},
     {"mtu", set_mtu, false},
     {"workers", set_workers, false},
-    {"host-loopback", set_host_loopback, false},
     {"host-ports", set_host_ports, false},
 };
+#define OPTIONS_LEN (sizeof(options) / sizeof(options[0]))
 
 static const struct option *find_option(const char *text)
 {
     bool prefixed = strncmp(text, "dhcp-", 5) == 0 || strncmp(text, "dhcp_", 5) == 0;
 
-    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+    for (size_t i = 0; i < OPTIONS_LEN; i++)
         if (text_is_option(options[i].name, text) ||
             (prefixed && options[i].dhcp_prefix && text_is_option(options[i].name, text + 5)))
             return &options[i];
     return NULL;
 }
 
+/* NET_SWITCHES where it is none. */
+static enum net_switch find_switch(const char *text)
+{
+    enum net_switch which = 0;
+
+    while (which < NET_SWITCHES && !text_is_option(net_switch_option(which), text))
+        which++;
+    return which;
+}
+
 const char *net_spec_option_name(const char *text)
 {
     const struct option *option = find_option(text);
+    enum net_switch which = find_switch(text);
 
-    return option ? option->name : NULL;
+    if (option)
+        return option->name;
+    return which < NET_SWITCHES ? net_switch_option(which) : NULL;
+}
+
+static int refuse_unknown(const char *option, struct err *err)
+{
+    char known[256];
+    size_t len = 0;
+
+    for (size_t i = 0; i < OPTIONS_LEN; i++)
+        len += (size_t)snprintf(known + len, sizeof(known) - len, "%s, ", options[i].name);
+    for (enum net_switch which = 0; which < NET_SWITCHES; which++)
+        len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", net_switch_option(which),
+                                which + 2 < NET_SWITCHES   ? ", "
+                                : which + 1 < NET_SWITCHES ? " and "
+                                                           : "");
+    return err_set(err, -ENOENT, "unknown option '%s': the options of a network are %s",
+                   text_show(option).text, known);
 }
 
 int net_spec_set(struct net_spec *spec, const char *option, const char *value, struct err *err)
 {
     const struct option *known = find_option(option);
+    enum net_switch which = find_switch(option);
 
     if (known)
         return known->set(spec, value, err);
-    return err_set(err, -ENOENT,
-                   "unknown option '%s': the options of a network are mode, start-address, "
-                   "end-address, subnet-mask, network, nat66-prefix, net-uuid, ifname, mtu, "
-                   "workers, host-loopback and host-ports",
-                   text_show(option).text);
+    return which < NET_SWITCHES ? set_switch(spec, which, value, err) : refuse_unknown(option, err);
 }

@@ -29,6 +29,23 @@ enum net_mode {
     NET_MODE_BRIDGED, /* a physical network; not on the private plane */
 };
 
+/* Options that are on or off, each by itself. */
+enum net_switch {
+    NET_HOST_LOOPBACK, /* the gateway's address leads to the host's loopback */
+    NET_DHCP,
+    NET_DNS,   /* a server at the gateway's addresses, which guests are told of */
+    NET_RA,    /* IPv6 router advertisements */
+    NET_NAT44, /* a way out for IPv4 */
+    NET_NAT66, /* and for IPv6 */
+    NET_SWITCHES,
+};
+
+enum net_setting {
+    NET_NOT_GIVEN,
+    NET_OFF,
+    NET_ON,
+};
+
 struct net_spec {
     char name[NET_NAME_MAX + 1]; /* empty until net_spec_complete() */
     enum net_mode mode;
@@ -43,20 +60,28 @@ struct net_spec {
     char ifname[NET_IFNAME_MAX + 1]; /* bridged only; or "" */
     unsigned mtu;                    /* 0: default */
     unsigned workers;                /* 0: default */
-    /* Whether the gateway's address is the host's loopback, and which ports are open there. */
-    bool host_loopback, host_loopback_given;
-    struct port_set host_ports;
+    struct port_set host_ports;      /* those that are open at the gateway's address */
+    enum net_setting switches[NET_SWITCHES];
 };
 
 /* "shared", "host", "bridged". */
 const char *net_mode_name(enum net_mode mode);
 
+/* A switch's option, and the field that it is in replies of the control interface. */
+const char *net_switch_option(enum net_switch which);
+const char *net_switch_field(enum net_switch which);
+
 /*
- * Sets one option by its name as QEMU's vmnet netdevs spell it: "mode", "start-address",
- * "end-address", "subnet-mask", "network", "nat66-prefix", "net-uuid", "ifname", "mtu", "workers",
- * "host-loopback", "host-ports"; underscores are dashes, and the origin's "dhcp-" prefix is accepted for
- * the three addresses. "bridge" is "bridged". "host-ports" adds to what it had. -ENOENT: no such option (the
- * text lists those there are); -EINVAL with the reason. A refused value leaves the earlier one.
+ * Whether @which is on in the network of @spec, given or not: a network has DHCP, DNS and advertisements, but one
+ * known by a UUID only DNS; a shared one has both NATs.
+ */
+bool net_spec_is_on(const struct net_spec *spec, enum net_switch which);
+
+/*
+ * Sets one option by its name as QEMU's vmnet netdevs spell it, where they have it (openvmnet(7), "OPTIONS");
+ * underscores are dashes, and the origin's "dhcp-" prefix is accepted for the three addresses. "bridge" is "bridged".
+ * "host-ports" adds to what it had. -ENOENT: no such option (the text lists those there are); -EINVAL with the reason.
+ * A refused value leaves the earlier one.
  */
 int net_spec_set(struct net_spec *spec, const char *option, const char *value, struct err *err);
 

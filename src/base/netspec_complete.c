@@ -151,6 +151,9 @@ static int check_addresses(const struct net_spec *spec, struct err *err)
 static int check_modes(const struct net_spec *spec, struct err *err)
 {
     char prefix[IP_TEXT_MAX];
+    static const char no_gateway[] =
+        ": it is about the network's own gateway, and a bridged network has that of the "
+        "physical one; leave it out";
     const char *mode = net_mode_name(spec->mode);
 
     if (spec->mode == NET_MODE_BRIDGED && has_addresses(spec))
@@ -174,11 +177,22 @@ static int check_modes(const struct net_spec *spec, struct err *err)
                        "ifname=%s is set in mode=%s: only mode=bridged joins an interface; leave "
                        "ifname out or write mode=bridged",
                        spec->ifname, mode);
-    if (spec->mode == NET_MODE_BRIDGED && (spec->host_loopback_given || spec->host_ports.given))
-        return err_set(err, -EINVAL,
-                       "%s is set in mode=bridged: it is about the gateway's address, and a "
-                       "bridged network has the gateway of the physical one; leave it out",
-                       spec->host_ports.given ? "host-ports" : "host-loopback");
+    if (spec->mode == NET_MODE_BRIDGED && spec->host_ports.given)
+        return err_set(err, -EINVAL, "host-ports is set in mode=bridged%s", no_gateway);
+    for (enum net_switch which = 0; which < NET_SWITCHES; which++) {
+        bool is_nat = which == NET_NAT44 || which == NET_NAT66;
+
+        if (spec->switches[which] == NET_NOT_GIVEN)
+            continue;
+        if (spec->mode == NET_MODE_BRIDGED)
+            return err_set(err, -EINVAL, "%s is set in mode=bridged%s", net_switch_option(which),
+                           no_gateway);
+        if (is_nat && spec->mode == NET_MODE_HOST)
+            return err_set(err, -EINVAL,
+                           "%s is set in mode=host, which has no NAT: leave it out or write "
+                           "mode=shared",
+                           net_switch_option(which));
+    }
     if (spec->workers && spec->mode == NET_MODE_BRIDGED)
         return err_set(err, -EINVAL,
                        "workers=%u is set in mode=bridged: they are the way out of a shared or "
@@ -213,6 +227,12 @@ static int check_uuid(const struct net_spec *spec, const char *name, struct err 
                        "DHCP, its machines choose their addresses; leave net-uuid out, or "
                        "start-address, end-address and subnet-mask",
                        spec->net_uuid, first_address(spec));
+    for (enum net_switch which = NET_DHCP; which <= NET_RA; which++)
+        if (which != NET_DNS && spec->switches[which] == NET_ON)
+            return err_set(err, -EINVAL,
+                           "net-uuid=%s is set together with %s=on: a network known by a UUID has "
+                           "neither DHCP nor router advertisements; leave one of them out",
+                           spec->net_uuid, net_switch_option(which));
     /* Its own name is what a complete one has. */
     if (spec->name[0] && strcmp(spec->name, name) != 0)
         return err_set(err, -EINVAL,

@@ -50,7 +50,10 @@ static void print_addresses(const struct net_spec *spec)
         printf(", mtu %u", spec->mtu);
     if (spec->workers)
         printf(", workers %u", spec->workers);
-    if (spec->host_loopback)
+    for (enum net_switch which = NET_DHCP; which < NET_SWITCHES; which++)
+        if (spec->switches[which] == NET_OFF)
+            printf(", %s off", net_switch_option(which));
+    if (net_spec_is_on(spec, NET_HOST_LOOPBACK))
         fputs(", host's loopback open", stdout);
     if (spec->host_ports.given)
         printf(", host ports %s", port_set_format(&spec->host_ports, ports));

@@ -205,17 +205,17 @@ static int set_resolver(const struct client_port *port, struct err *err)
         err_set(err, 0, RESOLV_CONF ": %s; the network's names are not found without this file",
                 strerror(errno));
     resolv_conf_read(RESOLV_CONF, &host);
-    /* The host's own domains are for names outside, of which there are none in host mode. */
-    if (strcmp(port->mode, net_mode_name(NET_MODE_HOST)) == 0)
+    /* The host's own domains are for names outside, and known where there is a way to ask. */
+    if (!port->dns[0] || !(port->ipv4_default || port->ipv6_default))
         host.search[0] = '\0';
     rc = hide_resolvers(err);
     if (rc < 0 || !path) {
         free(path);
         return rc;
     }
-    if (port->gateway[0])
-        len = (size_t)snprintf(text, sizeof(text), "nameserver %s\n", port->gateway);
-    if (port->domain[0])
+    if (port->dns[0])
+        len = (size_t)snprintf(text, sizeof(text), "nameserver %s\n", port->dns);
+    if (len > 0 && port->domain[0])
         snprintf(text + len, sizeof(text) - len, "search %s%s%s\n", port->domain,
                  host.search[0] ? " " : "", host.search);
     /* It may have been a link into what is hidden now. */

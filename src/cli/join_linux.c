@@ -188,7 +188,7 @@ static int configure_ipv4(struct mnl_socket *socket, unsigned ifindex,
     result = parse_prefix(port->ipv4, &addr, &prefix_len);
     if (result == 0)
         result = address_add(socket, ifindex, &addr, prefix_len);
-    if (result == 0 && strcmp(port->mode, net_mode_name(NET_MODE_SHARED)) == 0)
+    if (result == 0 && port->ipv4_default)
         result = ip_parse(port->gateway, &gateway) < 0
                      ? -EPROTO
                      : route_add_default(socket, ifindex, &gateway);

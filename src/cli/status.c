@@ -26,6 +26,10 @@ static const struct output_fact facts[] = {
     {"gateway", "gateway", NULL, NULL},
     {"DHCP", "dhcp", NULL, NULL},
     {"pool", "poolStart", " to ", "poolEnd"},
+    {"DNS", "dns", NULL, NULL},
+    {"RA", "ra", NULL, NULL},
+    {"NAT44", "nat44", NULL, NULL},
+    {"NAT66", "nat66", NULL, NULL},
     {"IPv6", "ipv6Prefix", ", gateway ", "gateway6"},
     {"IPv6 out", "ipv6Default", NULL, NULL},
     {"domain", "domain", NULL, NULL},
@@ -230,10 +234,16 @@ static void print_ports(const json_t *ports, const struct rates *rates)
 /* What says nothing by its absence is left out. */
 static void print_facts(const json_t *network)
 {
+    static const char *const switches[] = {"dns", "ra", "nat44", "nat66"};
     json_t *shown = json_copy((json_t *)network);
+    bool is_host = strcmp(text_of(network, "mode"), "host") == 0;
     bool dhcp = !json_is_false(json_object_get(shown, "dhcp"));
 
     json_object_del(shown, dhcp ? "dhcp" : "poolStart");
+    for (size_t i = 0; i < COUNT_OF(switches); i++)
+        if (!json_is_false(json_object_get(shown, switches[i])) ||
+            (is_host && strncmp(switches[i], "nat", 3) == 0))
+            json_object_del(shown, switches[i]);
     if (json_is_null(json_object_get(shown, "configFile")))
         json_object_del(shown, "configFile");
     if (!json_is_true(json_object_get(shown, "hostLoopback")))

@@ -32,6 +32,7 @@ static void take_port(const json_t *object, struct client_port *port)
         {"ipv6Prefix", port->ipv6_prefix, sizeof(port->ipv6_prefix)},
         {"gateway", port->gateway, sizeof(port->gateway)},
         {"gateway6", port->gateway6, sizeof(port->gateway6)},
+        {"dns", port->dns, sizeof(port->dns)},
         {"name", port->name, sizeof(port->name)},
         {"domain", port->domain, sizeof(port->domain)},
         {"interfaceId", port->interface_id, sizeof(port->interface_id)},
@@ -45,6 +46,7 @@ static void take_port(const json_t *object, struct client_port *port)
         snprintf(texts[i].to, texts[i].size, "%s", text ? text : "");
     }
     port->mtu = (unsigned)json_integer_value(json_object_get(object, "mtu"));
+    port->ipv4_default = json_is_true(json_object_get(object, "ipv4Default"));
     port->ipv6_default = json_is_true(json_object_get(object, "ipv6Default"));
 }
 

@@ -43,13 +43,14 @@ struct client_port {
     char ipv6_prefix[IP_TEXT_MAX + 4]; /* fd12:3456:789a:1::/64 */
     char gateway[IP_TEXT_MAX];
     char gateway6[IP_TEXT_MAX];
+    char dns[IP_TEXT_MAX]; /* of the network's DNS server; "" where it has none */
     char name[NET_HOSTNAME_MAX + 1];
     char domain[NET_DOMAIN_MAX + 1];
     char interface_id[NET_UUID_LEN + 1];
     char socket[NET_PATH_MAX]; /* or "" */
     char mode[16];
     unsigned mtu;
-    bool ipv6_default; /* the gateway has a way out for IPv6 */
+    bool ipv4_default, ipv6_default; /* the gateway has a way out for it */
 };
 
 /*

@@ -67,15 +67,19 @@ static int check_number(const char *option, unsigned asked, const json_t *networ
     return refuse(option, runs_text, asked_text, err);
 }
 
-/* What guests reach of the host. A daemon of a version before these options has what is the default. */
-static int check_host(const struct net_spec *spec, const json_t *network, struct err *err)
+/* A daemon of a version before these options has what is the default. */
+static int check_switches(const struct net_spec *spec, const json_t *network, struct err *err)
 {
-    bool loopback = json_is_true(json_object_get(network, "hostLoopback"));
     const char *runs = json_string_value(json_object_get(network, "hostPorts"));
     char asked[PORT_SET_TEXT_MAX];
 
-    if (spec->host_loopback_given && loopback != spec->host_loopback)
-        return refuse("host-loopback", loopback ? "on" : "off", loopback ? "off" : "on", err);
+    for (enum net_switch which = 0; which < NET_SWITCHES; which++) {
+        bool on = net_spec_is_on(spec, which);
+
+        if (spec->switches[which] != NET_NOT_GIVEN &&
+            json_is_true(json_object_get(network, net_switch_field(which))) != on)
+            return refuse(net_switch_option(which), on ? "off" : "on", on ? "on" : "off", err);
+    }
     port_set_format(&spec->host_ports, asked);
     if (spec->host_ports.given && strcmp(runs ? runs : "all", asked) != 0)
         return refuse("host-ports", runs ? runs : "all", asked, err);
@@ -101,7 +105,7 @@ static int check_same(const struct net_spec *spec, const json_t *network, struct
         result = check_number("mtu", spec->mtu, network, err);
     if (result == 0)
         result = check_number("workers", spec->workers, network, err);
-    return result < 0 ? result : check_host(spec, network, err);
+    return result < 0 ? result : check_switches(spec, network, err);
 }
 
 int network_open(const struct net_spec *spec, bool lasting, uint64_t deadline_ms, int *ret_fd,

@@ -209,6 +209,8 @@ const char *openvmnet_port_get(const struct openvmnet_port *port, const char *ke
         {"gateway", port->port.gateway},
         {"ipv6-prefix", port->port.ipv6_prefix},
         {"gateway6", port->port.gateway6},
+        {"dns", port->port.dns},
+        {"ipv4-default", port->port.ipv4_default ? "on" : "off"},
         {"ipv6-default", port->port.ipv6_default ? "on" : "off"},
         {"mtu", port->mtu},
         {"interface-id", port->port.interface_id},

@@ -25,7 +25,7 @@
 #include "client/client.h"
 
 #define READY_FD 3
-#define ARGUMENTS_MAX 24
+#define ARGUMENTS_MAX 40
 
 extern char **environ;
 
@@ -34,7 +34,7 @@ struct command {
     const char *arguments[ARGUMENTS_MAX];
     int len;
     char start[IP_TEXT_MAX], end[IP_TEXT_MAX], mask[IP_TEXT_MAX], prefix6[IP_TEXT_MAX], mtu[16];
-    char workers[16], host_ports[PORT_SET_TEXT_MAX];
+    char workers[16], host_ports[PORT_SET_TEXT_MAX], switches[NET_SWITCHES][20];
 };
 
 /*
@@ -132,8 +132,13 @@ static void make_command(const struct net_spec *spec, bool lasting, struct comma
         snprintf(ret_command->workers, sizeof(ret_command->workers), "%u", spec->workers);
         add_option(ret_command, "--workers", ret_command->workers);
     }
-    if (spec->host_loopback_given)
-        add_option(ret_command, "--host-loopback", spec->host_loopback ? "on" : "off");
+    for (enum net_switch which = 0; which < NET_SWITCHES; which++) {
+        snprintf(ret_command->switches[which], sizeof(ret_command->switches[which]), "--%s",
+                 net_switch_option(which));
+        if (spec->switches[which] != NET_NOT_GIVEN)
+            add_option(ret_command, ret_command->switches[which],
+                       net_spec_is_on(spec, which) ? "on" : "off");
+    }
     if (spec->host_ports.given)
         add_option(ret_command, "--host-ports",
                    port_set_format(&spec->host_ports, ret_command->host_ports));

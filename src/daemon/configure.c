@@ -277,9 +277,16 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     if (spec->net_uuid[0] && strcasecmp(spec->net_uuid, filed->net_uuid) != 0)
         return refuse_difference(file, "net-uuid", spec->net_uuid,
                                  filed->net_uuid[0] ? filed->net_uuid : "nothing of it", err);
-    if (spec->host_loopback_given && spec->host_loopback != filed->host_loopback)
-        return refuse_difference(file, "host-loopback", spec->host_loopback ? "on" : "off",
-                                 filed->host_loopback ? "on" : "nothing of it", err);
+    for (enum net_switch which = 0; which < NET_SWITCHES; which++) {
+        bool asked = net_spec_is_on(spec, which), on = net_spec_is_on(filed, which);
+
+        if (spec->switches[which] != NET_NOT_GIVEN && asked != on)
+            return refuse_difference(file, net_switch_option(which), asked ? "on" : "off",
+                                     filed->switches[which] == NET_NOT_GIVEN ? "nothing of it"
+                                     : on                                    ? "on"
+                                                                             : "off",
+                                     err);
+    }
     port_set_format(&spec->host_ports, asked_ports);
     port_set_format(&filed->host_ports, filed_ports);
     if (spec->host_ports.given && strcmp(asked_ports, filed_ports) != 0)
@@ -301,7 +308,7 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     spec->mode = filed->mode;
     memcpy(spec->net_uuid, filed->net_uuid, sizeof(spec->net_uuid));
     memcpy(spec->ifname, filed->ifname, sizeof(spec->ifname));
-    spec->host_loopback = filed->host_loopback;
+    memcpy(spec->switches, filed->switches, sizeof(spec->switches));
     spec->host_ports = filed->host_ports;
     return result < 0 ? result : net_spec_check_private(spec, err);
 }
@@ -365,8 +372,8 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     config->workers = spec->workers ? spec->workers : process_cpus();
     if (config->workers > NET_WORKERS_MAX)
         config->workers = NET_WORKERS_MAX;
-    config->no_dhcp = spec->net_uuid[0] != '\0';
-    config->host_loopback = spec->host_loopback;
+    for (enum net_switch which = 0; which < NET_SWITCHES; which++)
+        config->on[which] = net_spec_is_on(spec, which);
     config->host_ports = spec->host_ports;
     config->lease_time_s = config->file && config->file->lease_time_s ? config->file->lease_time_s
                                                                       : NET_LEASE_TIME_DEFAULT_S;
@@ -384,8 +391,7 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     choose_prefix6(config, &spec->nat66_prefix, id, id_len);
     lock_fd = lock_choice(config);
     result = plane_host_routes(routes, PLANE_ROUTES_MAX, &config->host_has_ipv6);
-    if (config->mode == NET_MODE_HOST)
-        config->host_has_ipv6 = false;
+    config->host_has_ipv6 = config->host_has_ipv6 && config->on[NET_NAT66];
     if (result < 0) {
         log_warn("cannot read the host's routes: %s", strerror(-result));
         result = 0;

@@ -43,16 +43,17 @@ json_t *network_describe(const struct network *network, const struct network_sta
     json_t *object;
 
     object =
-        json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:s, s:i, s:b, s:i}",
-                  "name", config->name, "mode", net_mode_name(config->mode), "plane", state->plane,
+        json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:s, s:i, s:b, s:i}", "name",
+                  config->name, "mode", net_mode_name(config->mode), "plane", state->plane,
                   "subnet", format_prefixed(net_config_subnet(config), config->prefix_len, subnet),
                   "gateway", address_or_null(&gateway), "poolStart", address_or_null(&start),
-                  "poolEnd", address_or_null(&end), "dhcp", !config->no_dhcp, "ipv6Prefix",
-                  ipv6_prefix(config), "gateway6", address_or_null(&config->gateway6),
-                  "ipv6Default", state->has_ipv6, "domain", config->domain, "mtu", (int)config->mtu,
-                  "lasting", state->lasting, "ports", (int)network->ports_len);
+                  "poolEnd", address_or_null(&end), "ipv6Prefix", ipv6_prefix(config), "gateway6",
+                  address_or_null(&config->gateway6), "ipv6Default", state->has_ipv6, "domain",
+                  config->domain, "mtu", (int)config->mtu, "lasting", state->lasting, "ports",
+                  (int)network->ports_len);
     json_object_set_new(object, "workers", json_integer(config->workers));
-    json_object_set_new(object, "hostLoopback", json_boolean(config->host_loopback));
+    for (enum net_switch which = 0; which < NET_SWITCHES; which++)
+        json_object_set_new(object, net_switch_field(which), json_boolean(config->on[which]));
     set_string(object, "hostPorts", port_set_format(&config->host_ports, ports));
     set_string(object, "configFile", config->file ? config->file->path : "");
     snprintf(path, sizeof(path), "%s/" PATH_STREAM, config->run_dir);
@@ -79,6 +80,9 @@ json_t *network_describe_port(const struct network *network, const struct networ
         address_or_null(&config->gateway6), "ipv6Default", has_ipv6, "name", port->port.name,
         "domain", config->domain, "interfaceId", port->port.interface_id, "mtu", (int)config->mtu,
         "isolated", port->port.isolated, "antiSpoof", port->port.anti_spoof);
+    json_object_set_new(object, "ipv4Default", json_boolean(config->on[NET_NAT44]));
+    json_object_set_new(object, "dns",
+                        config->on[NET_DNS] ? address_or_null(&gateway) : json_null());
     json_object_set_new(object, "owner",
                         port->port.owner_pid ? json_integer(port->port.owner_pid) : json_null());
     set_string(object, "socket", port->socket);

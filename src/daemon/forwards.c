@@ -66,7 +66,7 @@ static struct ip_endpoint find_target(struct forwards *forwards, const struct fo
 
     if (forward->spec.guest_addr.family) {
         bool is_elsewhere = forward->spec.guest_addr.family == AF_INET &&
-                            !network->config->no_dhcp &&
+                            network->config->on[NET_DHCP] &&
                             !network_find_ipv4(network, ntohl(forward->spec.guest_addr.v4.s_addr));
 
         if (!is_elsewhere)
@@ -129,7 +129,7 @@ static void retarget(struct forwards *forwards, struct forward *forward,
     struct ip_endpoint target = find_target(forwards, forward);
 
     /* An address that the guest chose by itself is not the port's. */
-    if (gone && !(forward->spec.guest_addr.family && forwards->network->config->no_dhcp) &&
+    if (gone && (!forward->spec.guest_addr.family || forwards->network->config->on[NET_DHCP]) &&
         ip_equal(&target.addr, &going))
         target.addr = (struct ip_addr){0};
     if (ip_equal(&target.addr, &forward->target.addr))

@@ -34,6 +34,7 @@ struct options {
 static const char usage[] =
     "usage: vmnetd NET [--mode MODE] [--start-address A --end-address A --subnet-mask M]\n"
     "              [--nat66-prefix P] [--net-uuid U] [--mtu N] [--workers N]\n"
+    "              [--dhcp on|off] [--dns on|off] [--ra on|off] [--nat44 on|off] [--nat66 on|off]\n"
     "              [--host-loopback on|off] [--host-ports PORTS] [--lasting]\n"
     "\n"
     "Runs the network NET until its last port is gone, or with --lasting until it is told to stop\n"
@@ -51,6 +52,11 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
         {"net-uuid", required_argument, NULL, 'o'},
         {"mtu", required_argument, NULL, 'o'},
         {"workers", required_argument, NULL, 'o'},
+        {"dhcp", required_argument, NULL, 'o'},
+        {"dns", required_argument, NULL, 'o'},
+        {"ra", required_argument, NULL, 'o'},
+        {"nat44", required_argument, NULL, 'o'},
+        {"nat66", required_argument, NULL, 'o'},
         {"host-loopback", required_argument, NULL, 'o'},
         {"host-ports", required_argument, NULL, 'o'},
         {"lasting", no_argument, NULL, 'l'},

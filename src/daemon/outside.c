@@ -42,8 +42,7 @@ void outside_tell(struct outside *outside)
         .outside = {.has_ipv6 = engine->has_ipv6, .resolvers = outside->resolvers},
     };
 
-    /* There are no names but the network's own in host mode. */
-    if (engine->args->config->mode != NET_MODE_HOST)
+    if (net_config_has_way_out(engine->args->config))
         snprintf(message.outside.search, sizeof(message.outside.search), "%s",
                  dns_search(outside->dns));
     if (channel_send(engine->args->router_fd, &message, NULL, 0) < 0)
@@ -62,7 +61,7 @@ static void look_at_routes(struct engine *engine)
     if (strcmp(warning.text, engine->warning.text) != 0 && warning.text[0])
         log_warn("network '%s': %s", config->name, warning.text);
     engine->warning = warning;
-    engine->has_ipv6 = has_ipv6 && config->mode != NET_MODE_HOST;
+    engine->has_ipv6 = has_ipv6 && config->on[NET_NAT66];
 }
 
 void outside_look(struct outside *outside)

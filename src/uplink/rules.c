@@ -46,7 +46,7 @@ static enum rule rules_host(struct worker *worker, struct ip_endpoint *dst)
 
     if (!port_set_has(&net->host_ports, dst->port))
         return RULE_EXCLUDED;
-    if (net->host_loopback) {
+    if (net->on[NET_HOST_LOOPBACK]) {
         dst->addr =
             family == AF_INET ? ip_from_u32(INADDR_LOOPBACK) : ip_from_v6(&in6addr_loopback);
         return host_view_owns(worker->host, &dst->addr) ? RULE_ALLOW : RULE_NO_HOST;
@@ -65,9 +65,9 @@ enum rule rules_outbound(struct worker *worker, const struct ip_endpoint *dst,
     *ret_dst = *dst;
     if (ip_equal(&dst->addr, &gateway))
         return rules_host(worker, ret_dst);
-    /* In host mode the network's own rules let nothing of this through; this is the second lock. */
-    if (worker->config.net->mode == NET_MODE_HOST || rules_is_host(worker, &dst->addr) ||
-        ip_is_forbidden(&dst->addr))
+    /* Without NAT the network's own rules let nothing of this through; this is the second lock. */
+    if (!net_config_has_nat(worker->config.net, dst->addr.family) ||
+        rules_is_host(worker, &dst->addr) || ip_is_forbidden(&dst->addr))
         return RULE_DENY;
     return rules_of_file(worker, dst) ? RULE_ALLOW : RULE_EXCLUDED;
 }
@@ -90,7 +90,7 @@ bool rules_client(struct worker *worker, const struct ip_endpoint *client, int f
         memcpy(&v4, addr.bytes + 12, sizeof(v4));
         addr = ip_from_v4(v4);
     }
-    own = addr.family == family && net->mode == NET_MODE_SHARED &&
+    own = addr.family == family && net_config_has_nat(net, family) &&
           (family == AF_INET || net->host_has_ipv6) && !ip_is_forbidden(&addr) &&
           !worker_is_guest(worker, &addr) && !host_view_owns(worker->host, &addr);
     ret_seen->addr = own ? addr : rules_gateway(worker, family);

@@ -123,8 +123,9 @@ static void mapping_take(struct udp_socket *socket, const struct udp_received *r
         COUNT(worker->config.counters, udp_filtered);
         return;
     }
-    /* Beyond the host there is nothing for a host network. */
-    if (worker->config.net->mode == NET_MODE_HOST && !host_view_owns(worker->host, &src.addr)) {
+    /* Without NAT there is nothing beyond the host. */
+    if (!net_config_has_nat(worker->config.net, src.addr.family) &&
+        !host_view_owns(worker->host, &src.addr)) {
         COUNT(worker->config.counters, drop_denied);
         return;
     }

@@ -5,7 +5,7 @@ import ipaddress
 import select
 import struct
 
-from lab import poll
+from lab import TIMEOUT_S, poll
 
 
 def test_lease_is_what_attach_said(guest, network):
@@ -100,8 +100,8 @@ def test_no_router_where_the_host_has_no_ipv6(lab, new_network, new_guest):
         lab.host.ip(f"-6 route add {route}")
 
 
-def router_advertisement(guest):
-    """Asks for an advertisement; returns what it says."""
+def router_advertisement(guest, timeout_s=TIMEOUT_S):
+    """Asks for an advertisement. Returns what it says, or None where none comes."""
     with guest.packets(kind=0x86DD) as seen:
         solicit = guest.socket(10, 3, 58)  # AF_INET6, SOCK_RAW, ICMPv6: the checksum is the kernel's
         with solicit:
@@ -117,13 +117,16 @@ def router_advertisement(guest):
                     return frame[54:]
             return None
 
-        message = poll(found)
-    assert message, "no router advertisement came"
+        message = poll(found, timeout_s)
+    if not message:
+        return None
     told = {"lifetime_s": struct.unpack("!H", message[6:8])[0], "managed": bool(message[5] & 0x80)}
+    told["options"] = set()
     at = 16
     while at < len(message):
         kind, len_bytes = message[at], message[at + 1] * 8
         option = message[at : at + len_bytes]
+        told["options"].add(kind)
         if kind == 3:
             told["prefix"] = ipaddress.IPv6Network((option[16:32], option[2]))
             told["autonomous"] = bool(option[3] & 0x40)

@@ -54,7 +54,7 @@ static void test_whole(void **state)
     assert_int_equal(file->lease_time_s, 7200);
     assert_int_equal(file->udp_timeout_s, 180);
     assert_int_equal(file->udp_filtering, NET_UDP_ADDRESS_DEPENDENT);
-    assert_true(file->spec.host_loopback);
+    assert_int_equal(file->spec.switches[NET_HOST_LOOPBACK], NET_ON);
     assert_string_equal(port_set_format(&file->spec.host_ports, text), "22,8000-8100");
     assert_int_equal(file->rules_len, 2);
     assert_false(file->rules[0].allow);

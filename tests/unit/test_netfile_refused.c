@@ -45,7 +45,8 @@ static void test_refused(void **state)
          ":1: ",
          {"unknown key 'colour' of the network",
           "the keys are: mode, start-address, end-address, subnet-mask, nat66-prefix, net-uuid",
-          "ifname, mtu, workers, host-loopback, host-ports, lease-time, udp-timeout, "
+          "ifname, mtu, workers, dhcp, dns, ra, nat44, nat66, host-loopback, host-ports, "
+          "lease-time, udp-timeout, "
           "udp-filtering, "
           "deny, allow and forward"}},
         {"isolated = on\n", ":1: ", {"unknown key 'isolated'"}},
@@ -246,6 +247,8 @@ static void test_uuid(void **state)
         {"mode=host\nnet-uuid=" UUID "\nlease-time=1h\n", "", ":3: lease-time is not for a netw"},
         {"mode=host\nnet-uuid=" UUID "\n" HOST("a", "1"), "", ":3: [host] is not for a network"},
         {"mode=host\nnet-uuid=" UUID "\n[dhcp-options]\n", "", ":3: [dhcp-options] is not for a"},
+        {"dhcp=off\n[dhcp-options]\n", "", "without DHCP (dhcp = off)"},
+        {"dns=off\n[dns]\na=10.0.0.1\n", "", ":2: [dns] is not for a network without DNS"},
         {"mode=host\nnet-uuid=" UUID "\n" ADDRESSES, "", "is set together with start-address"},
         {"net-uuid=" UUID "\n", "", "write mode=host"},
         {"mode=host\n", "a/b", "network name 'a/b'"},

@@ -156,17 +156,46 @@ static void test_host(void **state)
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         assert_int_equal(read_spec(texts[i][0], &spec, &err), 0);
         assert_string_equal(port_set_format(&spec.host_ports, text), texts[i][1]);
-        assert_false(spec.host_loopback || spec.host_loopback_given);
+        assert_int_equal(spec.switches[NET_HOST_LOOPBACK], NET_NOT_GIVEN);
     }
     assert_int_equal(read_spec("host-ports=22,8000-8100", &spec, &err), 0);
     for (unsigned port = 0; port <= 65535; port++)
         assert_int_equal(port_set_has(&spec.host_ports, (uint16_t)port),
                          port == 22 || (port >= 8000 && port <= 8100));
     assert_int_equal(read_spec("host_loopback=on mode=host", &spec, &err), 0);
-    assert_true(spec.host_loopback && spec.host_loopback_given);
+    assert_int_equal(spec.switches[NET_HOST_LOOPBACK], NET_ON);
     assert_true(port_set_has(&spec.host_ports, 1));
     assert_int_equal(read_spec("host-ports=none", &spec, &err), 0);
     assert_false(port_set_has(&spec.host_ports, 1));
+}
+
+static void test_switches(void **state)
+{
+    /* host-loopback, dhcp, dns, ra, nat44, nat66: a digit each. */
+    static const char *const all[][2] = {
+        {"", "011111"},
+        {"mode=host", "011100"},
+        {"mode=host net-uuid=" UUID, "001000"},
+        {"mode=host net-uuid=" UUID " dns=off ra=off", "000000"},
+        {"dhcp=off", "001111"},
+        {"dns=off", "010111"},
+        {"ra=off", "011011"},
+        {"nat44=off", "011101"},
+        {"nat66=off", "011110"},
+        {"host-loopback=on dhcp=off dhcp=on nat44=off nat66=off", "111100"},
+    };
+    struct net_spec spec;
+    struct err err;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        char text[NET_SWITCHES + 1] = "";
+
+        assert_int_equal(read_spec(all[i][0], &spec, &err), 0);
+        for (enum net_switch which = 0; which < NET_SWITCHES; which++)
+            text[which] = net_spec_is_on(&spec, which) ? '1' : '0';
+        assert_string_equal(text, all[i][1]);
+    }
 }
 
 static void test_mode_names(void **state)
@@ -194,7 +223,9 @@ static void test_option_names(void **state)
         {"dhcp-mtu", NULL},
         {"workers", "workers"},
         {"dhcp-ifname", NULL},
-        {"dhcp", NULL},
+        {"dhcp", "dhcp"},
+        {"host_loopback", "host-loopback"},
+        {"dhcp-dns", NULL},
         {"", NULL},
     };
 
@@ -246,8 +277,8 @@ static void test_refused(void **state)
         {"colour=red",
          -ENOENT,
          {"'colour'", "mode, start-address, end-address, subnet-mask, network,",
-          "network, nat66-prefix, net-uuid, ifname, mtu, workers, host-loopback and "
-          "host-ports"}},
+          "network, nat66-prefix, net-uuid, ifname, mtu, workers, host-ports, host-loopback, dhcp, "
+          "dns, ra, nat44 and nat66"}},
         {"host-loopback=maybe",
          -EINVAL,
          {"host-loopback=maybe is neither on nor off", "write host-loopback=on"}},
@@ -270,6 +301,13 @@ static void test_refused(void **state)
          -EINVAL,
          {"host-ports is set in mode=bridged", "gateway", "leave it out"}},
         {"mode=bridged host-loopback=off", -EINVAL, {"host-loopback is set in mode=bridged"}},
+        {"mode=bridged dhcp=on", -EINVAL, {"dhcp is set in mode=bridged", "leave it out"}},
+        {"mode=host nat44=off", -EINVAL, {"nat44 is set in mode=host, which has no NAT"}},
+        {"mode=host nat66=on", -EINVAL, {"nat66 is set in mode=host, which has no NAT"}},
+        {"mode=host dhcp=on net-uuid=" UUID,
+         -EINVAL,
+         {"net-uuid=" UUID " is set together with dhcp=on"}},
+        {"mode=host ra=on net-uuid=" UUID, -EINVAL, {"is set together with ra=on"}},
         {"isolated=on", -ENOENT, {"unknown option 'isolated'"}},
         {"dhcp-mode=shared", -ENOENT, {"'dhcp-mode'"}},
         {"dhcp-=1", -ENOENT, {"'dhcp-'"}},
@@ -472,7 +510,7 @@ static void test_shown_values(void **state)
     assert_int_equal(net_spec_set(&spec, "mode", value, &err), -EINVAL);
     assert_non_null(strstr(err.text, "xxx...': write mode=shared"));
     assert_int_equal(net_spec_set(&spec, value, "1", &err), -ENOENT);
-    assert_non_null(strstr(err.text, "host-loopback and host-ports"));
+    assert_non_null(strstr(err.text, "nat44 and nat66"));
 }
 
 static void test_names(void **state)
@@ -592,8 +630,9 @@ int main(void)
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_failure_changes_nothing),
         cmocka_unit_test(test_shown_values), cmocka_unit_test(test_names),
         cmocka_unit_test(test_uuid),         cmocka_unit_test(test_host),
-        cmocka_unit_test(test_mode_names),   cmocka_unit_test(test_option_names),
-        cmocka_unit_test(test_private),      cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_switches),     cmocka_unit_test(test_mode_names),
+        cmocka_unit_test(test_option_names), cmocka_unit_test(test_private),
+        cmocka_unit_test(test_broken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

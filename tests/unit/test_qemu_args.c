@@ -360,10 +360,11 @@ static const struct error_case error_cases[] = {
     {"unknown option", "q|-netdev|" SHARED ",id=a,foo=b",
      "-netdev '" SHARED ",id=a,foo=b': unknown option 'foo'; the options of vmnet-shared are: id, "
      "network, start-address, end-address, subnet-mask, nat66-prefix, mtu, workers, "
-     "host-loopback, host-ports, isolated, hostname, interface-id, anti-spoof, forward"},
+     "dhcp, dns, ra, nat44, nat66, host-loopback, host-ports, isolated, hostname, interface-id, "
+     "anti-spoof, forward"},
     {"unknown switch", "q|-netdev|vmnet-macos,id=a,foo",
      "the options of vmnet-macos are: id, mode, network, start-address, end-address, subnet-mask, "
-     "nat66-prefix, net-uuid, ifname, mtu, workers, host-loopback, host-ports"},
+     "nat66-prefix, net-uuid, ifname, mtu, workers, dhcp, dns, ra, nat44, nat66, host-loopback"},
     {"MAC of a netdev", "q|-netdev|" SHARED ",id=a,mac=52:54:00:00:00:01",
      "option 'mac' does not belong to a netdev: give it to the -device"},
 
@@ -561,7 +562,11 @@ static void dump(const struct qemu_nic *nic, char text[TEXT_MAX])
     if (spec->host_ports.given)
         len += snprintf(text + len, (size_t)(TEXT_MAX - len), " ports=%s%s",
                         port_set_format(&spec->host_ports, ports),
-                        spec->host_loopback ? " loopback" : "");
+                        net_spec_is_on(spec, NET_HOST_LOOPBACK) ? " loopback" : "");
+    for (enum net_switch which = NET_DHCP; which < NET_SWITCHES; which++)
+        if (spec->switches[which] != NET_NOT_GIVEN)
+            len += snprintf(text + len, (size_t)(TEXT_MAX - len), " %s=%s",
+                            net_switch_option(which), net_spec_is_on(spec, which) ? "on" : "off");
     for (unsigned i = 0; i < nic->request.forwards_len; i++)
         len += snprintf(text + len, (size_t)(TEXT_MAX - len), " %s",
                         forward_format(&nic->request.forwards[i], forward));
@@ -597,6 +602,10 @@ static void test_options(void **state)
          "\"host-loopback\":true,\"host-ports\":[\"22,8000-8100\",23]",
          "host host! none-none/none none uuid= if= mtu=0   open checked ports=22-23,8000-8100 "
          "loopback"},
+        {"vmnet-shared", "dhcp=off,dns=off,ra=no,nat44=false,nat66=on",
+         "\"dhcp\":false,\"dns\":false,\"ra\":false,\"nat44\":false,\"nat66\":true",
+         "shared shared! none-none/none none uuid= if= mtu=0   open checked dhcp=off dns=off "
+         "ra=off nat44=off nat66=on"},
         {"vmnet-shared", "isolated=yes,isolated=no,interface_id=" UUID,
          "\"isolated\":false,\"interface_id\":\"" UUID "\"",
          "shared shared! none-none/none none uuid= if= mtu=0  " UUID " open checked"},

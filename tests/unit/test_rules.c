@@ -72,6 +72,7 @@ static int setup(void **state)
         .gateway = 0xc0a85a01, /* 192.168.90.1 */
         .prefix_len = 24,
         .host_has_ipv6 = true,
+        .on = {[NET_NAT44] = true, [NET_NAT66] = true},
     };
     config.gateway6 = parse(GATEWAY6);
     memset(&file, 0, sizeof(file));
@@ -147,7 +148,7 @@ static void test_host_without_an_address(void **state)
 
 static void test_host_loopback(void **state)
 {
-    config.host_loopback = true;
+    config.on[NET_HOST_LOOPBACK] = true;
     expect(GATEWAY4, 80, RULE_ALLOW, "127.0.0.1");
     expect(GATEWAY6, 80, RULE_ALLOW, "::1");
     /* By the gateway's address and no other. */
@@ -168,7 +169,7 @@ static void test_host_ports(void **state)
     expect(GATEWAY4, 80, RULE_EXCLUDED, NULL);
     expect(GATEWAY6, 8101, RULE_EXCLUDED, NULL);
     expect("203.0.113.7", 80, RULE_ALLOW, "203.0.113.7");
-    config.host_loopback = true;
+    config.on[NET_HOST_LOOPBACK] = true;
     expect(GATEWAY4, 22, RULE_ALLOW, "127.0.0.1");
     expect(GATEWAY4, 80, RULE_EXCLUDED, NULL);
     memset(&config.host_ports, 0, sizeof(config.host_ports));
@@ -176,14 +177,27 @@ static void test_host_ports(void **state)
     expect(GATEWAY4, 22, RULE_EXCLUDED, NULL);
 }
 
-static void test_host_mode_is_the_gateway_alone(void **state)
+static void test_without_nat_there_is_the_gateway_alone(void **state)
 {
-    config.mode = NET_MODE_HOST;
+    config.on[NET_NAT44] = config.on[NET_NAT66] = false;
     expect(GATEWAY4, 80, RULE_ALLOW, HOST4);
     expect(GATEWAY6, 80, RULE_ALLOW, HOST6);
     expect("203.0.113.7", 80, RULE_DENY, NULL);
     expect("2001:db8:2::7", 80, RULE_DENY, NULL);
     expect("203.0.113.7", 0, RULE_DENY, NULL);
+}
+
+static void test_one_kind_of_nat(void **state)
+{
+    config.on[NET_NAT44] = false;
+    expect(GATEWAY4, 80, RULE_ALLOW, HOST4);
+    expect("203.0.113.7", 80, RULE_DENY, NULL);
+    expect("2001:db8:2::7", 80, RULE_ALLOW, "2001:db8:2::7");
+    config.on[NET_NAT44] = true;
+    config.on[NET_NAT66] = false;
+    expect(GATEWAY6, 80, RULE_ALLOW, HOST6);
+    expect("203.0.113.7", 80, RULE_ALLOW, "203.0.113.7");
+    expect("2001:db8:2::7", 80, RULE_DENY, NULL);
 }
 
 static void test_rules_of_the_file(void **state)
@@ -243,7 +257,7 @@ static void test_clients_that_guests_could_not_answer(void **state)
     config.host_has_ipv6 = false;
     expect_client("2001:db8:2::7", AF_INET6, NULL);
     expect_client("203.0.113.7", AF_INET, "203.0.113.7");
-    config.mode = NET_MODE_HOST;
+    config.on[NET_NAT44] = false;
     expect_client("203.0.113.7", AF_INET, NULL);
 }
 
@@ -254,7 +268,8 @@ int main(void)
         cmocka_unit_test_setup(test_host_without_an_address, setup),
         cmocka_unit_test_setup(test_host_loopback, setup),
         cmocka_unit_test_setup(test_host_ports, setup),
-        cmocka_unit_test_setup(test_host_mode_is_the_gateway_alone, setup),
+        cmocka_unit_test_setup(test_without_nat_there_is_the_gateway_alone, setup),
+        cmocka_unit_test_setup(test_one_kind_of_nat, setup),
         cmocka_unit_test_setup(test_rules_of_the_file, setup),
         cmocka_unit_test_setup(test_rules_leave_the_rest_as_it_is, setup),
         cmocka_unit_test_setup(test_clients_of_forwards, setup),

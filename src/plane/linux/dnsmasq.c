@@ -79,7 +79,7 @@ static void print_dns(FILE *file, const struct net_config *config)
     /* Names of ours are answered here or not at all; others are the engine's, or refused. */
     fprintf(file, "no-resolv\nno-hosts\ndomain-needed\nedns-packet-max=%d\n", EDNS_BYTES);
     /* With all-servers it does not try its only one a second time when that says that it has failed. */
-    if (config->mode != NET_MODE_HOST)
+    if (net_config_has_way_out(config))
         fprintf(file, "server=127.0.0.1#%d\nall-servers\ndns-forward-max=%d\n",
                 DNSMASQ_UPSTREAM_PORT, QUERIES_MAX);
     fprintf(file,
@@ -153,8 +153,8 @@ static void print_dhcp(FILE *file, const struct net_config *config, unsigned lea
             "dhcp-option=option:mtu,%5$u\n",
             config->run_dir, ip_format(&subnet4, subnet), ip_format(&mask4, mask), lease_time_s,
             config->mtu);
-    /* An option without a value is not sent: there is no way out. */
-    if (config->mode == NET_MODE_HOST)
+    /* An option without a value is not sent. */
+    if (!config->on[NET_NAT44])
         fprintf(file, "dhcp-option=option:router\n");
     print_options(file, config);
 }
@@ -170,6 +170,9 @@ static void print_advertisements(FILE *file, const struct net_config *config, co
             "ra-param=%s,mtu:%u,%d,%d\n",
             ip_format(&config->prefix6, prefix6), lease_time_s, bridge, config->mtu, RA_INTERVAL_S,
             router6 ? DNSMASQ_ROUTER6_LIFETIME_S : 0);
+    /* It only reads the file of options for DHCP: without, the host's own domains are not told. */
+    if (config->on[NET_DNS] && !config->on[NET_DHCP])
+        fprintf(file, "dhcp-option=option6:domain-search,%s\n", config->domain);
 }
 
 static void print_configuration(FILE *file, const struct net_config *config, const char *bridge,
@@ -188,14 +191,17 @@ static void print_configuration(FILE *file, const struct net_config *config, con
             "pid-file=%1$s/dnsmasq/pid\n"
             "interface=%2$s\nexcept-interface=lo\nbind-dynamic\n",
             config->run_dir, bridge, router6 ? MARK_ROUTER6 : "");
-    print_dns(file, config);
-    print_records(file, config);
-    if (config->no_dhcp)
-        return;
-    print_dhcp(file, config, lease_time_s);
-    if (config->prefix6.family)
-        print_advertisements(file, config, bridge, router6 && config->mode != NET_MODE_HOST,
-                             lease_time_s);
+    if (config->on[NET_DNS]) {
+        print_dns(file, config);
+        print_records(file, config);
+    } else {
+        /* Nor does it tell guests of a server then. */
+        fprintf(file, "port=0\n");
+    }
+    if (config->on[NET_DHCP])
+        print_dhcp(file, config, lease_time_s);
+    if (config->on[NET_RA] && config->prefix6.family)
+        print_advertisements(file, config, bridge, router6, lease_time_s);
 }
 
 /* Whether the network's file says itself what guests are to search. */
@@ -224,9 +230,10 @@ int dnsmasq_set_search(const struct net_config *config, const char *search, stru
         len += (size_t)snprintf(list + len, sizeof(list) - len, ",%s", domain);
     }
     len = 0;
-    if (!gives_search(config->file))
+    if (config->on[NET_DNS] && !gives_search(config->file))
         len = (size_t)snprintf(text, sizeof(text), "option:domain-search,%s\n", list);
-    len += (size_t)snprintf(text + len, sizeof(text) - len, "option6:domain-search,%s\n", list);
+    if (config->on[NET_DNS])
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "option6:domain-search,%s\n", list);
     host_path(path, config, "", "options");
     result = path_write_file(path, text, len, 0600, false);
     return result < 0 ? err_set(err, result, "%s: %s", path, strerror(-result)) : 0;

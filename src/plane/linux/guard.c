@@ -271,7 +271,7 @@ static void print_elements(FILE *text, const struct net_config *config, const ch
     fprintf(text, "%s element " TABLE " macs { \"%s\" . 0x%02x%02x%02x%02x%02x%02x }\n", verb,
             port->interface, b[0], b[1], b[2], b[3], b[4], b[5]);
     /* Without DHCP the address is one that the guest may take, not one that it must have. */
-    if (port->ipv4 && !config->no_dhcp)
+    if (port->ipv4 && config->on[NET_DHCP])
         fprintf(text, "%s element " TABLE " senders4 { \"%s\" . %s . %s }\n", verb, port->interface,
                 mac, ip_format(&addr, ipv4));
     else

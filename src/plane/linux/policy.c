@@ -28,8 +28,8 @@
  * Ports are there to be read although a guest sends fragments: tproxy and socket have the kernel put
  * them together before it asks these rules.
  *
- * A host network is the same but for what may go to upN: nothing without a mark, which only what is for
- * the gateway gets, so its guests reach the host.
+ * Of a family without NAT, which is both in a host network, only what is for the gateway gets a mark and nothing
+ * without one may go to upN. So its guests reach the host.
  *
  * From one guest to another there is the bridge and no other way: what a guest sends to the router's MAC for
  * another guest's address is dropped before it is routed, so that the router neither forwards nor redirects it.
@@ -48,6 +48,7 @@ struct family {
     const char *protocol, *nfproto; /* in nft's words */
     const char *gateway, *subnet;   /* @subnet with its prefix length */
     const char *dhcp_port;
+    bool has_nat;
 };
 
 /*
@@ -87,7 +88,7 @@ static void add_guest_rules(FILE *file, const struct net_config *config,
             ip, POLICY_MARK_LOCAL, ip, gateway, family->dhcp_port, ip, gateway, ip, family->subnet,
             ip, gateway);
     add_icmp_rules(file, family);
-    if (config->mode == NET_MODE_HOST)
+    if (!family->has_nat)
         fprintf(file, "    %s daddr != %s accept\n", ip, gateway);
     else if (strcmp(ip, "ip6") == 0)
         fprintf(file, "    ip6 daddr { fe80::/10, ff00::/8 } accept\n");
@@ -128,6 +129,11 @@ static void add_detour(FILE *file, const struct net_config *config, const char *
 static void add_filter(FILE *file, const struct net_config *config, const char *bridge,
                        const char *uplink)
 {
+    static const struct {
+        enum net_switch which;
+        const char *nfproto;
+    } nats[] = {{NET_NAT44, "ipv4"}, {NET_NAT66, "ipv6"}};
+
     fprintf(file,
             "  chain input {\n"
             "    type filter hook input priority filter; policy drop;\n"
@@ -142,9 +148,12 @@ static void add_filter(FILE *file, const struct net_config *config, const char *
             "  chain forward {\n"
             "    type filter hook forward priority filter; policy drop;\n",
             POLICY_MARK_LOCAL, bridge);
-    if (config->mode == NET_MODE_HOST)
-        fprintf(file, "    iifname \"%s\" meta mark 0 reject with icmpx admin-prohibited\n",
-                bridge);
+    for (size_t i = 0; i < 2; i++)
+        if (!config->on[nats[i].which])
+            fprintf(file,
+                    "    iifname \"%s\" meta nfproto %s meta mark 0 reject with icmpx "
+                    "admin-prohibited\n",
+                    bridge, nats[i].nfproto);
     fprintf(file,
             "    iifname \"%s\" oifname \"%s*\" accept\n"
             "    iifname \"%s*\" oifname \"%s\" accept\n"
@@ -158,7 +167,7 @@ void policy_write(FILE *file, const struct net_config *config, const char *bridg
     char gateway[IP_TEXT_MAX], address[IP_TEXT_MAX], subnet[IP_TEXT_MAX + 4];
     struct ip_addr gateway4 = ip_from_u32(config->gateway);
     struct ip_addr subnet4 = ip_from_u32(net_config_subnet(config));
-    struct family family = {"ip", "ipv4", gateway, subnet, "67"};
+    struct family family = {"ip", "ipv4", gateway, subnet, "67", config->on[NET_NAT44]};
 
     fprintf(file, "table inet openvmnet\n"
                   "delete table inet openvmnet\n"
@@ -167,7 +176,7 @@ void policy_write(FILE *file, const struct net_config *config, const char *bridg
     snprintf(subnet, sizeof(subnet), "%s/%u", ip_format(&subnet4, address), config->prefix_len);
     add_detour(file, config, bridge, uplink, ports, &family);
     if (ports[0].port6) {
-        family = (struct family){"ip6", "ipv6", gateway, subnet, "547"};
+        family = (struct family){"ip6", "ipv6", gateway, subnet, "547", config->on[NET_NAT66]};
         ip_format(&config->gateway6, gateway);
         snprintf(subnet, sizeof(subnet), "%s/64", ip_format(&config->prefix6, address));
         add_detour(file, config, bridge, uplink, ports, &family);

@@ -465,7 +465,7 @@ static void plane_set_router6(struct plane *plane, bool has_ipv6)
     plane->router6 = has_ipv6;
     if (dnsmasq_configure(config, SETUP_BRIDGE, has_ipv6, &err) < 0)
         log_error("%s", err.text);
-    if (config->mode == NET_MODE_HOST || config->no_dhcp || !config->prefix6.family)
+    if (!config->on[NET_RA] || !config->on[NET_NAT66] || !config->prefix6.family)
         return;
     result = advertise_router(SETUP_BRIDGE, has_ipv6 ? DNSMASQ_ROUTER6_LIFETIME_S : 0);
     if (result < 0)
