@@ -20,6 +20,7 @@
 
 struct net_config {
     char name[NET_NAME_MAX + 1];
+    bool system; /* NET_OF_SYSTEM: defined by the administrator, for others too */
     enum net_mode mode;
     uint32_t gateway;  /* IPv4 addresses in host order */
     uint32_t pool_end; /* the pool is gateway + 1 to here */
@@ -34,7 +35,7 @@ struct net_config {
     struct port_set host_ports; /* of the host, that guests reach at the gateway's address */
     unsigned lease_time_s;
     char domain[NET_DOMAIN_MAX + 1];
-    char run_dir[NET_PATH_MAX];   /* exists, 0700, this network's own */
+    char run_dir[NET_PATH_MAX];   /* exists, this network's own; 0700, or 0711 of the system */
     char state_dir[NET_PATH_MAX]; /* empty where it cannot be written */
     const struct net_file *file;  /* what openvmnet.conf(5) says beyond the above; NULL: nothing */
 };

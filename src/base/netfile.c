@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/netfile_parse.h"
+#include "base/paths.h"
 #include "base/text.h"
 
 #define LEASE_TIME_MIN_S 120
@@ -485,31 +486,17 @@ static int probe(const char *path, struct err *err)
     return error == -ENOTDIR ? -ENOENT : error;
 }
 
-static int find_below(const char *directory, const char *middle, const char *name,
-                      char ret_path[512], struct err *err)
+int net_file_find(enum net_scope scope, const char *name, char ret_path[512], struct err *err)
 {
-    int len = snprintf(ret_path, 512, "%s%s/openvmnet/%s.conf", directory, middle, name);
-
-    if (len < 0 || len >= 512)
-        return err_set(err, -ENAMETOOLONG, "%s%s/openvmnet/%s.conf: the path is too long",
-                       text_show(directory).text, middle, name);
-    return probe(ret_path, err);
-}
-
-int net_file_find(const char *name, char ret_path[512], struct err *err)
-{
-    const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
     int error = net_name_check(name, err);
 
     if (error)
         return error;
-    error = -ENOENT;
-    if (config && config[0] == '/')
-        error = find_below(config, "", name, ret_path, err);
-    else if (home && home[0] == '/')
-        error = find_below(home, "/.config", name, ret_path, err);
-    if (error == -ENOENT)
-        error = find_below("/etc", "", name, ret_path, err);
+    error = path_config(scope, name, ret_path);
+    if (error == -ENAMETOOLONG)
+        return err_set(err, error, "the path of %s.conf is too long", name);
+    if (!error)
+        error = probe(ret_path, err);
     if (error == -ENOENT) {
         ret_path[0] = '\0';
         err_set(err, 0, "%s", "");

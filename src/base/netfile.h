@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration file of a lasting network, openvmnet.conf(5): ~/.config/openvmnet/NAME.conf
- * ($XDG_CONFIG_HOME), else /etc/openvmnet/NAME.conf. Read by libinih; an unknown key is an error, and so is
- * a line of more than 198 characters, which the library would cut.
+ * The configuration file of a network, openvmnet.conf(5): ~/.config/openvmnet/NAME.conf
+ * ($XDG_CONFIG_HOME) of a user's own, /etc/openvmnet/NAME.conf of the system's. Read by libinih; an unknown
+ * key is an error, and so is a line of more than 198 characters, which the library would cut.
  *
  *   mode = shared                     the options of a network (netspec.h), by the same names
  *   start-address = 192.168.70.1 …
@@ -93,7 +93,7 @@ struct net_file {
 };
 
 /* Path of the file of network @name. -ENOENT where there is none (no text); -errno with the reason. */
-int net_file_find(const char *name, char ret_path[512], struct err *err);
+int net_file_find(enum net_scope scope, const char *name, char ret_path[512], struct err *err);
 
 /*
  * Reads and checks @path for a network of name @name ("": whatever name). -EINVAL with file, line and the

@@ -46,6 +46,12 @@ enum net_setting {
     NET_ON,
 };
 
+/* Whose a network is. Which one a name means: client/connection.h. */
+enum net_scope {
+    NET_OF_USER,   /* a user's own */
+    NET_OF_SYSTEM, /* the administrator's, for all users whom its file allows */
+};
+
 struct net_spec {
     char name[NET_NAME_MAX + 1]; /* empty until net_spec_complete() */
     enum net_mode mode;

@@ -44,32 +44,54 @@ int path_make(const char *path, unsigned mode)
     return 0;
 }
 
-/* Refuses a directory that others could have put there to read or replace what is in it. */
-static int path_check_private(const char *path, struct err *err)
+/* What all directories of the system lie below. */
+static const char *system_root(void)
 {
+    const char *root = getenv("OPENVMNET_ROOT");
+
+    return root && root[0] == '/' ? root : "";
+}
+
+/* Refuses a directory that others could have put there to read or replace what is in it. */
+static int path_check_private(enum net_scope scope, const char *path, struct err *err)
+{
+    uid_t owner = scope == NET_OF_SYSTEM ? 0 : geteuid();
     struct stat status;
 
     if (lstat(path, &status) < 0)
         return err_set(err, -errno, "%s: %s", path, strerror(errno));
-    if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 022))
-        return err_set(err, -EPERM,
-                       "%s: must be a directory that belongs to uid %u and that nobody else can "
-                       "write to; remove it, or set XDG_RUNTIME_DIR to a directory of your own",
-                       path, geteuid());
+    if (!S_ISDIR(status.st_mode) || status.st_uid != owner || (status.st_mode & 022))
+        return err_set(
+            err, -EPERM,
+            "%s: must be a directory that belongs to uid %u and that nobody else can "
+            "write to; remove it%s",
+            path, owner,
+            scope == NET_OF_SYSTEM ? "" : ", or set XDG_RUNTIME_DIR to a directory of your own");
     return 0;
 }
 
-int path_runtime(bool create, char ret_path[NET_PATH_MAX], struct err *err)
+/* Others reach a system network through here; each network's own directory says how far. */
+static int make_system_runtime(const char *path)
+{
+    int result = path_make(path, 0755);
+
+    return result == 0 && chmod(path, 0755) < 0 ? -errno : result;
+}
+
+int path_runtime(enum net_scope scope, bool create, char ret_path[NET_PATH_MAX], struct err *err)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     char directory[NET_PATH_MAX];
     struct stat status;
     int result;
 
-    if (runtime && runtime[0] == '/') {
+    if (scope == NET_OF_USER && geteuid() == 0 && !(runtime && runtime[0] == '/'))
+        scope = NET_OF_SYSTEM;
+    if (scope == NET_OF_SYSTEM) {
+        runtime = system_root();
+        result = path_join(ret_path, runtime, "run/openvmnet");
+    } else if (runtime && runtime[0] == '/') {
         result = path_join(ret_path, runtime, "openvmnet");
-    } else if (geteuid() == 0) {
-        result = path_join(ret_path, "/run", "openvmnet");
     } else {
         snprintf(directory, sizeof(directory), "/run/user/%u", geteuid());
         if (stat(directory, &status) == 0 && status.st_uid == geteuid()) {
@@ -80,23 +102,30 @@ int path_runtime(bool create, char ret_path[NET_PATH_MAX], struct err *err)
         }
     }
     if (result < 0)
-        return err_set(err, result, "XDG_RUNTIME_DIR='%s': too long", runtime);
-    /* A socket below a directory that others can write to is not to be trusted, nor what it answers. */
+        return err_set(err, result, "the runtime directory below '%s': its path is too long",
+                       runtime);
+    /*
+     * A socket below a directory that others can write to is not to be trusted, nor what it answers. Of the
+     * system's it is known by who listens: root.
+     */
     if (!create)
-        return access(ret_path, F_OK) == 0 ? path_check_private(ret_path, err) : 0;
-    result = path_make(ret_path, 0700);
+        return scope == NET_OF_USER && access(ret_path, F_OK) == 0
+                   ? path_check_private(scope, ret_path, err)
+                   : 0;
+    result = scope == NET_OF_SYSTEM ? make_system_runtime(ret_path) : path_make(ret_path, 0700);
     if (result < 0)
-        return err_set(err, result,
-                       "cannot make the runtime directory %s: %s; set XDG_RUNTIME_DIR to a "
-                       "directory that you can write to",
-                       ret_path, strerror(-result));
-    return path_check_private(ret_path, err);
+        return err_set(
+            err, result, "cannot make the runtime directory %s: %s%s", ret_path, strerror(-result),
+            scope == NET_OF_SYSTEM ? ""
+                                   : "; set XDG_RUNTIME_DIR to a directory that you can write to");
+    return path_check_private(scope, ret_path, err);
 }
 
-int path_network(const char *network, char ret_path[NET_PATH_MAX], struct err *err)
+int path_network(enum net_scope scope, const char *network, char ret_path[NET_PATH_MAX],
+                 struct err *err)
 {
     char runtime[NET_PATH_MAX];
-    int result = path_runtime(false, runtime, err);
+    int result = path_runtime(scope, false, runtime, err);
 
     if (result < 0)
         return result;
@@ -105,14 +134,11 @@ int path_network(const char *network, char ret_path[NET_PATH_MAX], struct err *e
     return 0;
 }
 
-int path_socket(const char *network, const char *name, char ret_path[NET_PATH_MAX], struct err *err)
+int path_socket(const char *directory, const char *name, char ret_path[NET_PATH_MAX],
+                struct err *err)
 {
     const size_t max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
-    char directory[NET_PATH_MAX];
-    int result = path_network(network, directory, err);
 
-    if (result < 0)
-        return result;
     if (path_join(ret_path, directory, name) < 0 || strlen(ret_path) > max)
         return err_set(err, -ENAMETOOLONG,
                        "%s/%s: the path of a socket may have %zu bytes and this one has %zu; "
@@ -122,15 +148,16 @@ int path_socket(const char *network, const char *name, char ret_path[NET_PATH_MA
     return 0;
 }
 
-int path_state(const char *network, char ret_path[NET_PATH_MAX], struct err *err)
+int path_state(enum net_scope scope, const char *network, char ret_path[NET_PATH_MAX],
+               struct err *err)
 {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     int len;
 
-    if (state && state[0] == '/')
+    if (scope == NET_OF_USER && state && state[0] == '/')
         len = snprintf(ret_path, NET_PATH_MAX, "%s/openvmnet/%s", state, network);
-    else if (geteuid() == 0)
-        len = snprintf(ret_path, NET_PATH_MAX, "/var/lib/openvmnet/%s", network);
+    else if (scope == NET_OF_SYSTEM || geteuid() == 0)
+        len = snprintf(ret_path, NET_PATH_MAX, "%s/var/lib/openvmnet/%s", system_root(), network);
     else
         len = snprintf(ret_path, NET_PATH_MAX, "%s/.local/state/openvmnet/%s",
                        home && home[0] == '/' ? home : "/nonexistent", network);
@@ -142,11 +169,36 @@ int path_state(const char *network, char ret_path[NET_PATH_MAX], struct err *err
     if (result == 0 && access(ret_path, W_OK | X_OK) < 0)
         result = -errno;
     if (result < 0)
-        return err_set(err, result,
-                       "cannot write to the state directory %s: %s; set XDG_STATE_HOME to a "
-                       "directory that you can write to",
-                       ret_path, strerror(-result));
+        return err_set(err, result, "cannot write to the state directory %s: %s%s", ret_path,
+                       strerror(-result),
+                       scope == NET_OF_SYSTEM
+                           ? ""
+                           : "; set XDG_STATE_HOME to a directory that you can write to");
     return 0;
+}
+
+int path_config(enum net_scope scope, const char *network, char ret_path[NET_PATH_MAX])
+{
+    const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+    int len;
+
+    if (scope == NET_OF_SYSTEM)
+        len = snprintf(ret_path, NET_PATH_MAX, "%s/etc/openvmnet/%s.conf", system_root(), network);
+    else if (config && config[0] == '/')
+        len = snprintf(ret_path, NET_PATH_MAX, "%s/openvmnet/%s.conf", config, network);
+    else if (home && home[0] == '/')
+        len = snprintf(ret_path, NET_PATH_MAX, "%s/.config/openvmnet/%s.conf", home, network);
+    else
+        return -ENOENT;
+    return len < 0 || len >= NET_PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+bool path_config_exists(enum net_scope scope, const char *network)
+{
+    char path[NET_PATH_MAX];
+
+    return net_name_check(network, NULL) == 0 && path_config(scope, network, path) == 0 &&
+           access(path, F_OK) == 0;
 }
 
 static int path_remove_entry(int parent_fd, const char *name, int depth);

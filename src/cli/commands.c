@@ -131,7 +131,8 @@ const struct cli_command cli_commands[] = {
             "picks a subnet that no route of the host uses, and keeps it.\n"
             "\n"
             "A network with a configuration file, openvmnet.conf(5), is what the file\n"
-            "says; options that contradict it are refused.\n",
+            "says; options that contradict it are refused. Where root starts one that has\n"
+            "a file in /etc/openvmnet it is the system's, and there for other users.\n",
         .options =
             {
                 {"mode", "MODE", "shared (the default), host or bridged"},
@@ -173,7 +174,7 @@ const struct cli_command cli_commands[] = {
         .arguments = "[OPTIONS]",
         .summary = "List the networks that run",
         .details = "One line a network: its name, mode and subnets, how many ports are attached,\n"
-                   "and whether it lasts without them.\n",
+                   "whether it lasts without them, and whether it is the system's or your own.\n",
         .options = {{"json", NULL, "Print JSON, for programs"}},
         .run = cmd_ls,
     },

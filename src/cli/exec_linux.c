@@ -25,7 +25,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/netfile.h"
+#include "base/paths.h"
 #include "base/resolv_conf.h"
 #include "cli/cli.h"
 #include "cli/join_linux.h"
@@ -41,11 +41,10 @@
 /* A network by its name alone is as its file says, else shared; the one called "host" is of that mode. */
 static int read_network(const char *name, struct net_spec *spec, struct err *err)
 {
-    char path[512];
     int rc = net_spec_set(spec, "network", name, err);
 
     if (rc == 0 && strcmp(name, net_mode_name(NET_MODE_HOST)) == 0 &&
-        net_file_find(name, path, NULL) == -ENOENT)
+        !path_config_exists(NET_OF_USER, name) && !path_config_exists(NET_OF_SYSTEM, name))
         rc = net_spec_set(spec, "mode", name, err);
     return rc == 0 ? net_spec_complete(spec, err) : rc;
 }

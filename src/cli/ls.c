@@ -5,7 +5,7 @@
 
 static const struct output_column columns[] = {
     {"NAME", "name"},   {"MODE", "mode"},       {"SUBNET", "subnet"}, {"IPV6-PREFIX", "ipv6Prefix"},
-    {"PORTS", "ports"}, {"LASTING", "lasting"},
+    {"PORTS", "ports"}, {"LASTING", "lasting"}, {"SYSTEM", "system"},
 };
 
 enum cli_exit cmd_ls(const struct cli_args *args)

@@ -218,7 +218,5 @@ int qemu_options_complete(struct qemu_nic *nic, const char *option, const char *
 {
     int rc = net_spec_complete(&nic->spec, err);
 
-    if (rc == 0)
-        rc = net_spec_check_private(&nic->spec, err);
     return text ? name_place(rc, option, text, err) : rc;
 }

@@ -24,11 +24,12 @@ int client_start(const struct net_spec *spec, struct err *err)
 {
     uint64_t deadline_ms = clock_now_ms() + CLIENT_TIMEOUT_MS;
     struct err warning = {""};
+    enum net_scope scope;
     json_t *reply = NULL;
     bool lasting = false;
     int fd, result;
 
-    result = connection_open(spec->name, &fd, NULL);
+    result = connection_open(spec->name, true, &scope, &fd, NULL);
     if (result == 0) {
         result = connection_call(fd, OPEN_INTERFACE "Describe", NULL, -1, &reply, NULL, err);
         lasting = result == 0 &&
@@ -54,12 +55,17 @@ int client_stop(const char *network, bool force, struct err *err)
 {
     uint64_t deadline_ms = clock_now_ms() + CLIENT_TIMEOUT_MS;
     uint64_t settled_ms = clock_now_ms() + STOP_SETTLE_MS;
+    enum net_scope scope;
     char path[NET_PATH_MAX];
     json_t *reply = NULL;
     int fd, result = net_name_check(network, err);
 
     if (result == 0)
-        result = path_network(network, path, err);
+        result = connection_open(network, true, &scope, &fd, err);
+    if (result < 0)
+        return result;
+    close(fd);
+    result = path_network(scope, network, path, err);
     if (result < 0)
         return result;
     fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -87,12 +93,13 @@ static int call_running(const char *network, const char *method, json_t *paramet
                         json_t **ret_reply, int *ret_fds, struct err *err)
 {
     uint64_t deadline_ms = clock_now_ms() + CLIENT_TIMEOUT_MS;
+    enum net_scope scope;
     char name[64];
     int fd, result = net_name_check(network, err);
 
     snprintf(name, sizeof(name), OPEN_INTERFACE "%s", method);
     while (result == 0) {
-        result = connection_open(network, &fd, err);
+        result = connection_open(network, true, &scope, &fd, err);
         if (result < 0)
             break;
         result = connection_call(fd, name, json_incref(parameters), -1, ret_reply, ret_fds, err);
@@ -136,44 +143,68 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-int client_list(json_t **ret_names, struct err *err)
+struct names {
+    char **all;
+    size_t len;
+};
+
+/* Adds those that have a directory there and answer. A name means one network, in whichever it is. */
+static int list_names(enum net_scope scope, struct names *names, struct err *err)
 {
     char runtime[NET_PATH_MAX];
-    int result = path_runtime(false, runtime, err);
+    int result = path_runtime(scope, false, runtime, err);
     struct dirent *entry;
-    char **names = NULL;
-    size_t len = 0;
     DIR *directory;
 
     if (result < 0)
         return result;
-    *ret_names = json_array();
     directory = opendir(runtime);
     if (!directory)
-        return errno == ENOENT ? 0 : err_set(err, -errno, "%s: %s", runtime, strerror(errno));
+        /* The system's is closed to others while there are only networks of root's own in it. */
+        return errno == ENOENT || (errno == EACCES && scope == NET_OF_SYSTEM)
+                   ? 0
+                   : err_set(err, -errno, "%s: %s", runtime, strerror(errno));
     while ((entry = readdir(directory))) {
+        enum net_scope is_of;
         char **more;
         int fd;
 
         if (net_name_check(entry->d_name, NULL) < 0 ||
-            connection_open(entry->d_name, &fd, NULL) < 0)
+            connection_open(entry->d_name, true, &is_of, &fd, NULL) < 0)
             continue;
         close(fd);
-        more = realloc(names, (len + 1) * sizeof(*names));
+        more = realloc(names->all, (names->len + 1) * sizeof(*names->all));
         if (!more)
             break;
-        names = more;
-        names[len] = strdup(entry->d_name);
-        if (names[len])
-            len++;
+        names->all = more;
+        names->all[names->len] = strdup(entry->d_name);
+        if (names->all[names->len])
+            names->len++;
     }
     closedir(directory);
-    if (len)
-        qsort(names, len, sizeof(*names), compare_names);
-    for (size_t i = 0; i < len; i++) {
-        json_array_append_new(*ret_names, json_string(names[i]));
-        free(names[i]);
-    }
-    free(names);
     return 0;
+}
+
+int client_list(json_t **ret_names, struct err *err)
+{
+    struct names names = {NULL, 0};
+    int result = list_names(NET_OF_USER, &names, err);
+
+    if (result == 0)
+        result = list_names(NET_OF_SYSTEM, &names, err);
+    if (names.len)
+        qsort(names.all, names.len, sizeof(*names.all), compare_names);
+    *ret_names = json_array();
+    for (size_t i = 0; i < names.len; i++) {
+        if (result == 0 && (i == 0 || strcmp(names.all[i], names.all[i - 1]) != 0))
+            json_array_append_new(*ret_names, json_string(names.all[i]));
+    }
+    for (size_t i = 0; i < names.len; i++)
+        free(names.all[i]);
+    free(names.all);
+    if (result < 0) {
+        json_decref(*ret_names);
+        *ret_names = NULL;
+    }
+    return result;
 }

@@ -96,7 +96,8 @@ int client_call(const char *network, const char *method, json_t *parameters, jso
                 struct err *err);
 
 /*
- * Names of the networks of this user that run, as a sorted JSON array of strings, owned by the caller.
+ * Names of the networks that run, of this user's and the system's, as a sorted JSON array of strings, owned by
+ * the caller. A name that both have is the user's: see connection.h.
  */
 int client_list(json_t **ret_names, struct err *err);
 

@@ -15,17 +15,32 @@
 #include "client/client.h"
 
 #define REPLY_BYTES_MAX (8 * 1024 * 1024)
+#define DOES_NOT_RUN "does not run; vmnet ls lists the networks that do"
 
-int connection_open(const char *network, int *ret_fd, struct err *err)
+/* True where a network of the system has what it has only while it runs. */
+static bool is_running(const char *directory)
+{
+    char path[NET_PATH_MAX + 16];
+
+    snprintf(path, sizeof(path), "%s/" PATH_SUBNET, directory);
+    return access(path, F_OK) == 0;
+}
+
+static int open_one(enum net_scope scope, const char *network, bool running, int *ret_fd,
+                    struct err *err)
 {
     struct timeval timeout = {.tv_sec = CLIENT_TIMEOUT_MS / 1000};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char path[NET_PATH_MAX];
-    int result = path_socket(network, PATH_CONTROL, path, err), fd;
+    char directory[NET_PATH_MAX], path[NET_PATH_MAX];
+    int result = path_network(scope, network, directory, err), fd;
     uid_t uid = 0;
 
+    if (result == 0)
+        result = path_socket(directory, PATH_CONTROL, path, err);
     if (result < 0)
         return result;
+    if (scope == NET_OF_SYSTEM && running && !is_running(directory))
+        return -ENOENT;
     memcpy(address.sun_path, path, strlen(path) + 1); /* path_socket() has checked that it fits */
     fd = descriptor_socket(AF_UNIX, SOCK_STREAM, false);
     if (fd < 0)
@@ -40,17 +55,45 @@ int connection_open(const char *network, int *ret_fd, struct err *err)
         close(fd);
         /* Where a file is in the way, who starts the network says so best. */
         if (result == -ENOENT || result == -ECONNREFUSED || result == -ENOTDIR)
-            return err_set(err, -ENOENT, "does not run; vmnet ls lists the networks that do");
+            return -ENOENT;
         return err_set(err, result, "%s: %s", path, strerror(-result));
     }
     result = peer_identity(fd, &uid, NULL);
-    if (result == 0 && uid != geteuid() && uid != 0) {
+    if (result == 0 && uid != 0 && (scope == NET_OF_SYSTEM || uid != geteuid())) {
         close(fd);
-        return err_set(err, -EPERM, "%s: belongs to user %u, who is neither you nor root", path,
-                       uid);
+        return err_set(err, -EPERM, "%s: belongs to user %u, who is %s root", path, uid,
+                       scope == NET_OF_SYSTEM ? "not" : "neither you nor");
     }
     *ret_fd = fd;
     return 0;
+}
+
+/* The same of the system's. A network of root's own lies there too, closed to others: not theirs. */
+static int open_system(const char *network, bool running, int *ret_fd, struct err *err)
+{
+    int result = open_one(NET_OF_SYSTEM, network, running, ret_fd, err);
+
+    return result == -EACCES ? -ENOENT : result;
+}
+
+int connection_open(const char *network, bool running, enum net_scope *ret_scope, int *ret_fd,
+                    struct err *err)
+{
+    bool defined = path_config_exists(NET_OF_SYSTEM, network);
+    int result = -ENOENT;
+
+    *ret_scope = NET_OF_USER;
+    if (geteuid() != 0 || !defined) {
+        result = open_one(NET_OF_USER, network, running, ret_fd, err);
+        if (result == -ENOENT && path_config_exists(NET_OF_USER, network))
+            return err_set(err, result, DOES_NOT_RUN);
+    }
+    if (result == -ENOENT) {
+        result = open_system(network, running, ret_fd, err);
+        if (result != -ENOENT || defined)
+            *ret_scope = NET_OF_SYSTEM;
+    }
+    return result == -ENOENT ? err_set(err, result, DOES_NOT_RUN) : result;
 }
 
 /* A descriptor goes with the first byte; @send_fd -1: none. */

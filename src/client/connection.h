@@ -1,16 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One Varlink connection to a network's control socket. Only for src/client. */
+/*
+ * One Varlink connection to a network's control socket. Only for src/client.
+ *
+ * A name means one network, though the user and the system may each have one of it:
+ *
+ * - The user's own, where it runs, or has a file; else the system's, where it runs or has a file; else the
+ *   user's, which needs no file. As with a program's settings, what is the user's own goes before what is
+ *   there for all; and a machine that is to join others goes where they are, whatever an administrator
+ *   defines meanwhile.
+ * - For root the system's goes first: what an administrator starts is what /etc says, whoever's
+ *   directories sudo(8) has left in the environment.
+ */
 #ifndef OPENVMNET_CLIENT_CONNECTION_H
 #define OPENVMNET_CLIENT_CONNECTION_H
 
 #include <jansson.h>
 
 #include "base/err.h"
+#include "base/netspec.h"
 
 #define CONNECTION_FDS_MAX 2 /* beside one reply */
 
-/* A connected socket. -ENOENT where nobody listens (the network does not run), or -errno with reason. */
-int connection_open(const char *network, int *ret_fd, struct err *err);
+/*
+ * A connected socket. -ENOENT where the network does not run, or -errno with reason. *ret_scope is whose
+ * network the name means, on -ENOENT too. A service manager may listen for a network of the system that
+ * does not run, and starts it for who connects: not where @running says that only one that runs is wanted.
+ */
+int connection_open(const char *network, bool running, enum net_scope *ret_scope, int *ret_fd,
+                    struct err *err);
 
 /*
  * Calls @method (with its interface's name) and waits for the reply. @parameters is taken over, and may

@@ -108,16 +108,30 @@ static int check_same(const struct net_spec *spec, const json_t *network, struct
     return result < 0 ? result : check_switches(spec, network, err);
 }
 
-int network_open(const struct net_spec *spec, bool lasting, uint64_t deadline_ms, int *ret_fd,
-                 struct err *warning, struct err *err)
+static int start_network(const struct net_spec *spec, enum net_scope scope, bool lasting,
+                         struct err *warning, struct err *err)
 {
-    json_t *reply = NULL;
-    int fd = -1, result = net_spec_check_private(spec, err);
+    int result = scope == NET_OF_USER ? net_spec_check_private(spec, err) : 0;
 
     if (result < 0)
         return result;
+    if (scope == NET_OF_SYSTEM && geteuid() != 0)
+        return err_set(err, -EPERM,
+                       "is a network of the system and does not run; an administrator starts it: "
+                       "'vmnet up %s' or 'systemctl start openvmnet@%s.socket', as root",
+                       spec->name, spec->name);
+    return start_daemon(spec, lasting, warning, err);
+}
+
+int network_open(const struct net_spec *spec, bool lasting, uint64_t deadline_ms, int *ret_fd,
+                 struct err *warning, struct err *err)
+{
+    enum net_scope scope;
+    json_t *reply = NULL;
+    int fd = -1, result;
+
     for (;;) {
-        result = connection_open(spec->name, &fd, err);
+        result = connection_open(spec->name, false, &scope, &fd, err);
         if (result == 0) {
             result = connection_call(fd, OPEN_INTERFACE "Describe", NULL, -1, &reply, NULL, err);
             if (result == 0) {
@@ -132,7 +146,7 @@ int network_open(const struct net_spec *spec, bool lasting, uint64_t deadline_ms
             if (result != -ECONNRESET)
                 return result;
         } else if (result == -ENOENT) {
-            result = start_daemon(spec, lasting, warning, err);
+            result = start_network(spec, scope, lasting, warning, err);
             if (result == 0)
                 continue;
             if (result != -EBUSY)

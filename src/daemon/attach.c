@@ -51,7 +51,7 @@ static int open_path_socket(struct engine *engine, struct network_port *port, st
     int fd, result;
 
     snprintf(name, sizeof(name), "p%u", ++engine->next_socket);
-    result = path_socket(engine->network.config->name, name, port->socket, err);
+    result = path_socket(engine->network.config->run_dir, name, port->socket, err);
     if (result < 0)
         return result;
     memcpy(address.sun_path, port->socket, strlen(port->socket) + 1); /* path_socket(): it fits */

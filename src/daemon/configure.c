@@ -61,7 +61,7 @@ static void warn_of_overlap(const struct net_config *config, const struct plane_
             route->prefix_len);
 }
 
-/* "network.json" of a network, in its runtime directory while it runs and in its state directory. */
+/* PATH_SUBNET of a network, in its runtime directory while it runs and in its state directory. */
 static int read_subnet(const char *directory, struct plane_route *ret_subnet)
 {
     char path[NET_PATH_MAX + 16];
@@ -73,7 +73,7 @@ static int read_subnet(const char *directory, struct plane_route *ret_subnet)
 
     if (!directory[0])
         return result;
-    snprintf(path, sizeof(path), "%s/network.json", directory);
+    snprintf(path, sizeof(path), "%s/" PATH_SUBNET, directory);
     root = json_load_file(path, 0, NULL);
     text = json_string_value(json_object_get(root, "subnet"));
     prefix_len = json_integer_value(json_object_get(root, "prefixLength"));
@@ -101,7 +101,7 @@ static void write_subnet(const struct net_config *config, const char *directory,
         return;
     len = snprintf(json, sizeof(json), "{\"subnet\": \"%s\", \"prefixLength\": %u}\n",
                    ip_format(&addr, text), config->prefix_len);
-    snprintf(path, sizeof(path), "%s/network.json", directory);
+    snprintf(path, sizeof(path), "%s/" PATH_SUBNET, directory);
     result = path_write_file(path, json, (size_t)len, 0600, durable);
     if (result < 0)
         log_warn("%s: %s; the network may have another subnet the next time", path,
@@ -182,7 +182,10 @@ static int lock_choice(const struct net_config *config)
     char above[NET_PATH_MAX + 4];
     int fd;
 
-    snprintf(above, sizeof(above), "%s/..", config->run_dir);
+    /* Others may open, and so lock, the directory that all networks of the system run below. */
+    if (config->system && !config->state_dir[0])
+        return -1;
+    snprintf(above, sizeof(above), "%s/..", config->system ? config->state_dir : config->run_dir);
     fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0)
         flock(fd, LOCK_EX);
@@ -203,7 +206,7 @@ static size_t identity(const struct net_config *config, char text[256])
     }
     if (!machine[0] && gethostname(machine, sizeof(machine) - 1) < 0)
         machine[0] = '\0';
-    len = snprintf(text, 256, "%.63s/%u/%s", machine, geteuid(), config->name);
+    len = snprintf(text, 256, "%.63s/%u/%s", machine, config->system ? 0 : geteuid(), config->name);
     return (size_t)len;
 }
 
@@ -379,7 +382,8 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
                                                                       : NET_LEASE_TIME_DEFAULT_S;
     snprintf(config->domain, sizeof(config->domain), "%s." NET_DOMAIN_ALL, config->name);
     warning->text[0] = '\0';
-    if (path_state(config->name, config->state_dir, &state_err) < 0) {
+    if (path_state(config->system ? NET_OF_SYSTEM : NET_OF_USER, config->name, config->state_dir,
+                   &state_err) < 0) {
         err_set(warning, 0, "%.900s; the network works, but its addresses may change the next time",
                 state_err.text);
         config->state_dir[0] = '\0';

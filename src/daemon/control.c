@@ -25,6 +25,7 @@ struct control_client {
     size_t in_len;
     int in_fd; /* came with the request under way; -1: none */
     pid_t pid; /* of who connected */
+    uid_t uid;
     char *out; /* what the socket has not taken yet */
     size_t out_start, out_end;
     int out_fds[CONTROL_REPLY_FDS]; /* go with the first byte of out */
@@ -38,7 +39,7 @@ struct control {
     struct loop_timer timer;
     struct list clients;
     unsigned clients_len;
-    bool paused;
+    bool paused, for_all;
     control_method_fn *on_method;
     control_gone_fn *on_gone;
     void *context;
@@ -167,6 +168,11 @@ pid_t control_pid(const struct control_client *client)
     return client->pid;
 }
 
+uid_t control_uid(const struct control_client *client)
+{
+    return client->uid;
+}
+
 void control_error(struct control_client *client, const char *error, json_t *parameters)
 {
     client_send(client,
@@ -255,11 +261,10 @@ static void on_client(struct loop_source *source, unsigned events)
     client_watch(client);
 }
 
-static bool is_allowed(int fd, pid_t *ret_pid)
+static bool is_allowed(const struct control *control, int fd, uid_t *ret_uid, pid_t *ret_pid)
 {
-    uid_t uid;
-
-    return peer_identity(fd, &uid, ret_pid) == 0 && (uid == 0 || uid == geteuid());
+    return peer_identity(fd, ret_uid, ret_pid) == 0 &&
+           (control->for_all || *ret_uid == 0 || *ret_uid == geteuid());
 }
 
 static void on_listener(struct loop_source *source, unsigned events)
@@ -267,6 +272,7 @@ static void on_listener(struct loop_source *source, unsigned events)
     struct control *control = CONTAINER_OF(source, struct control, source);
     struct control_client *client;
     pid_t pid = 0;
+    uid_t uid;
     int fd = descriptor_accept(source->fd);
 
     if (fd < 0) {
@@ -279,7 +285,7 @@ static void on_listener(struct loop_source *source, unsigned events)
         }
         return;
     }
-    client = is_allowed(fd, &pid) ? malloc(sizeof(*client)) : NULL;
+    client = is_allowed(control, fd, &uid, &pid) ? malloc(sizeof(*client)) : NULL;
     if (!client) {
         close(fd);
         return;
@@ -288,6 +294,7 @@ static void on_listener(struct loop_source *source, unsigned events)
     client->control = control;
     client->in_fd = -1;
     client->pid = pid;
+    client->uid = uid;
     client->since_ms = loop_now_ms(control->loop);
     client->source = (struct loop_source){.on_event = on_client, .fd = -1};
     list_init(&client->list);
@@ -328,7 +335,7 @@ static void on_timer(struct loop_timer *timer)
         loop_timer_set(control->loop, timer, TIMER_PERIOD_MS);
 }
 
-int control_new(struct loop *loop, int listen_fd, control_method_fn *on_method,
+int control_new(struct loop *loop, int listen_fd, bool for_all, control_method_fn *on_method,
                 control_gone_fn *on_gone, void *context, struct control **ret_control)
 {
     struct control *control = calloc(1, sizeof(*control));
@@ -340,6 +347,7 @@ int control_new(struct loop *loop, int listen_fd, control_method_fn *on_method,
         .loop = loop,
         .source = {.on_event = on_listener, .fd = -1},
         .timer.on_timer = on_timer,
+        .for_all = for_all,
         .on_method = on_method,
         .on_gone = on_gone,
         .context = context,

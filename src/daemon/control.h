@@ -4,7 +4,8 @@
  * over a unix socket; interface io.openvmnet. A request may carry one descriptor beside it (SCM_RIGHTS), a reply
  * CONTROL_REPLY_FDS.
  *
- * A client is not trusted with anything but what the methods offer: it must be this user or root; it has
+ * A client is not trusted with anything but what the methods offer: it must be this user or root, or for a
+ * network of the system anybody, whom the methods tell apart; it has
  * CONTROL_REQUEST_MS to complete a request that it began, CONTROL_IDLE_MS between two, and can make us
  * hold CONTROL_REQUEST_BYTES of its own and CONTROL_REPLY_BYTES of ours.
  */
@@ -35,8 +36,8 @@ typedef void control_method_fn(void *context, struct control_client *client, con
 /* A client that waits for a reply is gone: it must not be replied to. */
 typedef void control_gone_fn(void *context, struct control_client *client);
 
-/* @listen_fd is borrowed. 0 or -errno. */
-int control_new(struct loop *loop, int listen_fd, control_method_fn *on_method,
+/* @listen_fd is borrowed. @for_all: other users may connect, too. 0 or -errno. */
+int control_new(struct loop *loop, int listen_fd, bool for_all, control_method_fn *on_method,
                 control_gone_fn *on_gone, void *context, struct control **ret_control);
 void control_free(struct control *control);
 unsigned control_clients(const struct control *control);
@@ -51,5 +52,7 @@ void control_error(struct control_client *client, const char *error, json_t *par
 int control_take_fd(struct control_client *client);
 /* The process that connected, as it was then; 0 where the system does not tell. */
 pid_t control_pid(const struct control_client *client);
+/* The same of the user. */
+uid_t control_uid(const struct control_client *client);
 
 #endif

@@ -279,11 +279,12 @@ static unsigned long raise_descriptor_limit(void)
 static void engine_confine(struct engine *engine)
 {
     const struct net_config *config = engine->args->config;
-    char runtime[NET_PATH_MAX] = "", resolvers[PATH_MAX] = "";
+    char runtime[NET_PATH_MAX], resolvers[PATH_MAX] = "";
     struct err err;
     int result;
 
-    path_runtime(false, runtime, NULL);
+    snprintf(runtime, sizeof(runtime), "%s", config->run_dir);
+    *strrchr(runtime, '/') = '\0';
     /* Wherever it leads: not all systems keep it below /run. */
     if (realpath(RESOLV_CONF_PATH, resolvers))
         *strrchr(resolvers, '/') = '\0';

@@ -83,8 +83,8 @@ int engine_serve(struct engine *engine)
 
     forwards_restore(engine->forwards);
     engine->restored = true;
-    result = control_new(engine->loop, engine->args->control_fd, methods_call, methods_client_gone,
-                         engine, &engine->control);
+    result = control_new(engine->loop, engine->args->control_fd, engine->args->config->system,
+                         methods_call, methods_client_gone, engine, &engine->control);
     if (result == 0)
         result = listener_new(engine, engine->args->stream_fd, &engine->listener);
     return result;

@@ -27,6 +27,7 @@
 
 struct options {
     struct net_spec spec;
+    bool system; /* whoever starts it: the network is the system's */
     bool lasting;
     bool background; /* tell READY_FD how it went, and write messages to the network's log */
 };
@@ -35,11 +36,12 @@ static const char usage[] =
     "usage: vmnetd NET [--mode MODE] [--start-address A --end-address A --subnet-mask M]\n"
     "              [--nat66-prefix P] [--net-uuid U] [--mtu N] [--workers N]\n"
     "              [--dhcp on|off] [--dns on|off] [--ra on|off] [--nat44 on|off] [--nat66 on|off]\n"
-    "              [--host-loopback on|off] [--host-ports PORTS] [--lasting]\n"
+    "              [--host-loopback on|off] [--host-ports PORTS] [--lasting] [--system]\n"
     "\n"
     "Runs the network NET until its last port is gone, or with --lasting until it is told to stop\n"
     "(vmnet down NET). What NET.conf says counts too: see openvmnet.conf(5). vmnet starts it by\n"
-    "itself: see vmnet(1).\n";
+    "itself: see vmnet(1). A network with a file in /etc/openvmnet is the system's where root\n"
+    "starts it, or --system is given.\n";
 
 static int parse_options(int argc, char **argv, struct options *options, struct err *err)
 {
@@ -59,6 +61,7 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
         {"nat66", required_argument, NULL, 'o'},
         {"host-loopback", required_argument, NULL, 'o'},
         {"host-ports", required_argument, NULL, 'o'},
+        {"system", no_argument, NULL, 's'},
         {"lasting", no_argument, NULL, 'l'},
         {"background", no_argument, NULL, 'b'},
         {"help", no_argument, NULL, 'h'},
@@ -72,6 +75,7 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
         case 'o':
             result = net_spec_set(&options->spec, long_options[index].name, optarg, err);
             break;
+        case 's': options->system = true; break;
         case 'l': options->lasting = true; break;
         case 'b': options->background = true; break;
         case 'h': fputs(usage, stdout); exit(0);
@@ -95,15 +99,20 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
 }
 
 /* The network's file, if it has one, and what it says put under the options. */
-static int read_file(struct net_spec *spec, struct net_file *file, const struct net_file **ret_file,
-                     struct err *err)
+static int read_file(struct net_spec *spec, bool system, struct net_file *file,
+                     const struct net_file **ret_file, struct err *err)
 {
     char path[NET_PATH_MAX];
-    int result = net_file_find(spec->name, path, err);
+    int result = net_file_find(system ? NET_OF_SYSTEM : NET_OF_USER, spec->name, path, err);
 
     if (result == 0) {
         result = net_file_read(path, spec->name, file, err);
         *ret_file = file;
+    } else if (result == -ENOENT && system) {
+        return err_set(err, result,
+                       "no network of the system is called '%s': there is no %s.conf in "
+                       "/etc/openvmnet",
+                       spec->name, spec->name);
     } else if (result == -ENOENT) {
         result = 0;
         *ret_file = NULL;
@@ -140,18 +149,21 @@ static int go_to_background(struct err *err)
  */
 static int lock_run_dir(struct net_config *config, int *ret_fd, struct err *err)
 {
+    enum net_scope scope = config->system ? NET_OF_SYSTEM : NET_OF_USER;
+    /* Who may open the directory itself may lock it. */
+    mode_t mode = config->system ? 0711 : 0700;
     char runtime[NET_PATH_MAX];
     struct stat opened, named;
-    int fd, result = path_runtime(true, runtime, err);
+    int fd, result = path_runtime(scope, true, runtime, err);
 
     if (result == 0)
-        result = path_network(config->name, config->run_dir, err);
+        result = path_network(scope, config->name, config->run_dir, err);
     while (result == 0) {
-        if (mkdir(config->run_dir, 0700) < 0 && errno != EEXIST) {
+        if (mkdir(config->run_dir, mode) < 0 && errno != EEXIST) {
             if (errno != ENOENT)
                 return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
             /* The directory above was removed meanwhile, with the last network in it. */
-            result = path_runtime(true, runtime, err);
+            result = path_runtime(scope, true, runtime, err);
             continue;
         }
         fd = open(config->run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -171,6 +183,8 @@ static int lock_run_dir(struct net_config *config, int *ret_fd, struct err *err)
             *ret_fd = fd;
             /* A network that was killed with all its processes has left things. */
             result = path_empty_directory(config->run_dir);
+            if (result == 0 && fchmod(fd, mode) < 0)
+                result = -errno;
             return result < 0 ? err_set(err, result, "%s: %s", config->run_dir, strerror(-result))
                               : 0;
         }
@@ -184,14 +198,15 @@ static int open_socket(const struct net_config *config, const char *name, int *r
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char path[NET_PATH_MAX];
-    int result = path_socket(config->name, name, path, err), fd;
+    int result = path_socket(config->run_dir, name, path, err), fd;
     mode_t old;
 
     if (result < 0)
         return result;
     fd = descriptor_socket(AF_UNIX, SOCK_STREAM, true);
     memcpy(address.sun_path, path, strlen(path) + 1); /* path_socket() has checked that it fits */
-    old = umask(0177);
+    /* To a network of the system all may connect: who may do what is said to them, control.h. */
+    old = umask(config->system ? 0111 : 0177);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
         listen(fd, CONTROL_BACKLOG) < 0) {
         result = fd < 0 ? fd : -errno;
@@ -280,7 +295,6 @@ int main(int argc, char **argv)
     static struct options options;
     static struct net_config config;
     static struct net_file file;
-    char runtime[NET_PATH_MAX];
     struct err err = {""};
     int lock_fd = -1, result, code;
 
@@ -291,7 +305,10 @@ int main(int argc, char **argv)
         log_error("%s", err.text);
         return 2;
     }
-    result = read_file(&options.spec, &file, &config.file, &err);
+    /* For root the system's files come first: sudo may have left it somebody else's own. */
+    config.system =
+        options.system || (geteuid() == 0 && path_config_exists(NET_OF_SYSTEM, options.spec.name));
+    result = read_file(&options.spec, config.system, &file, &config.file, &err);
     if (result < 0) {
         tell_ready(&options, result, NULL, &err);
         return 1;
@@ -309,8 +326,8 @@ int main(int argc, char **argv)
     code = run_network(&options, &config, &err);
     /* Still under the lock: nobody else is using the directory. The one above goes with the last. */
     path_remove_tree(config.run_dir);
-    if (path_runtime(false, runtime, NULL) == 0)
-        rmdir(runtime);
+    *strrchr(config.run_dir, '/') = '\0';
+    rmdir(config.run_dir);
     close(lock_fd);
     return code;
 }

@@ -299,32 +299,39 @@ static void call_get_description(struct engine *engine, struct control_client *c
         control_reply(client, json_pack("{s:s}", "description", interface_text), NULL, 0);
 }
 
+/* @owner: on a network of the system only root may. What is left only reads. */
 static const struct {
     const char *name;
     void (*call)(struct engine *engine, struct control_client *client, json_t *parameters);
+    bool owner;
 } methods[] = {
-    {METHODS_INTERFACE ".AddForward", call_add_forward},
-    {METHODS_INTERFACE ".Attach", attach_call},
-    {METHODS_INTERFACE ".Connect", connect_call},
-    {METHODS_INTERFACE ".Describe", call_describe},
-    {METHODS_INTERFACE ".Detach", call_detach},
-    {METHODS_INTERFACE ".Keep", call_keep},
-    {METHODS_INTERFACE ".Namespaces", call_namespaces},
-    {METHODS_INTERFACE ".RemoveForward", call_remove_forward},
-    {METHODS_INTERFACE ".Status", call_status},
-    {METHODS_INTERFACE ".Stop", call_stop},
-    {"org.varlink.service.GetInfo", call_get_info},
-    {"org.varlink.service.GetInterfaceDescription", call_get_description},
+    {METHODS_INTERFACE ".AddForward", call_add_forward, true},
+    {METHODS_INTERFACE ".Attach", attach_call, true},
+    {METHODS_INTERFACE ".Connect", connect_call, true},
+    {METHODS_INTERFACE ".Describe", call_describe, false},
+    {METHODS_INTERFACE ".Detach", call_detach, true},
+    {METHODS_INTERFACE ".Keep", call_keep, true},
+    {METHODS_INTERFACE ".Namespaces", call_namespaces, true},
+    {METHODS_INTERFACE ".RemoveForward", call_remove_forward, true},
+    {METHODS_INTERFACE ".Status", call_status, false},
+    {METHODS_INTERFACE ".Stop", call_stop, true},
+    {"org.varlink.service.GetInfo", call_get_info, false},
+    {"org.varlink.service.GetInterfaceDescription", call_get_description, false},
 };
 
 void methods_call(void *context, struct control_client *client, const char *method,
                   json_t *parameters)
 {
+    const struct engine *engine = context;
+
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-        if (strcmp(methods[i].name, method) == 0) {
+        if (strcmp(methods[i].name, method) != 0)
+            continue;
+        if (methods[i].owner && engine->network.config->system && control_uid(client) != 0)
+            methods_fail(client, -EACCES, "is a network of the system, which is for root alone");
+        else
             methods[i].call(context, client, parameters);
-            return;
-        }
+        return;
     }
     control_error(client, "org.varlink.service.MethodNotFound",
                   json_pack("{s:s}", "method", method));

@@ -87,6 +87,7 @@ class Host:
             os.environ,
             XDG_RUNTIME_DIR=str(self.runtime),
             XDG_STATE_HOME=str(self.state),
+            OPENVMNET_ROOT=str(self.directory / "root"),
             LC_ALL="C",
         )
         return self

@@ -143,7 +143,8 @@ class FakeNetwork:
 
 def environment(runtime, **more):
     return dict(
-        os.environ, XDG_RUNTIME_DIR=str(runtime), XDG_STATE_HOME=str(runtime), LC_ALL="C", **more
+        os.environ, XDG_RUNTIME_DIR=str(runtime), XDG_STATE_HOME=str(runtime), LC_ALL="C",
+        OPENVMNET_ROOT=str(runtime), **more
     )
 
 

@@ -590,11 +590,13 @@ class Lab:
                 "LC_ALL": "C",
                 "XDG_RUNTIME_DIR": str(self.runtime),
                 "XDG_STATE_HOME": str(self.state),
+                "OPENVMNET_ROOT": str(self.directory / "root"),
             }
             # What a sanitizer reports lies in the runtime directory, so it counts as left behind.
             for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"):
                 given = os.environ.get(name, "")
                 self.environment[name] = f"{given}:log_path={self.runtime}/openvmnet/sanitizer"
+            self.mark = f"XDG_RUNTIME_DIR={self.runtime}"  # in the environment of what is ours
             self.udhcpc_script = self.directory / "udhcpc"
             self.udhcpc_script.write_text(UDHCPC_SCRIPT)
             self.udhcpc_script.chmod(0o755)
@@ -696,7 +698,7 @@ class Lab:
 
     def processes(self):
         """{pid: name} of the processes that belong to networks of this laboratory."""
-        marks = [f"XDG_RUNTIME_DIR={self.runtime}".encode(), str(self.runtime).encode()]
+        marks = [self.mark.encode(), str(self.runtime).encode()]
         ours = {self.host.holder.pid, self.remote.holder.pid, os.getpid()}
         found = {}
         for entry in pathlib.Path("/proc").iterdir():

@@ -36,7 +36,7 @@ def quoted(words):
 
 
 def environment(runtime):
-    names = ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "HOME", "ZDOTDIR")
+    names = ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "HOME", "ZDOTDIR", "OPENVMNET_ROOT")
     return {
         "PATH": f"{BUILD}:/usr/bin:/bin",
         "TERM": "vt100",

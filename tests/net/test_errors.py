@@ -347,8 +347,8 @@ def test_wrong_network_options(world, nic, texts):
 )
 def test_bridged_needs_rights(world, nic):
     """Nothing is wrong with the option: it is the user who cannot have it."""
-    refused(world.cli("run", MONITOR, "-nic", nic), FAILED, f"-nic '{nic}': mode=bridged", "rights")
-    refused(world.cli("up", "--mode", "bridged"), FAILED, "up: mode=bridged", "rights")
+    refused(world.cli("run", MONITOR, "-nic", nic), FAILED, "mode=bridged", "rights")
+    refused(world.cli("up", "--mode", "bridged"), FAILED, "up: network 'bridged': mode=bridged", "rights")
     assert not (world.runtime / "openvmnet").exists()
 
 

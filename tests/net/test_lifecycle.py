@@ -312,11 +312,11 @@ def test_listings_agree(world):
         key: states[0][key] for key in ("network", "ports", "processes")
     }
     table = world.cli("ls").stdout.splitlines()
-    assert table[0].split() == ["NAME", "MODE", "SUBNET", "IPV6-PREFIX", "PORTS", "LASTING"]
+    assert table[0].split() == ["NAME", "MODE", "SUBNET", "IPV6-PREFIX", "PORTS", "LASTING", "SYSTEM"]
     for line, network in zip(table[1:], networks, strict=True):
         prefix6 = network["ipv6Prefix"] or "-"
         expected = [network["name"], "shared", network["subnet"], prefix6, str(network["ports"])]
-        assert line.split() == [*expected, "no"]
+        assert line.split() == [*expected, "no", "no"]
     text = world.cli("status", "b").stdout
     port = states[1]["ports"][0]
     for value in ("network b", port["interface"], port["mac"], port["ipv4"], "web"):

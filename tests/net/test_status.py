@@ -435,7 +435,7 @@ def test_top_refuses(runtime, fake):
         assert b"network 'lab': does not run" in terminal.raw
     result = subprocess.run(
         ["script", "-qec", f"{VMNET} top", "/dev/null"],
-        env={**os.environ, "TERM": "no-such-terminal", "XDG_RUNTIME_DIR": str(runtime)},
+        env={**os.environ, "TERM": "no-such-terminal", "XDG_RUNTIME_DIR": str(runtime), "OPENVMNET_ROOT": str(runtime)},
         stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False,
     )  # fmt: skip
     assert b"the terminal 'no-such-terminal' is not known" in result.stdout

@@ -305,34 +305,49 @@ static void test_find(void **state)
     setenv("HOME", home, 1);
     setenv("XDG_CONFIG_HOME", config, 1);
 
-    assert_int_equal(net_file_find("test-netfile-lab", found, &err), -ENOENT);
+    assert_int_equal(net_file_find(NET_OF_USER, "test-netfile-lab", found, &err), -ENOENT);
     assert_string_equal(err.text, "");
     snprintf(path, sizeof(path), "%s/.config/openvmnet/test-netfile-lab.conf", home);
     write_bytes(path, "", 0);
-    assert_int_equal(net_file_find("test-netfile-lab", found, &err), -ENOENT);
+    assert_int_equal(net_file_find(NET_OF_USER, "test-netfile-lab", found, &err), -ENOENT);
     /* A relative one is as none. */
     setenv("XDG_CONFIG_HOME", "config", 1);
-    assert_int_equal(net_file_find("test-netfile-lab", found, &err), 0);
+    assert_int_equal(net_file_find(NET_OF_USER, "test-netfile-lab", found, &err), 0);
     assert_string_equal(found, path);
     setenv("XDG_CONFIG_HOME", config, 1);
     snprintf(path, sizeof(path), "%s/openvmnet/test-netfile-lab.conf", config);
     write_bytes(path, "mode = x", 8);
-    assert_int_equal(net_file_find("test-netfile-lab", found, &err), 0);
+    assert_int_equal(net_file_find(NET_OF_USER, "test-netfile-lab", found, &err), 0);
     assert_string_equal(found, path);
 
     if (geteuid() != 0) {
         assert_int_equal(chmod(path, 0), 0);
-        assert_int_equal(net_file_find("test-netfile-lab", found, &err), -EACCES);
+        assert_int_equal(net_file_find(NET_OF_USER, "test-netfile-lab", found, &err), -EACCES);
         assert_non_null(strstr(err.text, "test-netfile-lab.conf: cannot be read: Permission"));
     }
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mkdir(path, 0700), 0);
-    assert_int_equal(net_file_find("test-netfile-lab", found, &err), -EINVAL);
+    assert_int_equal(net_file_find(NET_OF_USER, "test-netfile-lab", found, &err), -EINVAL);
     assert_non_null(strstr(err.text, "is not a regular file"));
-    assert_int_equal(net_file_find("../x", found, &err), -EINVAL);
+    assert_int_equal(net_file_find(NET_OF_USER, "../x", found, &err), -EINVAL);
+    assert_true(path_config_exists(NET_OF_USER, "test-netfile-lab"));
+    assert_false(path_config_exists(NET_OF_USER, "../x"));
     unsetenv("XDG_CONFIG_HOME");
     unsetenv("HOME");
-    assert_int_equal(net_file_find("test-netfile-lab", found, &err), -ENOENT);
+    assert_int_equal(net_file_find(NET_OF_USER, "test-netfile-lab", found, &err), -ENOENT);
+
+    /* The system's are apart: neither is found in place of the other. */
+    setenv("OPENVMNET_ROOT", home, 1);
+    snprintf(path, sizeof(path), "%s/etc/openvmnet", home);
+    assert_int_equal(path_make(path, 0700), 0);
+    snprintf(path, sizeof(path), "%s/etc/openvmnet/test-netfile-lab.conf", home);
+    write_bytes(path, "", 0);
+    assert_int_equal(net_file_find(NET_OF_USER, "test-netfile-lab", found, &err), -ENOENT);
+    assert_int_equal(net_file_find(NET_OF_SYSTEM, "test-netfile-lab", found, &err), 0);
+    assert_string_equal(found, path);
+    assert_true(path_config_exists(NET_OF_SYSTEM, "test-netfile-lab"));
+    assert_false(path_config_exists(NET_OF_USER, "test-netfile-lab"));
+    unsetenv("OPENVMNET_ROOT");
 }
 
 int main(void)
