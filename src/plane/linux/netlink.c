@@ -11,8 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-/* Large enough for any request below and for one part of a dump (the kernel's default is 32 KiB). */
-#define MESSAGE_BYTES 32768
 /* Of a list that changes while it is read. */
 #define DUMP_TRIES 20
 
@@ -38,14 +36,9 @@ void netlink_close(struct netlink *netlink)
     netlink->socket = NULL;
 }
 
-/*
- * Sends a request and handles all of its answer, up to the acknowledgement or the end of a dump. What is left
- * of the answer to a request before it, which was given up, is passed over.
- */
-static int netlink_talk(struct netlink *netlink, struct nlmsghdr *header, mnl_cb_t each,
-                        void *context)
+int netlink_talk(struct netlink *netlink, struct nlmsghdr *header, mnl_cb_t each, void *context)
 {
-    char buf[MESSAGE_BYTES];
+    char buf[NETLINK_MESSAGE_BYTES];
     unsigned port = mnl_socket_get_portid(netlink->socket);
     int result;
 
@@ -66,7 +59,7 @@ static int netlink_talk(struct netlink *netlink, struct nlmsghdr *header, mnl_cb
     return result < 0 ? -errno : 0;
 }
 
-static struct nlmsghdr *netlink_begin(char *buf, uint16_t type, uint16_t flags)
+struct nlmsghdr *netlink_begin(char *buf, uint16_t type, uint16_t flags)
 {
     struct nlmsghdr *header = mnl_nlmsg_put_header(buf);
 
@@ -77,7 +70,7 @@ static struct nlmsghdr *netlink_begin(char *buf, uint16_t type, uint16_t flags)
 
 int netlink_add_bridge(struct netlink *netlink, const char *name, const struct mac_addr *mac)
 {
-    char buf[MESSAGE_BYTES];
+    char buf[NETLINK_MESSAGE_BYTES];
     struct nlmsghdr *header = netlink_begin(buf, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
     struct nlattr *info, *data;
@@ -100,7 +93,7 @@ int netlink_add_bridge(struct netlink *netlink, const char *name, const struct m
 int netlink_add_veth(struct netlink *netlink, const char *name, const char *peer, int peer_fd,
                      const struct mac_addr *peer_mac, unsigned mtu)
 {
-    char buf[MESSAGE_BYTES];
+    char buf[NETLINK_MESSAGE_BYTES];
     struct nlmsghdr *header = netlink_begin(buf, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
     struct nlattr *info, *data, *other;
@@ -128,7 +121,7 @@ int netlink_add_veth(struct netlink *netlink, const char *name, const char *peer
 int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int master,
                    const char *alias)
 {
-    char buf[MESSAGE_BYTES];
+    char buf[NETLINK_MESSAGE_BYTES];
     struct nlmsghdr *header = netlink_begin(buf, RTM_NEWLINK, 0);
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
 
@@ -146,7 +139,7 @@ int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int maste
 
 int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets)
 {
-    char buf[MESSAGE_BYTES];
+    char buf[NETLINK_MESSAGE_BYTES];
     struct nlmsghdr *header = netlink_begin(buf, RTM_NEWLINK, 0);
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
 
@@ -158,7 +151,7 @@ int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets)
 
 int netlink_delete_link(struct netlink *netlink, int ifindex)
 {
-    char buf[MESSAGE_BYTES];
+    char buf[NETLINK_MESSAGE_BYTES];
     struct nlmsghdr *header = netlink_begin(buf, RTM_DELLINK, 0);
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
 
@@ -170,7 +163,7 @@ int netlink_delete_link(struct netlink *netlink, int ifindex)
 int netlink_add_address(struct netlink *netlink, int ifindex, const struct ip_addr *addr,
                         unsigned prefix_len)
 {
-    char buf[MESSAGE_BYTES];
+    char buf[NETLINK_MESSAGE_BYTES];
     struct nlmsghdr *header = netlink_begin(buf, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
     struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
 
@@ -193,7 +186,7 @@ int netlink_add_address(struct netlink *netlink, int ifindex, const struct ip_ad
 int netlink_add_default_route(struct netlink *netlink, int family, uint32_t table, int ifindex,
                               bool local)
 {
-    char buf[MESSAGE_BYTES];
+    char buf[NETLINK_MESSAGE_BYTES];
     struct nlmsghdr *header = netlink_begin(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
     struct rtmsg *route = mnl_nlmsg_put_extra_header(header, sizeof(*route));
 
@@ -211,7 +204,7 @@ int netlink_add_default_route(struct netlink *netlink, int family, uint32_t tabl
 int netlink_rule(struct netlink *netlink, int family, bool add, uint32_t priority, uint32_t mark,
                  uint32_t table)
 {
-    char buf[MESSAGE_BYTES];
+    char buf[NETLINK_MESSAGE_BYTES];
     struct nlmsghdr *header =
         netlink_begin(buf, add ? RTM_NEWRULE : RTM_DELRULE, add ? NLM_F_CREATE | NLM_F_EXCL : 0);
     struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(header, sizeof(*rule));
@@ -231,7 +224,7 @@ int netlink_rule(struct netlink *netlink, int family, bool add, uint32_t priorit
 int netlink_dump(struct netlink *netlink, uint16_t type, int family, mnl_cb_t each,
                  void (*again)(void *context), void *context)
 {
-    char buf[MESSAGE_BYTES];
+    char buf[NETLINK_MESSAGE_BYTES];
     struct nlmsghdr *header = mnl_nlmsg_put_header(buf);
     struct rtgenmsg *general;
     int result = -EINTR;

@@ -12,6 +12,9 @@
 
 #include "base/addr.h"
 
+/* Large enough for any request and for one part of a dump (the kernel's default is 32 KiB). */
+#define NETLINK_MESSAGE_BYTES 32768
+
 struct netlink {
     struct mnl_socket *socket;
     uint32_t sequence;
@@ -19,6 +22,14 @@ struct netlink {
 
 int netlink_open(struct netlink *netlink);
 void netlink_close(struct netlink *netlink);
+
+/* For requests that are written elsewhere (tc.c): begins one, to be acknowledged, in @buf of NETLINK_MESSAGE_BYTES. */
+struct nlmsghdr *netlink_begin(char *buf, uint16_t type, uint16_t flags);
+/*
+ * Sends a request and handles all of its answer, up to the acknowledgement or the end of a dump. What is left
+ * of the answer to a request before it, which was given up, is passed over.
+ */
+int netlink_talk(struct netlink *netlink, struct nlmsghdr *header, mnl_cb_t each, void *context);
 
 /* A bridge without delay, spanning tree or multicast snooping, with a fixed MAC. */
 int netlink_add_bridge(struct netlink *netlink, const char *name, const struct mac_addr *mac);

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/bridging.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Devices that take frames for their own MAC addresses alone, whatever is done above them. */
+static const char *const own_mac_only[] = {"macvlan", "macvtap", "ipvlan", "ipvtap"};
+
+const char *bridging_name(enum bridging_way way)
+{
+    static const char *const names[] = {
+        [BRIDGING_NONE] = "none",       [BRIDGING_WIRED] = "wired", [BRIDGING_BRIDGE] = "bridge",
+        [BRIDGING_OVS] = "openvswitch", [BRIDGING_WIFI] = "wifi",
+    };
+
+    return (unsigned)way < BRIDGING_WAYS ? names[way] : "unknown";
+}
+
+static bool is_own_mac_only(const char *kind)
+{
+    for (size_t i = 0; i < sizeof(own_mac_only) / sizeof(own_mac_only[0]); i++)
+        if (strcmp(kind, own_mac_only[i]) == 0)
+            return true;
+    return false;
+}
+
+enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[96],
+                                  const char **ret_reason)
+{
+    enum bridging_way way = BRIDGING_NONE;
+
+    if (facts->loopback) {
+        *ret_reason = "loopback";
+    } else if (!facts->ethernet) {
+        *ret_reason = "not Ethernet";
+    } else if (facts->master[0]) {
+        snprintf(buf, 96, "part of %s: take that one", facts->master);
+        *ret_reason = buf;
+    } else if (is_own_mac_only(facts->kind)) {
+        *ret_reason = "takes frames for its own MAC only";
+    } else if (strcmp(facts->kind, "bridge") == 0) {
+        way = BRIDGING_BRIDGE;
+        *ret_reason = "machines become its ports";
+    } else if (facts->openvswitch || strcmp(facts->kind, "openvswitch") == 0) {
+        way = BRIDGING_OVS;
+        *ret_reason = "machines become its ports";
+    } else if (strcmp(facts->kind, "tun") == 0 || strcmp(facts->kind, "tap") == 0) {
+        *ret_reason = "a tap is the port of one machine";
+    } else if (facts->wireless) {
+        way = BRIDGING_WIFI;
+        *ret_reason = "one MAC a station: IP only, under the interface's MAC";
+    } else {
+        way = BRIDGING_WIRED;
+        *ret_reason = "the host's addresses and links stay as they are";
+    }
+    return way;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* By which way machines get onto an interface of the host, from what is known of it. Plain facts in, a choice out. */
+#ifndef OPENVMNET_BASE_BRIDGING_H
+#define OPENVMNET_BASE_BRIDGING_H
+
+#include <stdbool.h>
+
+enum bridging_way {
+    BRIDGING_NONE,
+    BRIDGING_WIRED,  /* frames for machines are picked out where the interface receives and sends */
+    BRIDGING_BRIDGE, /* ports of a Linux bridge */
+    BRIDGING_OVS,    /* ports of an Open vSwitch bridge */
+    BRIDGING_WIFI,   /* the interface's own MAC for all, IP only */
+    BRIDGING_WAYS
+};
+
+struct bridging_facts {
+    const char
+        *kind; /* what the system calls a device that it made ("bridge", "veth"); "" for hardware */
+    const char *master; /* name of the bridge or bond that it is a part of; "" */
+    bool ethernet, loopback, wireless;
+    bool openvswitch; /* Open vSwitch says that it is a bridge of its own */
+};
+
+/* "none", "wired", "bridge", "openvswitch", "wifi". */
+const char *bridging_name(enum bridging_way way);
+/* And in *ret_reason why that one, in a few words; the text lives as long as @buf. */
+enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[96],
+                                  const char **ret_reason);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What bridging needs to know of links of the host, and does to them. Functions return 0 or -errno. */
+#ifndef OPENVMNET_PLANE_LINUX_BRIDGED_LINK_H
+#define OPENVMNET_PLANE_LINUX_BRIDGED_LINK_H
+
+#include <stdbool.h>
+
+#include "base/addr.h"
+#include "plane/linux/netlink.h"
+
+struct bridged_link {
+    int ifindex;
+    char name[16];
+    char kind[24]; /* "" for hardware */
+    struct mac_addr mac;
+    unsigned mtu;
+    int master; /* ifindex, or 0 */
+    bool ethernet, loopback, up, carrier;
+};
+
+/* By name, or where that is NULL by @ifindex. -ENODEV: there is none. */
+int bridged_link_read(struct netlink *netlink, const char *name, int ifindex,
+                      struct bridged_link *ret_link);
+/* The name of the interface of the default route, of IPv4 or else IPv6, with the best metric. -ENOENT: no such route. */
+int bridged_link_default(struct netlink *netlink, char ret_name[16]);
+/* A link that no protocol of this namespace may use: the kernel gives it no IPv6 address by itself. */
+int bridged_link_silence(struct netlink *netlink, int ifindex);
+int bridged_link_set_mac(struct netlink *netlink, int ifindex, const struct mac_addr *mac);
+/* Of a port of a bridge: no learning; @flood says whether it gets frames to MACs that the bridge does not know. */
+int bridged_link_set_port(struct netlink *netlink, int ifindex, bool flood);
+/* A bridge's knowledge that @mac is behind its port. */
+int bridged_link_set_fdb(struct netlink *netlink, int ifindex, const struct mac_addr *mac);
+
+#endif

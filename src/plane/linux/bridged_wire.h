@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of bridged.c: what is at the two links of the host (bridged_wire.c), and the test of it (bridged_test.c). */
+#ifndef OPENVMNET_PLANE_LINUX_BRIDGED_WIRE_H
+#define OPENVMNET_PLANE_LINUX_BRIDGED_WIRE_H
+
+#include "base/err.h"
+#include "plane/linux/bridged_frames.h"
+#include "plane/linux/bridged_link.h"
+#include "plane/linux/tc.h"
+
+struct wire {
+    struct netlink *host;    /* in the host's namespace */
+    struct bridged_link nic; /* ifindex 0: not there */
+    int leg;                 /* ifindex of the link to the network's namespace; 0: not there */
+    struct tc_owner owner;
+    uint16_t priority; /* of the filters at the interface */
+    int packet_fd;     /* holds the memberships; in the host's namespace */
+    struct mac_addr macs[FRAMES_MACS_MAX];
+    size_t macs_len;
+};
+
+/*
+ * Finds a priority for filters at the interface and removes those of networks that are gone. -EBUSY where it is another
+ * network's that lives.
+ */
+int wire_prepare(struct wire *wire, struct err *err);
+/* All filters, as they have to be, at both links. */
+int wire_set_filters(struct wire *wire);
+/*
+ * The same for a test: what machines send to @host is received by the interface, what they send to a group is not let
+ * out of it.
+ */
+int wire_set_test_filters(struct wire *wire, const struct mac_addr *host);
+/* Those at the interface, after @macs have changed. -ENOSPC: too many; nothing has changed then. */
+int wire_set_macs(struct wire *wire);
+/*
+ * The interface takes frames for @mac, and with NULL those for all groups, from its hardware (packet(7)). Without
+ * IFF_UNICAST_FLT that is promiscuity, which the kernel counts, and it ends with the descriptor.
+ */
+int wire_listen(const struct wire *wire, const struct mac_addr *mac, bool on);
+/* Takes the filters away, and the qdisc where it was made for them and nobody else has filters there. */
+void wire_clear(struct wire *wire);
+/* Does so for those of networks that are gone. The number of filters. */
+int wire_clear_dead(struct netlink *host, int ifindex);
+
+/*
+ * Whether frames pass (bridged_test.c), before there is a machine. @test_fd is a packet socket in the host's namespace
+ * that is bound to nothing, @inside_port the other end of the leg, in the caller's. -EPROTO with the way that fails.
+ */
+int wire_test(struct wire *wire, int test_fd, int inside_port, struct err *err);
+
+#endif

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bridged networks that come and go: what they leave to the host, and what others do to them."""
+
+import os
+import re
+
+import pytest
+
+from bridged import BridgedNetwork, settled, tc_state, whole_state
+from lab import HOST, REMOTE, LabError, host_state_changes
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="bridged networks need an interface of the host, and so root"
+)
+
+def own_state(namespace):
+    """What is the host's own: without the link of the network, and what the interface takes on for it."""
+    shown = [
+        namespace.ip(text)
+        for text in ("-d link show dev out0", "address show dev out0", "route show table all",
+                     "-6 route show table all", "rule", "-6 rule")  # fmt: skip
+    ]
+    text = re.sub(r"ALLMULTI,?|(allmulti|promiscuity|qdisc|valid_lft|preferred_lft) \S+", "", "\n".join(shown))
+    return [line for line in text.splitlines() if "vmnet-" not in line]
+
+
+def test_host_keeps_all(lab):
+    before = own_state(lab.host)
+    settings = whole_state(lab.host)
+    with BridgedNetwork(lab) as network, network.guest(1) as guest:
+        assert own_state(lab.host) == before
+        during = whole_state(lab.host)
+        changed = [name for name in settings if "/conf/" not in name and name.startswith("/proc")
+                   and settings[name] != during[name]]  # fmt: skip
+        assert not changed
+        assert guest.ping(HOST[4]) == 1
+        shown = lab.host.ip("address show dev vmnet-lan")
+        assert "inet" not in shown, "the link has an address of its own"
+    assert not host_state_changes(settings, whole_state(lab.host))
+
+
+def test_others_filters_stay(lab):
+    """A clsact qdisc and filters of somebody else, who comes before us or after."""
+    tc = lambda text: lab.host.run(["tc", *text.split()])  # noqa: E731
+    theirs = "filter add dev out0 ingress prio 5 protocol ip u32 match ip dst 203.0.113.9/32 flowid 1:1"
+    tc("qdisc add dev out0 clsact")
+    tc(theirs)
+    before = whole_state(lab.host)
+    with BridgedNetwork(lab) as network, network.guest(1) as guest:
+        assert guest.ping(REMOTE[4]) == 1 and guest.ping(HOST[4]) == 1
+    assert not host_state_changes(before, whole_state(lab.host))
+    tc("qdisc del dev out0 clsact")
+    with BridgedNetwork(lab) as network, network.guest(1) as guest:
+        tc(theirs.replace("prio 5", "prio 77"))
+        assert guest.ping(REMOTE[4]) == 1
+    assert "203.0.113.9" not in str(tc_state(lab.host)) and "cb007109" in str(tc_state(lab.host))
+    tc("qdisc del dev out0 clsact")
+
+
+def test_self_test_finds_what_is_in_the_way(lab):
+    """A filter before ours that ends the matter for all frames; the message names the way that fails."""
+    lab.host.run(["tc", "qdisc", "add", "dev", "out0", "clsact"])
+    for hook, way in (("ingress", "outside to a machine"), ("egress", "the host to a machine")):
+        lab.host.run(
+            ["tc", "filter", "add", "dev", "out0", hook, "prio", "1", "protocol", "all", "u32",
+             "match", "u32", "0", "0", "flowid", "1:1"]
+        )  # fmt: skip
+        before = whole_state(lab.host)
+        with pytest.raises(LabError, match=f"a test frame from {way}"):
+            BridgedNetwork(lab)
+        assert not host_state_changes(before, whole_state(lab.host))
+        lab.host.run(["tc", "filter", "del", "dev", "out0", hook])
+    lab.host.run(["tc", "qdisc", "del", "dev", "out0", "clsact"])
+
+
+def test_self_test_is_silent(lab):
+    """Nothing that it sends leaves the interface."""
+    with lab.remote.packets("in0", 0x0003) as wire:
+        with BridgedNetwork(lab):
+            wire.settimeout(0.3)
+            seen = []
+            with pytest.raises(TimeoutError):
+                while True:
+                    seen.append(wire.recv(2048))
+        assert not [frame for frame in seen if frame[12:14] == b"\x88\xb5"]
+
+
+def test_interface_comes_back(lab):
+    host, remote = lab.host, lab.remote
+    make = (
+        f"link add lan0 type veth peer name lan1 netns /proc/{remote.holder.pid}/ns/net\n"
+        "link set lan0 up\naddress add 10.9.0.1/24 dev lan0\n"
+    )
+
+    def make_link():
+        host.ip_batch(make)
+        remote.ip_batch("link set lan1 up\naddress add 10.9.0.2/24 dev lan1\n")
+
+    make_link()
+    with BridgedNetwork(lab, "lan0") as network, network.guest(1) as guest:
+        guest.ip("address add 10.9.0.11/24 dev eth0")
+        assert guest.ping("10.9.0.2") == 1
+        host.ip("link del lan0")
+        settled(lambda: "lan0 is gone" in network.log(), "told")
+        make_link()
+        guest.ip("neigh flush dev eth0")
+        settled(lambda: guest.ping("10.9.0.2", timeout_s=1), "the LAN is reached again")
+        assert guest.ping("10.9.0.1") == 1 and "lan0 is there again" in network.log()
+        assert "allmulti 1" in host.ip("-d link show dev lan0")
+        assert guest.mac in host.run(["bridge", "fdb", "show", "dev", "lan0"]).stdout
+    host.ip("link del lan0")
+
+
+def test_killed(lab):
+    before = whole_state(lab.host)
+    network = BridgedNetwork(lab)
+    with network.guest(1) as guest:
+        network.close(kill=True)
+        assert guest.ping(REMOTE[4]) == 1, "the LAN is reached without any process of ours"
+        assert guest.ping(HOST[4]) == 1
+    settled(lambda: "vmnet-lan" not in lab.host.ip("link show"), "the link goes with the last guest")
+    assert host_state_changes(before, whole_state(lab.host)), "filters stay"
+    # Any network's start clears up, that of another interface too.
+    with BridgedNetwork(lab, "out0", "next") as network, network.guest(2) as guest:
+        assert guest.ping(REMOTE[4]) == 1
+    assert not host_state_changes(before, whole_state(lab.host))
+
+
+def test_killed_and_started_again(lab):
+    """The same network while a machine of before lives: that one is cut off, and told of."""
+    before = whole_state(lab.host)
+    network = BridgedNetwork(lab)
+    with network.guest(1) as old:
+        network.close(kill=True)
+        with BridgedNetwork(lab) as again, again.guest(2) as new:
+            assert new.ping(REMOTE[4]) == 1 and old.ping(REMOTE[4], timeout_s=1) == 0
+            assert "cut off" in again.log()
+    assert not host_state_changes(before, whole_state(lab.host))

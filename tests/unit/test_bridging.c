@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/bridging.h"
+
+static void test_choose(void **state)
+{
+    static const struct {
+        struct bridging_facts facts;
+        enum bridging_way way;
+        const char *reason; /* part of it */
+    } cases[] = {
+        {{"", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
+        {{"bond", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
+        {{"veth", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
+        {{"bridge", "", .ethernet = true}, BRIDGING_BRIDGE, "ports"},
+        {{"openvswitch", "", .ethernet = true}, BRIDGING_OVS, "ports"},
+        {{"tun", "", .ethernet = true, .openvswitch = true}, BRIDGING_OVS, "ports"},
+        {{"tun", "", .ethernet = true}, BRIDGING_NONE, "one machine"},
+        {{"tun", ""}, BRIDGING_NONE, "not Ethernet"},
+        {{"", "", .ethernet = true, .wireless = true}, BRIDGING_WIFI, "one MAC a station"},
+        {{"", "", .ethernet = true, .loopback = true}, BRIDGING_NONE, "loopback"},
+        {{"", "br0", .ethernet = true}, BRIDGING_NONE, "part of br0"},
+        {{"bridge", "bond0", .ethernet = true}, BRIDGING_NONE, "part of bond0"},
+        {{"macvlan", "", .ethernet = true}, BRIDGING_NONE, "own MAC"},
+    };
+    const char *reason;
+    char buf[96];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(bridging_choose(&cases[i].facts, buf, &reason), cases[i].way);
+        assert_non_null(strstr(reason, cases[i].reason));
+    }
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    assert_string_equal(bridging_name(BRIDGING_NONE), "none");
+    assert_string_equal(bridging_name(BRIDGING_WIFI), "wifi");
+    assert_string_equal(bridging_name(BRIDGING_WAYS), "unknown");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_choose),
+        cmocka_unit_test(test_names),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
