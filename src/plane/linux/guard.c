@@ -33,12 +33,17 @@
  */
 #include "plane/linux/guard.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netfilter/nf_tables.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TABLE "bridge openvmnet"
+#include "plane/linux/elements.h"
+
+#define TABLE_NAME "openvmnet"
+#define TABLE "bridge " TABLE_NAME
 
 /* Names of ports that are gone keep their counters until a port gets the name; then there are taps and veths. */
 #define ELEMENTS_MAX (2 * PLANE_PORTS_MAX)
@@ -49,8 +54,6 @@ static const char *const drop_names[] = {
 
 /* Arguments: elements, counters. */
 static const char table_sets[] =
-    "table " TABLE "\n"
-    "delete table " TABLE "\n"
     "table " TABLE " {\n"
     "  set unguarded { type ifname; size %1$d; }\n"
     "  set isolated { type ifname; size %1$d; }\n"
@@ -249,87 +252,154 @@ void guard_write(FILE *text, const struct net_config *config)
     print_prerouting(text, config);
 }
 
-/* Writes @verb (add, delete) for each element that @port is. */
-static void print_elements(FILE *text, const struct net_config *config, const char *verb,
-                           const struct plane_port *port)
-{
-    const uint8_t *b = port->mac.bytes;
-    char mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
-    struct ip_addr addr = ip_from_u32(port->ipv4);
+/* ---- ports: elements of the sets */
 
-    if (port->ipv4)
-        fprintf(text, "%s element " TABLE " labels { \"%s\" : 0x%04x }\n", verb, port->interface,
-                net_config_guest(config, port->ipv4));
-    if (port->isolated)
-        fprintf(text, "%s element " TABLE " isolated { \"%s\" }\n", verb, port->interface);
-    if (!port->anti_spoof) {
-        fprintf(text, "%s element " TABLE " unguarded { \"%s\" }\n", verb, port->interface);
-        return;
+/* A concatenation: each part fills up words. */
+static void put_key(struct element *element, const void *part, size_t len)
+{
+    memcpy(element->key + element->key_len, part, len);
+    element->key_len = (uint16_t)(element->key_len + (len + 3) / 4 * 4);
+}
+
+static void put_interface(struct element *element, const struct plane_port *port)
+{
+    put_key(element, port->interface, sizeof(port->interface));
+}
+
+/* Each of these writes the element that @port is of a set. False: it is none. */
+
+static bool is_unguarded(const struct net_config *config, const struct plane_port *port,
+                         struct element *element)
+{
+    return !port->anti_spoof;
+}
+
+static bool is_isolated(const struct net_config *config, const struct plane_port *port,
+                        struct element *element)
+{
+    return port->isolated;
+}
+
+static bool is_sender(const struct net_config *config, const struct plane_port *port,
+                      struct element *element)
+{
+    put_key(element, port->mac.bytes, sizeof(port->mac.bytes));
+    return port->anti_spoof;
+}
+
+/* Without DHCP the address is one that the guest may take, not one that it must have. */
+static bool is_sender4(const struct net_config *config, const struct plane_port *port,
+                       struct element *element)
+{
+    uint32_t ipv4 = htonl(port->ipv4);
+
+    put_key(element, port->mac.bytes, sizeof(port->mac.bytes));
+    put_key(element, &ipv4, sizeof(ipv4));
+    return port->anti_spoof && port->ipv4 && config->on[NET_DHCP];
+}
+
+static bool is_any4(const struct net_config *config, const struct plane_port *port,
+                    struct element *element)
+{
+    return port->anti_spoof && (!port->ipv4 || !config->on[NET_DHCP]);
+}
+
+static bool is_labelled(const struct net_config *config, const struct plane_port *port,
+                        struct element *element)
+{
+    uint16_t label = htons((uint16_t)net_config_guest(config, port->ipv4));
+
+    memcpy(element->value, &label, sizeof(label));
+    element->value_len = sizeof(label);
+    return port->ipv4;
+}
+
+static const struct {
+    const char *name;
+    bool (*read)(const struct net_config *config, const struct plane_port *port,
+                 struct element *element);
+} sets[] = {
+    {"unguarded", is_unguarded}, {"isolated", is_isolated}, {"senders", is_sender},
+    {"macs", is_sender},         {"senders4", is_sender4},  {"any4", is_any4},
+    {"labels", is_labelled},
+};
+#define SETS_LEN (sizeof(sets) / sizeof(sets[0]))
+
+/* Set by set, for elements that follow each other share a message. */
+static void put_ports(struct elements *batch, uint16_t type, const struct net_config *config,
+                      const struct plane_port *ports, size_t len)
+{
+    for (size_t i = 0; i < SETS_LEN; i++) {
+        for (size_t k = 0; k < len; k++) {
+            struct element element = {0};
+
+            put_interface(&element, &ports[k]);
+            if (sets[i].read(config, &ports[k], &element))
+                elements_put(batch, type, sets[i].name, &element);
+        }
     }
-    mac_format(&port->mac, mac);
-    fprintf(text, "%s element " TABLE " senders { \"%s\" . %s }\n", verb, port->interface, mac);
-    fprintf(text, "%s element " TABLE " macs { \"%s\" . 0x%02x%02x%02x%02x%02x%02x }\n", verb,
-            port->interface, b[0], b[1], b[2], b[3], b[4], b[5]);
-    /* Without DHCP the address is one that the guest may take, not one that it must have. */
-    if (port->ipv4 && config->on[NET_DHCP])
-        fprintf(text, "%s element " TABLE " senders4 { \"%s\" . %s . %s }\n", verb, port->interface,
-                mac, ip_format(&addr, ipv4));
-    else
-        fprintf(text, "%s element " TABLE " any4 { \"%s\" }\n", verb, port->interface);
 }
 
 /* Only what is there can be deleted, so that comes after an add, which is also right where it is there. */
-static void print_forget_drops(FILE *text, const char *interface)
+static void put_forget_drops(struct elements *batch, const struct plane_port *port)
 {
-    static const char *const verbs[] = {"add", "delete"};
+    static const uint16_t types[] = {NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM};
 
-    for (int verb = 0; verb < 2; verb++) {
-        fprintf(text, "%s element " TABLE " drops { ", verbs[verb]);
-        for (int i = 0; i < PLANE_DROPS_LEN; i++)
-            fprintf(text, "%s\"%s\" . %d", i ? ", " : "", interface, i);
-        fputs(" }\n", text);
+    for (int type = 0; type < 2; type++) {
+        for (uint32_t reason = 0; reason < PLANE_DROPS_LEN; reason++) {
+            struct element element = {0};
+
+            put_interface(&element, port);
+            put_key(&element, &reason, sizeof(reason));
+            elements_put(batch, types[type], "drops", &element);
+        }
     }
 }
 
-int guard_add(struct nft_ctx *nft, const struct net_config *config, const struct plane_port *port,
-              struct err *err)
+static int send_ports(struct elements *batch, struct mnl_socket *socket, struct err *err)
 {
-    struct ruleset ruleset;
+    int result = elements_send(batch, socket);
 
-    if (ruleset_begin(&ruleset)) {
-        print_forget_drops(ruleset.file, port->interface);
-        print_elements(ruleset.file, config, "add", port);
-    }
-    return ruleset_end(&ruleset, nft, err);
+    return result < 0
+               ? err_set(err, result, "cannot change the guard's rules: %s", strerror(-result))
+               : 0;
 }
 
-int guard_remove(struct nft_ctx *nft, const struct net_config *config,
+int guard_add(struct mnl_socket *socket, const struct net_config *config,
+              const struct plane_port *port, struct err *err)
+{
+    struct elements batch;
+
+    elements_begin(&batch, TABLE_NAME, 2 * PLANE_DROPS_LEN + SETS_LEN);
+    put_forget_drops(&batch, port);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, config, port, 1);
+    return send_ports(&batch, socket, err);
+}
+
+int guard_remove(struct mnl_socket *socket, const struct net_config *config,
                  const struct plane_port *port, struct err *err)
 {
-    struct ruleset ruleset;
+    struct elements batch;
 
-    if (ruleset_begin(&ruleset)) {
-        print_elements(ruleset.file, config, "add", port);
-        print_elements(ruleset.file, config, "delete", port);
-    }
-    return ruleset_end(&ruleset, nft, err);
+    elements_begin(&batch, TABLE_NAME, 2 * SETS_LEN);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, config, port, 1);
+    put_ports(&batch, NFT_MSG_DELSETELEM, config, port, 1);
+    return send_ports(&batch, socket, err);
 }
 
-int guard_replace(struct nft_ctx *nft, const struct net_config *config,
+int guard_replace(struct mnl_socket *socket, const struct net_config *config,
                   const struct plane_port *ports, size_t len, struct err *err)
 {
-    static const char *const sets[] = {"set unguarded", "set isolated", "set senders", "set macs",
-                                       "set senders4",  "set any4",     "map labels"};
-    struct ruleset ruleset;
+    struct elements batch;
 
-    if (ruleset_begin(&ruleset)) {
-        for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
-            fprintf(ruleset.file, "flush %.3s " TABLE "%s\n", sets[i], sets[i] + 3);
-        for (size_t i = 0; i < len; i++)
-            print_elements(ruleset.file, config, "add", &ports[i]);
-    }
-    return ruleset_end(&ruleset, nft, err);
+    elements_begin(&batch, TABLE_NAME, (len + 1) * SETS_LEN);
+    for (size_t i = 0; i < SETS_LEN; i++)
+        elements_put(&batch, NFT_MSG_DELSETELEM, sets[i].name, NULL);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, config, ports, len);
+    return send_ports(&batch, socket, err);
 }
+
+/* ---- what was dropped */
 
 /* An element that was only added for a moment has no counter, and is an array instead of an object. */
 static void read_element(json_t *drops, json_t *element)

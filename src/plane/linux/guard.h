@@ -7,6 +7,7 @@
 #define OPENVMNET_PLANE_LINUX_GUARD_H
 
 #include <jansson.h>
+#include <libmnl/libmnl.h>
 #include <stddef.h>
 
 #include "base/netconfig.h"
@@ -20,15 +21,21 @@
 #define GUARD_STORM_FRAMES_S 2000
 #define GUARD_STORM_BURST_FRAMES 4000
 
-/* Writes the table, without ports, in nftables' words: no frame passes from a port that is not added. */
+/*
+ * Writes the table, without ports, in nftables' words, for a namespace that has none: no frame passes from a port
+ * that is not added.
+ */
 void guard_write(FILE *text, const struct net_config *config);
-/* 0, or -errno with the reason. A port of that name begins with nothing counted. Each of these is one batch. */
-int guard_add(struct nft_ctx *nft, const struct net_config *config, const struct plane_port *port,
-              struct err *err);
-int guard_remove(struct nft_ctx *nft, const struct net_config *config,
+/*
+ * Over a socket of elements_open(). 0, or -errno with the reason. A port of that name begins with nothing counted.
+ * Each of these is one batch.
+ */
+int guard_add(struct mnl_socket *socket, const struct net_config *config,
+              const struct plane_port *port, struct err *err);
+int guard_remove(struct mnl_socket *socket, const struct net_config *config,
                  const struct plane_port *port, struct err *err);
 /* Makes @ports all the ports there are; what was counted stays. */
-int guard_replace(struct nft_ctx *nft, const struct net_config *config,
+int guard_replace(struct mnl_socket *socket, const struct net_config *config,
                   const struct plane_port *ports, size_t len, struct err *err);
 
 /* What was dropped at all ports; NULL where it cannot be read. json_decref() ends it. */

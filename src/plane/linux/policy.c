@@ -169,9 +169,7 @@ void policy_write(FILE *file, const struct net_config *config, const char *bridg
     struct ip_addr subnet4 = ip_from_u32(net_config_subnet(config));
     struct family family = {"ip", "ipv4", gateway, subnet, "67", config->on[NET_NAT44]};
 
-    fprintf(file, "table inet openvmnet\n"
-                  "delete table inet openvmnet\n"
-                  "table inet openvmnet {\n");
+    fprintf(file, "table inet openvmnet {\n");
     ip_format(&gateway4, gateway);
     snprintf(subnet, sizeof(subnet), "%s/%u", ip_format(&subnet4, address), config->prefix_len);
     add_detour(file, config, bridge, uplink, ports, &family);

@@ -31,6 +31,7 @@
 #include "base/table.h"
 #include "plane/linux/advertise.h"
 #include "plane/linux/dnsmasq.h"
+#include "plane/linux/elements.h"
 #include "plane/linux/guard.h"
 #include "plane/linux/namespace.h"
 #include "plane/linux/netlink.h"
@@ -51,6 +52,7 @@ struct plane {
     bool router6;  /* guests are told that this is their router for IPv6 */
     struct plane_outside outside;
     struct nft_ctx *nft;
+    struct mnl_socket *elements; /* of nftables' sets */
     struct netlink netlink;
     struct netlink monitor;
     struct loop *loop;
@@ -82,6 +84,8 @@ static int plane_new(const struct net_config *config, bool own_user, struct plan
     plane->own_user = own_user;
     plane->monitor_source.fd = -1;
     result = netlink_open(&plane->netlink);
+    if (result == 0)
+        result = elements_open(&plane->elements);
     plane->nft = ruleset_open();
     if (result == 0 && !plane->nft)
         result = -ENOMEM;
@@ -134,7 +138,7 @@ static void port_gone(struct plane *plane, const struct plane_port *port)
 {
     struct err err;
 
-    if (guard_remove(plane->nft, plane->config, port, &err) < 0)
+    if (guard_remove(plane->elements, plane->config, port, &err) < 0)
         log_warn("port %s: its rules stay: %s", port->interface, err.text);
     if (port->ipv4)
         dnsmasq_remove_host(plane->config, port->interface, plane->service_pid);
@@ -186,7 +190,7 @@ static int plane_look_again(struct plane *plane, struct err *err)
     if (result == 0) {
         dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service_pid);
         if (!plane->created)
-            result = guard_replace(plane->nft, plane->config, list.ports, list.len, err);
+            result = guard_replace(plane->elements, plane->config, list.ports, list.len, err);
     } else {
         err_set(err, result, "cannot list the network's links: %s", strerror(-result));
     }
@@ -334,7 +338,7 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
 
     if (plane->loop)
         on_monitor(&plane->monitor_source, LOOP_IN);
-    result = guard_add(plane->nft, plane->config, port, err);
+    result = guard_add(plane->elements, plane->config, port, err);
     if (result < 0)
         return result;
     result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface),
@@ -515,6 +519,8 @@ void plane_free(struct plane *plane)
     }
     netlink_close(&plane->monitor);
     netlink_close(&plane->netlink);
+    if (plane->elements)
+        mnl_socket_close(plane->elements);
     if (plane->nft)
         nft_ctx_free(plane->nft);
     free(plane);
