@@ -121,7 +121,7 @@ int confine_engine_calls(struct err *err)
         "fstat", "fstatfs", "fsync", "ftruncate", "getdents64", "lseek", "mkdir", "mkdirat",
         "newfstatat", "open", "openat", "pread64", "readlink", "readlinkat", "rename", "renameat",
         "renameat2", "rmdir", "stat", "lstat", "statx", "unlink", "unlinkat", "umask",
-        "inotify_add_watch", "inotify_rm_watch",
+        "inotify_add_watch", "inotify_init1", "inotify_rm_watch",
         /* itself */
         "exit", "exit_group", "getegid", "geteuid", "getgid", "getpid", "getppid", "getrandom",
         "getrlimit", "getrusage", "getuid", "kill", "prctl", "prlimit64", "tgkill", "uname",

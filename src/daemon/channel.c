@@ -33,3 +33,27 @@ int channel_receive(int fd, struct message *ret_message, int *ret_fds, unsigned 
     ret_message->err.text[sizeof(ret_message->err.text) - 1] = '\0';
     return 0;
 }
+
+unsigned channel_put_handles(const struct plane_handles *handles, struct message *message,
+                             int ret_fds[PLANE_HANDLES])
+{
+    unsigned len = 0;
+
+    message->handles = 0;
+    for (unsigned i = 0; i < PLANE_HANDLES; i++) {
+        if (handles->fd[i] < 0)
+            continue;
+        message->handles |= 1u << i;
+        ret_fds[len++] = handles->fd[i];
+    }
+    return len;
+}
+
+void channel_take_handles(const struct message *message, const int *fds, unsigned fds_len,
+                          struct plane_handles *ret_handles)
+{
+    unsigned next = 0;
+
+    for (unsigned i = 0; i < PLANE_HANDLES; i++)
+        ret_handles->fd[i] = (message->handles & (1u << i)) && next < fds_len ? fds[next++] : -1;
+}

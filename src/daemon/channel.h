@@ -16,18 +16,19 @@
 #include "base/resolv_conf.h"
 #include "plane/plane.h"
 
-#define CHANNEL_FDS_MAX 2 /* with one message, but for READY */
+#define CHANNEL_FDS_MAX 2 /* with one message, but for READY and HANDLES */
 
 enum message_type {
     /* child -> parent, once */
     MESSAGE_READY, /* from the router with the plane's handles, those that are not -1, in order */
     MESSAGE_FAILED,
+    /* parent -> engine, once: the plane's handles in the same form */
+    MESSAGE_HANDLES,
     /* engine -> router */
     MESSAGE_ADD_PORT,
     MESSAGE_REMOVE_PORT,
     MESSAGE_LIST_PORTS,
     MESSAGE_OPEN_SOCKET, /* a transparent one of .family and .socket_type */
-    MESSAGE_NAMESPACES,
     MESSAGE_SET_OUTSIDE, /* .outside: what the host's network is like; no answer */
     /* router -> engine */
     MESSAGE_DONE,      /* answer to the request of the same id, with its descriptors */
@@ -40,7 +41,7 @@ struct message {
     uint32_t type;
     uint32_t id;
     int32_t result;   /* 0 or -errno */
-    uint32_t handles; /* READY: bit i is set where handle i was sent */
+    uint32_t handles; /* READY, HANDLES: bit i is set where handle i was sent */
     int32_t router_pid, service_pid;
     int32_t family, socket_type;
     struct plane_outside outside;
@@ -58,5 +59,12 @@ int channel_send(int fd, const struct message *message, const int *fds, unsigned
  */
 int channel_receive(int fd, struct message *ret_message, int *ret_fds, unsigned fds_max,
                     unsigned *ret_fds_len);
+
+/* Those of @handles that are not -1, as a message has them. Returns their number. */
+unsigned channel_put_handles(const struct plane_handles *handles, struct message *message,
+                             int ret_fds[PLANE_HANDLES]);
+/* The reverse; the handles that were not sent are -1. */
+void channel_take_handles(const struct message *message, const int *fds, unsigned fds_len,
+                          struct plane_handles *ret_handles);
 
 #endif

@@ -309,7 +309,7 @@ static int engine_start_uplink(struct engine *engine, const struct uplink_limits
                                struct err *err)
 {
     const struct engine_args *args = engine->args;
-    const int *handles = args->handles->fd;
+    const int *handles = engine->handles.fd;
     struct worker_config configs[NET_WORKERS_MAX];
     int result;
 
@@ -331,10 +331,10 @@ static int engine_start_uplink(struct engine *engine, const struct uplink_limits
     return result;
 }
 
-static int engine_start(struct engine *engine, struct err *err)
+/* What needs nothing of the network: done while the router makes it. */
+static int engine_prepare(struct engine *engine, struct err *err)
 {
     const struct engine_args *args = engine->args;
-    struct uplink_limits limits = uplink_limits(raise_descriptor_limit(), args->config->workers);
     int result = loop_new(&engine->loop);
 
     /* The router may wait for us to read what it sends: we never wait for it. */
@@ -346,12 +346,34 @@ static int engine_start(struct engine *engine, struct err *err)
         result = host_new(engine->loop, on_address_gone, engine, &engine->host);
     if (result == 0)
         result = loop_add(engine->loop, &engine->router_source, args->router_fd, LOOP_IN);
-    if (result == 0)
-        result = outside_new(engine, &engine->outside);
     if (result < 0)
         return err_set(err, result, "cannot start the engine: %s", strerror(-result));
     network_init(&engine->network, args->config);
     engine_confine(engine);
+    return 0;
+}
+
+/* Waits for as long as the router takes to make the network; the parent ends us where that fails. */
+static int engine_receive_handles(struct engine *engine, struct err *err)
+{
+    int fds[PLANE_HANDLES], result;
+    struct message message;
+    unsigned fds_len = 0;
+
+    result = channel_receive(engine->args->parent_fd, &message, fds, PLANE_HANDLES, &fds_len);
+    if (result < 0)
+        return err_set(err, result, "the engine got no handles: %s", strerror(-result));
+    channel_take_handles(&message, fds, fds_len, &engine->handles);
+    return 0;
+}
+
+static int engine_start(struct engine *engine, unsigned long descriptors, struct err *err)
+{
+    struct uplink_limits limits = uplink_limits(descriptors, engine->args->config->workers);
+    int result = outside_new(engine, &engine->outside);
+
+    if (result < 0)
+        return err_set(err, result, "cannot start the engine: %s", strerror(-result));
     result = engine_start_uplink(engine, &limits, err);
     if (result == 0)
         result = pump_new(&engine->pump_counters, &engine->pump, err);
@@ -380,6 +402,7 @@ int engine_main(const struct engine_args *args)
 {
     struct engine *engine = calloc(1, sizeof(*engine));
     struct message ready = {.type = MESSAGE_READY};
+    unsigned long descriptors;
     bool ended;
     int result;
 
@@ -393,7 +416,12 @@ int engine_main(const struct engine_args *args)
     engine->router_source = (struct loop_source){.on_event = on_router, .fd = -1};
     engine->request_timer.on_timer = on_request_timer;
     engine->list_timer.on_timer = on_list_timer;
-    result = engine_start(engine, &ready.err);
+    descriptors = raise_descriptor_limit();
+    result = engine_prepare(engine, &ready.err);
+    if (result == 0)
+        result = engine_receive_handles(engine, &ready.err);
+    if (result == 0)
+        result = engine_start(engine, descriptors, &ready.err);
     if (result < 0) {
         ready.type = MESSAGE_FAILED;
         ready.result = result;

@@ -15,10 +15,9 @@
 
 struct engine_args {
     const struct net_config *config;
-    const struct plane_handles *handles;
     int parent_pid;
     int router_pid;                  /* 0: it is being started anew */
-    int parent_fd, router_fd;        /* channels */
+    int parent_fd, router_fd;        /* channels; over the first come the plane's handles */
     int control_fd, stream_fd;       /* listening */
     int sockets_fd[NET_WORKERS_MAX]; /* see struct worker_config */
     int raw4_fd, raw6_fd;            /* raw ICMP sockets, or -1 */

@@ -112,28 +112,15 @@ static void call_detach(struct engine *engine, struct control_client *client, js
         methods_fail(client, -EAGAIN, BUSY);
 }
 
-static void on_namespaces(struct engine *engine, const struct engine_request *request,
-                          const struct message *answer, const int *fds, unsigned fds_len)
-{
-    if (!request->client)
-        return;
-    if (answer->result < 0)
-        methods_fail(request->client, answer->result, answer->err.text);
-    else if (fds_len == 2)
-        control_reply(request->client, json_pack("{s:i, s:i}", "user", 0, "network", 1), fds, 2);
-    else if (fds_len == 1)
-        control_reply(request->client, json_pack("{s:n, s:i}", "user", "network", 0), fds, 1);
-    else
-        methods_fail(request->client, -EIO, "the network's router sent no descriptor");
-}
-
 static void call_namespaces(struct engine *engine, struct control_client *client,
                             json_t *parameters)
 {
-    struct message message = {.type = MESSAGE_NAMESPACES};
+    const int fds[] = {engine->handles.fd[PLANE_NAMESPACE], engine->handles.fd[PLANE_USER]};
 
-    if (engine_request(engine, &message, -1, client, on_namespaces, NULL) < 0)
-        methods_fail(client, -EAGAIN, BUSY);
+    if (fds[1] >= 0)
+        control_reply(client, json_pack("{s:i, s:i}", "network", 0, "user", 1), fds, 2);
+    else
+        control_reply(client, json_pack("{s:i, s:n}", "network", 0, "user"), fds, 1);
 }
 
 static void call_add_forward(struct engine *engine, struct control_client *client,

@@ -47,6 +47,7 @@ struct outside;
 
 struct engine {
     const struct engine_args *args;
+    struct plane_handles handles;
     struct loop *loop;
     struct control *control;
     struct pump *pump;

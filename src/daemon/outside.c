@@ -99,7 +99,7 @@ static void on_resolvers(void *context)
 int outside_new(struct engine *engine, struct outside **ret_outside)
 {
     struct outside *outside = calloc(1, sizeof(*outside));
-    const int *handles = engine->args->handles->fd;
+    const int *handles = engine->handles.fd;
     const struct dns_config dns = {
         .net = engine->args->config,
         .udp_fd = handles[PLANE_DNS_UDP],

@@ -96,7 +96,6 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
     } else {
         struct engine_args args = {
             .config = parent->config,
-            .handles = &parent->handles,
             .parent_pid = parent_pid,
             .router_pid = parent->pid[ROLE_ROUTER],
             .parent_fd = parent->channel[ROLE_ENGINE][1],
@@ -112,8 +111,9 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
 
         process_set_name("vmnetd:engine");
         log_init("vmnetd engine", false);
-        close_foreign(parent->handles.fd[PLANE_NAMESPACE]);
-        close_foreign(parent->handles.fd[PLANE_USER]);
+        /* It is given them: the first engine is older than they are. */
+        for (int i = 0; i < PLANE_HANDLES && parent->has_handles; i++)
+            close_foreign(parent->handles.fd[i]);
         _exit(engine_main(&args));
     }
 }
@@ -125,7 +125,7 @@ static int wait_ready(struct parent *parent, enum role role, struct err *err)
     uint64_t deadline_ms = clock_now_ms() + START_TIMEOUT_MS;
     int fds[PLANE_HANDLES], result;
     struct message message;
-    unsigned fds_len = 0, next = 0;
+    unsigned fds_len = 0;
 
     /* Both ends of the channel are open here, so that a child's end says nothing by itself. */
     while (poll(&poll_fd, 1, START_LOOK_MS) <= 0) {
@@ -158,13 +158,12 @@ static int wait_ready(struct parent *parent, enum role role, struct err *err)
     }
     if (role != ROLE_ROUTER || parent->has_handles)
         return 0;
-    for (unsigned i = 0; i < PLANE_HANDLES; i++)
-        parent->handles.fd[i] = (message.handles & (1u << i)) && next < fds_len ? fds[next++] : -1;
+    channel_take_handles(&message, fds, fds_len, &parent->handles);
     parent->has_handles = true;
     return 0;
 }
 
-/* What a child said that was given up is not the next one's word. */
+/* What a child said that was given up is not the next one's word, nor what it was told the next one's. */
 static void forget_words(int fd)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
@@ -178,12 +177,12 @@ static void forget_words(int fd)
             close(fds[--fds_len]);
 }
 
-static int start_child(struct parent *parent, enum role role, struct err *err)
+static int fork_child(struct parent *parent, enum role role, struct err *err)
 {
     pid_t parent_pid = getpid(), pid;
-    int result;
 
-    forget_words(parent->channel[role][0]);
+    for (int end = 0; end < 2; end++)
+        forget_words(parent->channel[role][end]);
     pid = fork();
     if (pid < 0)
         return err_set(err, -errno, "cannot start the %s process: %s", role_names[role],
@@ -191,13 +190,43 @@ static int start_child(struct parent *parent, enum role role, struct err *err)
     if (pid == 0)
         run_child(parent, role, parent_pid);
     parent->pid[role] = pid;
-    result = wait_ready(parent, role, err);
-    if (result < 0 && parent->pid[role]) {
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        parent->pid[role] = 0;
+    return 0;
+}
+
+static void kill_child(struct parent *parent, enum role role)
+{
+    if (parent->pid[role] <= 0)
+        return;
+    kill(parent->pid[role], SIGKILL);
+    waitpid(parent->pid[role], NULL, 0);
+    parent->pid[role] = 0;
+}
+
+/* Gives the engine its handles, and waits until it has begun. */
+static int await_child(struct parent *parent, enum role role, struct err *err)
+{
+    struct message message = {.type = MESSAGE_HANDLES};
+    int fds[PLANE_HANDLES], result = 0;
+    unsigned fds_len;
+
+    if (role == ROLE_ENGINE) {
+        fds_len = channel_put_handles(&parent->handles, &message, fds);
+        result = channel_send(parent->channel[role][0], &message, fds, fds_len);
     }
+    if (result < 0)
+        err_set(err, result, "the network's %s process: %s", role_names[role], strerror(-result));
+    else
+        result = wait_ready(parent, role, err);
+    if (result < 0)
+        kill_child(parent, role);
     return result;
+}
+
+static int restart_child(struct parent *parent, enum role role, struct err *err)
+{
+    int result = fork_child(parent, role, err);
+
+    return result < 0 ? result : await_child(parent, role, err);
 }
 
 /* Waits until a child may have ended: at worst one pause too long. */
@@ -230,8 +259,7 @@ static void stop_child(struct parent *parent, enum role role)
     kill(pid, SIGTERM);
     if (!has_ended(pid, clock_now_ms() + STOP_TIMEOUT_MS)) {
         log_warn("the %s process does not end and is killed", role_names[role]);
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
+        kill_child(parent, role);
     }
     parent->pid[role] = 0;
 }
@@ -300,6 +328,28 @@ static int parent_open(struct parent *parent)
     return 0;
 }
 
+/*
+ * Beside the router, which has most to do, what the services read is written and the engine begins: one after the
+ * other, for where there are two processors the router keeps one.
+ */
+static int start_children(struct parent *parent, struct err *err)
+{
+    int result = fork_child(parent, ROLE_ROUTER, err);
+
+    if (result == 0)
+        result = plane_prepare(parent->config, err);
+    if (result == 0)
+        result = fork_child(parent, ROLE_ENGINE, err);
+    if (result == 0)
+        result = await_child(parent, ROLE_ROUTER, err);
+    if (result == 0)
+        result = await_child(parent, ROLE_ENGINE, err);
+    /* An engine without handles knows no signal but this. */
+    if (result < 0)
+        kill_child(parent, ROLE_ENGINE);
+    return result;
+}
+
 int parent_start(const struct net_config *config, const struct parent_sockets *sockets,
                  int private_fd, struct parent **ret_parent, struct err *err)
 {
@@ -319,8 +369,8 @@ int parent_start(const struct net_config *config, const struct parent_sockets *s
     result = parent_open(parent);
     if (result < 0)
         err_set(err, result, "cannot start the network's processes: %s", strerror(-result));
-    for (int role = ROLE_ROUTER; role <= ROLE_ENGINE && result == 0; role++)
-        result = start_child(parent, (enum role)role, err);
+    else
+        result = start_children(parent, err);
     if (result < 0) {
         parent_stop(parent);
         parent_free(parent);
@@ -372,7 +422,7 @@ static bool parent_reap(struct parent *parent, int *ret_code)
                 return false;
             }
             err.text[0] = '\0';
-            result = start_child(parent, role, &err);
+            result = restart_child(parent, role, &err);
             if (result < 0)
                 log_error("%s", err.text);
         } while (result < 0);

@@ -90,15 +90,13 @@ static int router_check_port(const struct router *router, const struct plane_por
 static void router_answer(struct router *router, const struct message *request, int peer_fd)
 {
     struct message answer = {.type = MESSAGE_DONE, .id = request->id, .port = request->port};
-    int fds[CHANNEL_FDS_MAX] = {-1, -1}, sent[CHANNEL_FDS_MAX];
-    unsigned sent_len = 0;
+    int fd = -1;
 
     switch (request->type) {
     case MESSAGE_ADD_PORT:
         answer.result = router_check_port(router, &request->port, &answer.err);
         if (answer.result == 0)
-            answer.result =
-                plane_add_port(router->plane, &answer.port, peer_fd, &fds[0], &answer.err);
+            answer.result = plane_add_port(router->plane, &answer.port, peer_fd, &fd, &answer.err);
         break;
     case MESSAGE_REMOVE_PORT:
         answer.result = plane_remove_port(router->plane, request->port.interface, &answer.err);
@@ -108,27 +106,17 @@ static void router_answer(struct router *router, const struct message *request, 
         answer.result = plane_list_ports(router->plane, on_listed, router);
         break;
     case MESSAGE_OPEN_SOCKET:
-        fds[0] = plane_open_socket(router->plane, request->family, request->socket_type);
-        if (fds[0] < 0)
-            answer.result = err_set(&answer.err, fds[0], "cannot open a socket in the network: %s",
-                                    strerror(-fds[0]));
-        break;
-    case MESSAGE_NAMESPACES:
-        answer.result = plane_open_namespaces(router->plane, &fds[0], &fds[1]);
-        if (answer.result < 0)
-            err_set(&answer.err, answer.result, "cannot open the network's namespaces: %s",
-                    strerror(-answer.result));
-        answer.handles = fds[0] >= 0 ? 2 : 1;
+        fd = plane_open_socket(router->plane, request->family, request->socket_type);
+        if (fd < 0)
+            answer.result =
+                err_set(&answer.err, fd, "cannot open a socket in the network: %s", strerror(-fd));
         break;
     case MESSAGE_SET_OUTSIDE: plane_set_outside(router->plane, &request->outside); return;
     default: answer.result = err_set(&answer.err, -EBADMSG, "unknown request %u", request->type);
     }
-    for (int i = 0; i < CHANNEL_FDS_MAX; i++)
-        if (fds[i] >= 0)
-            sent[sent_len++] = fds[i];
-    router_send(router, &answer, sent, sent_len);
-    while (sent_len)
-        close(sent[--sent_len]);
+    router_send(router, &answer, &fd, fd >= 0 ? 1 : 0);
+    if (fd >= 0)
+        close(fd);
 }
 
 static void on_engine(struct loop_source *source, unsigned events)
@@ -195,12 +183,8 @@ static int router_start(struct router *router, struct message *ready, int *fds, 
         result = plane_join(args->config, args->handles, &router->plane, err);
     } else {
         result = plane_create(args->config, &router->plane, &handles, err);
-        for (unsigned i = 0; result == 0 && i < PLANE_HANDLES; i++) {
-            if (handles.fd[i] < 0)
-                continue;
-            ready->handles |= 1u << i;
-            fds[(*fds_len)++] = handles.fd[i];
-        }
+        if (result == 0)
+            *fds_len = channel_put_handles(&handles, ready, fds);
     }
     if (result < 0)
         return result;
@@ -235,8 +219,10 @@ int router_main(const struct router_args *args)
     /* The parent has them now. A device or listener kept open here would outlive its purpose. */
     for (unsigned i = 0; i < fds_len; i++)
         close(fds[i]);
-    if (result == 0)
+    if (result == 0) {
+        plane_serve(router.plane);
         result = loop_run(router.loop);
+    }
     plane_free(router.plane);
     loop_free(router.loop);
     return result < 0 ? 1 : 0;

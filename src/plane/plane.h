@@ -92,6 +92,12 @@ struct plane;
 int plane_check(struct err *err);
 
 /*
+ * Writes what the services of a new network read. It may be done by another process while plane_create() makes the
+ * network. 0 or -errno with the reason, also where what the network's file has for them is wrong.
+ */
+int plane_prepare(const struct net_config *config, struct err *err);
+
+/*
  * Makes the network: leaves the caller in its namespace, without the way back. On failure nothing stays
  * behind once the process has ended. The handles are owned by the caller.
  */
@@ -110,12 +116,14 @@ struct plane_events {
     void *context;
 };
 
-/*
- * Starts what serves the network (DHCP, DNS, router advertisements) and watches it in @loop. 0 or
- * -errno with the reason.
- */
+/* Watches the network in @loop. 0 or -errno with the reason. */
 int plane_run(struct plane *plane, struct loop *loop, const struct plane_events *events,
               struct err *err);
+/*
+ * Starts what serves the network (DHCP, DNS, router advertisements), and keeps it running in the loop. Nobody has
+ * to wait for it: what asks before it listens asks again.
+ */
+void plane_serve(struct plane *plane);
 
 /*
  * Adds a port; fills in port->interface. *ret_fd is its packet descriptor, owned by the caller. A PORT_VETH
@@ -135,16 +143,14 @@ int plane_list_ports(struct plane *plane,
  * SOCK_STREAM or SOCK_DGRAM. The descriptor, the caller's, or -errno.
  */
 int plane_open_socket(struct plane *plane, int family, int type);
-/* The namespaces as descriptors, the caller's; *ret_user_fd is -1 where root made the network. 0 or -errno. */
-int plane_open_namespaces(struct plane *plane, int *ret_user_fd, int *ret_net_fd);
 /* To be called whenever it may have changed. */
 void plane_set_outside(struct plane *plane, const struct plane_outside *outside);
-/* To be called after each SIGCHLD: starts again what plane_run() had started and has ended. */
+/* To be called after each SIGCHLD: starts again what plane_serve() had started and has ended. */
 void plane_reap(struct plane *plane);
 /* Process id of the DNS server, 0 while there is none. */
 int plane_service_pid(const struct plane *plane);
 
-/* Ends what plane_run() started and waits for it. Frees the plane; the objects live on. */
+/* Ends what plane_serve() started and waits for it. Frees the plane; the objects live on. */
 void plane_free(struct plane *plane);
 
 /* IPv4 routes of the caller's namespace, for choosing a subnet that the host does not use. */

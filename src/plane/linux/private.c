@@ -47,9 +47,8 @@
 
 struct plane {
     const struct net_config *config;
-    bool own_user; /* a user namespace was made for the network */
-    bool created;  /* by this process, and it has had no port yet */
-    bool router6;  /* guests are told that this is their router for IPv6 */
+    bool created; /* by this process, and it has had no port yet */
+    bool router6; /* guests are told that this is their router for IPv6 */
     struct plane_outside outside;
     struct nft_ctx *nft;
     struct mnl_socket *elements; /* of nftables' sets */
@@ -71,9 +70,17 @@ int plane_check(struct err *err)
     return result < 0 ? result : dnsmasq_check(err);
 }
 
+int plane_prepare(const struct net_config *config, struct err *err)
+{
+    int result = dnsmasq_configure(config, SETUP_BRIDGE, config->host_has_ipv6, err);
+
+    if (result == 0 && config->file && config->file->dhcp_options_len)
+        result = dnsmasq_test(config, err);
+    return result;
+}
+
 /* In the namespaces of the network, to which its sockets belong. */
-static int plane_new(const struct net_config *config, bool own_user, struct plane **ret_plane,
-                     struct err *err)
+static int plane_new(const struct net_config *config, struct plane **ret_plane, struct err *err)
 {
     struct plane *plane = calloc(1, sizeof(*plane));
     int result;
@@ -81,7 +88,6 @@ static int plane_new(const struct net_config *config, bool own_user, struct plan
     if (!plane)
         return err_set(err, -ENOMEM, "out of memory");
     plane->config = config;
-    plane->own_user = own_user;
     plane->monitor_source.fd = -1;
     result = netlink_open(&plane->netlink);
     if (result == 0)
@@ -108,7 +114,7 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
         handles->fd[i] = -1;
     result = namespace_create(&handles->fd[PLANE_USER], &handles->fd[PLANE_NAMESPACE], err);
     if (result == 0)
-        result = plane_new(config, handles->fd[PLANE_USER] >= 0, &plane, err);
+        result = plane_new(config, &plane, err);
     if (result < 0)
         return result;
     plane->created = true;
@@ -128,7 +134,7 @@ int plane_join(const struct net_config *config, const struct plane_handles *hand
     int result = namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
 
     if (result == 0)
-        result = plane_new(config, handles->fd[PLANE_USER] >= 0, ret_plane, err);
+        result = plane_new(config, ret_plane, err);
     if (result == 0)
         (*ret_plane)->router6 = dnsmasq_was_router6(config);
     return result;
@@ -286,13 +292,12 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
         return err_set(err, result, "cannot watch the network's links: %s", strerror(-result));
     result = plane_look_again(plane, err);
     plane->created = false;
-    if (result == 0)
-        result = dnsmasq_configure(plane->config, SETUP_BRIDGE, plane->router6, err);
-    if (result == 0 && plane->config->file && plane->config->file->dhcp_options_len)
-        result = dnsmasq_test(plane->config, err);
-    if (result == 0)
-        service_start(plane);
     return result;
+}
+
+void plane_serve(struct plane *plane)
+{
+    service_start(plane);
 }
 
 static const struct {
@@ -439,23 +444,6 @@ int plane_open_socket(struct plane *plane, int family, int type)
         return -errno;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     return fd;
-}
-
-int plane_open_namespaces(struct plane *plane, int *ret_user_fd, int *ret_net_fd)
-{
-    int error;
-
-    *ret_user_fd = -1;
-    *ret_net_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    if (*ret_net_fd >= 0 && plane->own_user)
-        *ret_user_fd = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
-    if (*ret_net_fd >= 0 && (*ret_user_fd >= 0 || !plane->own_user))
-        return 0;
-    error = -errno;
-    if (*ret_net_fd >= 0)
-        close(*ret_net_fd);
-    *ret_net_fd = -1;
-    return error;
 }
 
 static void plane_set_router6(struct plane *plane, bool has_ipv6)
