@@ -197,6 +197,10 @@ static const struct key {
     {"deny", add_rule, true, NETFILE_NEEDS_ROUTER},
     {"allow", add_rule, true, NETFILE_NEEDS_ROUTER},
     {"forward", add_forward, true, NETFILE_NEEDS_ROUTER},
+    {"allow-user", netfile_add_user, true, NETFILE_NEEDS_NOTHING},
+    {"allow-group", netfile_add_group, true, NETFILE_NEEDS_NOTHING},
+    {"user-ports", netfile_set_quota, false, NETFILE_NEEDS_NOTHING},
+    {"user-forwards", netfile_set_quota, false, NETFILE_NEEDS_NOTHING},
 };
 
 static int set_key(struct netfile_parse *parse, const char *text, const char *value)
@@ -454,6 +458,8 @@ int net_file_read(const char *path, const char *name, struct net_file *ret_file,
     int error;
 
     memset(ret_file, 0, sizeof(*ret_file));
+    ret_file->access.user_ports = NET_USER_PORTS_DEFAULT;
+    ret_file->access.user_forwards = NET_USER_FORWARDS_DEFAULT;
     if (strlen(path) >= sizeof(ret_file->path))
         return err_set(err, -ENAMETOOLONG, "%s: the path has more than %zu bytes",
                        text_show(path).text, sizeof(ret_file->path) - 1);

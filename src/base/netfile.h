@@ -12,6 +12,10 @@
  *   deny = 10.0.0.0/8                 egress rules, see net_rule; may repeat
  *   allow = 10.1.2.3:443
  *   forward = tcp::2222-web:22        may repeat
+ *   allow-user = alice                a network of the system: who may attach ports; may repeat
+ *   allow-group = kvm                 the same; names or numbers, "*" for everybody
+ *   user-ports = 64                   how many each of them
+ *   user-forwards = 16                and to how many of the host's ports they may lead
  *
  *   [host web]                        a reservation
  *   mac = 52:54:00:00:00:01           and/or
@@ -37,6 +41,10 @@
 #define NET_DHCP_OPTIONS_MAX 64
 #define NET_RULES_MAX 1024
 #define NET_FILE_FORWARDS_MAX 1024
+#define NET_ACCESS_MAX 256 /* users, and groups */
+#define NET_QUOTA_MAX 65535
+#define NET_USER_PORTS_DEFAULT 64
+#define NET_USER_FORWARDS_DEFAULT 16
 #define NET_RECORD_NAME_MAX 253
 #define NET_DHCP_VALUE_MAX 255
 
@@ -78,12 +86,23 @@ enum net_udp_filtering {
     NET_UDP_FILTERINGS,
 };
 
+/* Who besides root may attach ports to a network of the system, and how many. */
+struct net_access {
+    bool given; /* the file says something of this */
+    bool everybody;
+    unsigned users[NET_ACCESS_MAX], groups[NET_ACCESS_MAX];
+    unsigned users_len, groups_len;
+    unsigned user_ports,
+        user_forwards; /* of one user, at one time; forwards are counted by host port */
+};
+
 struct net_file {
     char path[512]; /* empty: the network has no file */
     struct net_spec spec;
     unsigned lease_time_s;  /* 0: default */
     unsigned udp_timeout_s; /* 0: default */
     enum net_udp_filtering udp_filtering;
+    struct net_access access;
     struct net_reservation reservations[NET_RESERVATIONS_MAX];
     struct net_record records[NET_RECORDS_MAX];
     struct net_dhcp_option dhcp_options[NET_DHCP_OPTIONS_MAX];

@@ -7,7 +7,7 @@
 
 #include "base/netfile.h"
 
-#define NETFILE_KEYS_MAX 22    /* options of the network */
+#define NETFILE_KEYS_MAX 26    /* options of the network */
 #define NETFILE_SECTIONS_MAX 3 /* kinds of section */
 
 /* What a key or section needs the network to have. */
@@ -47,6 +47,11 @@ int netfile_refuse(struct netfile_parse *parse, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* The same with the text of @parse->err, which says all but where. */
 int netfile_refuse_as_is(struct netfile_parse *parse);
+
+/* netfile_access.c: keys of the network. */
+int netfile_add_user(struct netfile_parse *parse, const char *key, const char *value);
+int netfile_add_group(struct netfile_parse *parse, const char *key, const char *value);
+int netfile_set_quota(struct netfile_parse *parse, const char *key, const char *value);
 
 /* What only the whole file shows: 0 or -EINVAL. */
 int netfile_check_reservations(struct netfile_parse *parse);

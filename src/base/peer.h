@@ -10,4 +10,10 @@
  */
 int peer_identity(int fd, uid_t *ret_uid, pid_t *ret_pid);
 
+/*
+ * The groups that it was in when it connected, as the kernel knows them: no list of users is read. Their number,
+ * and *ret_groups is free(3)'s; or -errno.
+ */
+int peer_groups(int fd, gid_t **ret_groups);
+
 #endif

@@ -120,7 +120,7 @@ static int take_reply(const struct port_spec *request, const struct client_way *
  */
 static bool is_settling(int result)
 {
-    return result == -EEXIST || result == -ENOSPC || result == -EADDRINUSE;
+    return result == -EEXIST || result == -ENOSPC || result == -EADDRINUSE || result == -EDQUOT;
 }
 
 int client_attach(const struct net_spec *spec, const struct port_spec *request,

@@ -166,6 +166,7 @@ static int error_code(const char *name)
         {"ENOMEM", ENOMEM},
         {"ETIMEDOUT", ETIMEDOUT},
         {"EAGAIN", EAGAIN},
+        {"EDQUOT", EDQUOT},
         {"EPERM", EPERM},
         {"EACCES", EACCES},
         {"ENOENT", ENOENT},

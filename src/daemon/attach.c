@@ -170,6 +170,22 @@ static const char *read_request(json_t *parameters, struct network_request *requ
     return NULL;
 }
 
+/*
+ * What others than its owner may not ask of a network: NULL, or what it is. The namespace of a veth could be the
+ * host's, and a socket at a path would be everybody's.
+ */
+static const char *check_user(const struct engine *engine, const struct control_client *client,
+                              const struct network_request *request, bool path)
+{
+    if (access_of_peer(engine->network.config, control_socket(client)) == ACCESS_OWN)
+        return NULL;
+    if (request->anti_spoof_off)
+        return "let a machine send in the name of others (anti-spoof=off)";
+    if (request->kind == PORT_VETH)
+        return "have a program as a machine (veth)";
+    return path ? "have a datagram socket at a path" : NULL;
+}
+
 static int open_forwards(struct engine *engine, const struct network_port *port,
                          const json_t *texts, struct err *err)
 {
@@ -195,11 +211,12 @@ static int open_forwards(struct engine *engine, const struct network_port *port,
 void attach_call(struct engine *engine, struct control_client *client, json_t *parameters)
 {
     const json_t *forwards = json_object_get(parameters, "forwards");
-    struct network_request request = {.owner_pid = control_pid(client)};
+    struct network_request request = {.owner_pid = control_pid(client),
+                                      .owner_uid = control_uid(client)};
     struct message message = {.type = MESSAGE_ADD_PORT};
     struct attach *attach = calloc(1, sizeof(*attach));
     struct mac_addr mac;
-    const char *wrong;
+    const char *wrong, *denied;
     struct err err;
     int result;
 
@@ -214,6 +231,12 @@ void attach_call(struct engine *engine, struct control_client *client, json_t *p
     if (wrong) {
         attach_free(attach);
         methods_fail_parameter(client, wrong);
+        return;
+    }
+    denied = check_user(engine, client, &request, attach->path);
+    if (denied) {
+        attach_free(attach);
+        methods_deny(engine, client, ACCESS_OWN, denied);
         return;
     }
     if (request.kind == PORT_VETH && attach->peer_fd < 0)

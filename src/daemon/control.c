@@ -173,6 +173,11 @@ uid_t control_uid(const struct control_client *client)
     return client->uid;
 }
 
+int control_socket(const struct control_client *client)
+{
+    return client->source.fd;
+}
+
 void control_error(struct control_client *client, const char *error, json_t *parameters)
 {
     client_send(client,
@@ -261,10 +266,22 @@ static void on_client(struct loop_source *source, unsigned events)
     client_watch(client);
 }
 
+static bool has_place_for(const struct control *control, uid_t uid)
+{
+    const struct list *clients = &control->clients;
+    unsigned found = 0;
+
+    for (const struct list *node = clients->next; node != clients; node = node->next)
+        found += CONTAINER_OF(node, struct control_client, list)->uid == uid;
+    return found < CONTROL_USER_CLIENTS_MAX;
+}
+
 static bool is_allowed(const struct control *control, int fd, uid_t *ret_uid, pid_t *ret_pid)
 {
-    return peer_identity(fd, ret_uid, ret_pid) == 0 &&
-           (control->for_all || *ret_uid == 0 || *ret_uid == geteuid());
+    if (peer_identity(fd, ret_uid, ret_pid) < 0)
+        return false;
+    return *ret_uid == 0 ||
+           (control->for_all ? has_place_for(control, *ret_uid) : *ret_uid == geteuid());
 }
 
 static void on_listener(struct loop_source *source, unsigned events)

@@ -18,6 +18,8 @@
 #include "base/loop.h"
 
 #define CONTROL_CLIENTS_MAX 128
+#define CONTROL_USER_CLIENTS_MAX                                                                   \
+    32 /* of one user, where others may connect, too; root has no such bound */
 #define CONTROL_REQUEST_BYTES (64 * 1024)
 #define CONTROL_REPLY_BYTES (8 * 1024 * 1024) /* a status with all ports and forwards that can be */
 #define CONTROL_REQUEST_MS 5000
@@ -54,5 +56,7 @@ int control_take_fd(struct control_client *client);
 pid_t control_pid(const struct control_client *client);
 /* The same of the user. */
 uid_t control_uid(const struct control_client *client);
+/* Its socket, for who asks the kernel what else is known of it. */
+int control_socket(const struct control_client *client);
 
 #endif

@@ -86,6 +86,7 @@ json_t *network_describe_port(const struct network *network, const struct networ
                         config->on[NET_DNS] ? address_or_null(&gateway) : json_null());
     json_object_set_new(object, "owner",
                         port->port.owner_pid ? json_integer(port->port.owner_pid) : json_null());
+    json_object_set_new(object, "user", json_integer((json_int_t)port->port.owner_uid));
     set_string(object, "socket", port->socket);
     return object;
 }

@@ -10,6 +10,8 @@
 #include "base/paths.h"
 #include "daemon/forward_host.h"
 
+#define UNPRIVILEGED_PORT 1024
+
 struct forward {
     struct list list;
     struct forward_spec spec;
@@ -206,6 +208,42 @@ static void save(struct forwards *forwards)
     json_decref(root);
 }
 
+/* What an ordinary user may have of a network that is not theirs. */
+static int check_user(const struct forwards *forwards, const struct forward_spec *spec,
+                      const struct network_port *owner, struct err *err)
+{
+    const struct net_config *config = forwards->network->config;
+    unsigned used = 0;
+
+    if (!config->system || !config->file || owner->port.owner_uid == 0)
+        return 0;
+    if (spec->guest_addr.family || spec->guest_name[0])
+        return err_set(err, -EACCES,
+                       "forward to '%s': on a network of the system a port's forwards lead to that "
+                       "port; leave the guest out, as in tcp::2222-:22",
+                       spec->guest_name[0] ? spec->guest_name : "an address");
+    if (spec->host.port < UNPRIVILEGED_PORT)
+        return err_set(
+            err, -EACCES,
+            "host port %u: ports below %u are root's; write another, or an administrator "
+            "writes the forward into %s",
+            spec->host.port, UNPRIVILEGED_PORT, config->file->path);
+    for (const struct list *node = forwards->list.next; node != &forwards->list;
+         node = node->next) {
+        const struct forward *forward = CONTAINER_OF(node, struct forward, list);
+
+        if (forward->owner && forward->owner->port.owner_uid == owner->port.owner_uid)
+            used += forward->spec.ports;
+    }
+    if (used + spec->ports <= config->file->access.user_forwards)
+        return 0;
+    return err_set(err, -EDQUOT,
+                   "uid %u has %u host ports forwarded, and may have %u; an administrator sets "
+                   "user-forwards in %s",
+                   owner->port.owner_uid, used, config->file->access.user_forwards,
+                   config->file->path);
+}
+
 /* Adds without writing it down. With @of_file it stays although it cannot be opened. */
 static int add(struct forwards *forwards, const struct forward_spec *spec,
                const struct network_port *owner, bool of_file, struct err *err)
@@ -213,6 +251,8 @@ static int add(struct forwards *forwards, const struct forward_spec *spec,
     struct forward *forward = calloc(1, sizeof(*forward));
     int result = forward ? check(forwards, spec, owner, err) : -ENOMEM;
 
+    if (result == 0 && owner)
+        result = check_user(forwards, spec, owner, err);
     if (!forward)
         return err_set(err, -ENOMEM, "out of memory");
     forward->spec = *spec;
@@ -249,7 +289,8 @@ static void drop(struct forwards *forwards, struct forward *forward)
     free(forward);
 }
 
-int forwards_remove(struct forwards *forwards, const char *text, struct err *err)
+static int find(struct forwards *forwards, const char *text, struct forward **ret_forward,
+                struct err *err)
 {
     char host_only[FORWARD_TEXT_MAX + 8];
     char listed[FORWARD_TEXT_MAX], asked[FORWARD_TEXT_MAX] = "";
@@ -268,13 +309,35 @@ int forwards_remove(struct forwards *forwards, const char *text, struct err *err
             !ip_equal(&forward->spec.host.addr, &spec.host.addr) ||
             (asked[0] && strcmp(asked, forward_format(&forward->spec, listed)) != 0))
             continue;
-        drop(forwards, forward);
-        save(forwards);
+        *ret_forward = forward;
         return 0;
     }
     return err_set(err, -ENOENT,
                    "no forward '%.100s' on network '%s'; vmnet forward %s ls lists them", text,
                    forwards->network->config->name, forwards->network->config->name);
+}
+
+int forwards_find(struct forwards *forwards, const char *text,
+                  const struct network_port **ret_owner, struct err *err)
+{
+    struct forward *forward;
+    int result = find(forwards, text, &forward, err);
+
+    if (result == 0)
+        *ret_owner = forward->owner;
+    return result;
+}
+
+int forwards_remove(struct forwards *forwards, const char *text, struct err *err)
+{
+    struct forward *forward;
+    int result = find(forwards, text, &forward, err);
+
+    if (result < 0)
+        return result;
+    drop(forwards, forward);
+    save(forwards);
+    return 0;
 }
 
 void forwards_restore(struct forwards *forwards)

@@ -25,11 +25,18 @@ void forwards_free(struct forwards *forwards);
 
 /*
  * Opens a forward. @owner (NULL: none) is the port that it is an option of, and goes with. -EADDRINUSE, -EACCES,
- * -EADDRNOTAVAIL, -EEXIST, -EINVAL, -ENOSPC with the reason; then nothing is open.
+ * -EADDRNOTAVAIL, -EEXIST, -EINVAL, -ENOSPC with the reason; then nothing is open. A port of an ordinary user on a
+ * network of the system can have forwards to itself alone, from host ports that are not privileged (-EACCES), and
+ * as many as the file allows (-EDQUOT).
  */
 int forwards_add(struct forwards *forwards, const struct forward_spec *spec,
                  const struct network_port *owner, struct err *err);
-/* @text: as it is listed, or "PROTO:[HOSTADDR]:HOSTPORT". -ENOENT, -EINVAL with the reason. */
+/*
+ * @text: as it is listed, or "PROTO:[HOSTADDR]:HOSTPORT". -ENOENT, -EINVAL with the reason. *ret_owner: the port that it
+ * is an option of; NULL: none.
+ */
+int forwards_find(struct forwards *forwards, const char *text,
+                  const struct network_port **ret_owner, struct err *err);
 int forwards_remove(struct forwards *forwards, const char *text, struct err *err);
 
 /* Opens what the network's file asks for, and what an engine before had; all ports are known. */

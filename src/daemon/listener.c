@@ -19,6 +19,7 @@
 
 /* Connections whose first frame has not come yet. */
 #define LISTENER_PENDING_MAX 128
+#define LISTENER_USER_PENDING_MAX 32 /* of one user, where others may connect, too */
 #define ETHERNET_BYTES 14
 /* Until one more is tried, when no descriptor was left for it. */
 #define RETRY_MS 1000
@@ -29,6 +30,7 @@ struct pending {
     struct loop_source source;
     struct network_port *port; /* being attached */
     pid_t pid;
+    uid_t uid;
 };
 
 struct listener {
@@ -112,8 +114,12 @@ static int pending_attach(struct pending *pending, const struct mac_addr *mac, s
 {
     struct engine *engine = pending->listener->engine;
     struct message message = {.type = MESSAGE_ADD_PORT};
-    struct network_request request = {
-        .name = "", .interface_id = "", .mac = mac, .kind = PORT_STREAM, .owner_pid = pending->pid};
+    struct network_request request = {.name = "",
+                                      .interface_id = "",
+                                      .mac = mac,
+                                      .kind = PORT_STREAM,
+                                      .owner_pid = pending->pid,
+                                      .owner_uid = pending->uid};
     int result = network_allot(&engine->network, &request, &pending->port, err);
 
     if (result < 0)
@@ -159,6 +165,25 @@ static void on_first_bytes(struct loop_source *source, unsigned events)
     }
 }
 
+static bool is_allowed(struct listener *listener, int fd, uid_t *ret_uid, pid_t *ret_pid)
+{
+    struct engine *engine = listener->engine;
+    const struct net_config *config = engine->network.config;
+    unsigned found = 0;
+
+    if (peer_identity(fd, ret_uid, ret_pid) < 0)
+        return false;
+    if (*ret_uid == 0 || !config->system)
+        return *ret_uid == 0 || *ret_uid == geteuid();
+    if (access_of_peer(config, fd) < ACCESS_USE) {
+        access_deny(&engine->denials, config, *ret_uid, ACCESS_USE, "attach ports", NULL);
+        return false;
+    }
+    for (struct list *node = listener->pending.next; node != &listener->pending; node = node->next)
+        found += CONTAINER_OF(node, struct pending, list)->uid == *ret_uid;
+    return found < LISTENER_USER_PENDING_MAX;
+}
+
 static void on_listener(struct loop_source *source, unsigned events)
 {
     struct listener *listener = CONTAINER_OF(source, struct listener, source);
@@ -174,15 +199,14 @@ static void on_listener(struct loop_source *source, unsigned events)
         }
         return;
     }
-    pending = peer_identity(fd, &uid, &pid) == 0 && (uid == 0 || uid == geteuid())
-                  ? calloc(1, sizeof(*pending))
-                  : NULL;
+    pending = is_allowed(listener, fd, &uid, &pid) ? calloc(1, sizeof(*pending)) : NULL;
     if (!pending) {
         close(fd);
         return;
     }
     pending->listener = listener;
     pending->pid = pid;
+    pending->uid = uid;
     pending->source = (struct loop_source){.on_event = on_first_bytes, .fd = -1};
     list_append(&listener->pending, &pending->list);
     listener->pending_len++;

@@ -107,6 +107,12 @@ static int read_file(struct net_spec *spec, bool system, struct net_file *file,
 
     if (result == 0) {
         result = net_file_read(path, spec->name, file, err);
+        if (result == 0 && file->access.given && !system)
+            result = err_set(err, -EINVAL,
+                             "%s: allow-user, allow-group, user-ports and user-forwards are for a "
+                             "network of the system, whose file is in /etc/openvmnet: leave them "
+                             "out",
+                             path);
         *ret_file = file;
     } else if (result == -ENOENT && system) {
         return err_set(err, result,

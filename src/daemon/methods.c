@@ -20,6 +20,7 @@ static const struct {
     {ENOMEM, "ENOMEM"},
     {ETIMEDOUT, "ETIMEDOUT"},
     {EAGAIN, "EAGAIN"},
+    {EDQUOT, "EDQUOT"},
     {EPERM, "EPERM"},
     {EACCES, "EACCES"},
     {ENOENT, "ENOENT"},
@@ -92,6 +93,16 @@ static void on_done(struct engine *engine, const struct engine_request *request,
         control_reply(request->client, NULL, NULL, 0);
 }
 
+/* Whether a port is the client's to change: root's are all, and so are all to who owns the network. */
+static bool methods_owns(const struct engine *engine, struct control_client *client,
+                         const struct network_port *port)
+{
+    const struct net_config *config = engine->network.config;
+
+    return access_of_peer(config, control_socket(client)) == ACCESS_OWN ||
+           (port && port->port.owner_uid == control_uid(client));
+}
+
 static void call_detach(struct engine *engine, struct control_client *client, json_t *parameters)
 {
     struct message message = {.type = MESSAGE_REMOVE_PORT};
@@ -105,6 +116,10 @@ static void call_detach(struct engine *engine, struct control_client *client, js
     if (!network_find(&engine->network, interface)) {
         snprintf(reason, sizeof(reason), "no port '%.20s' on this network", interface);
         methods_fail(client, -ENODEV, reason);
+        return;
+    }
+    if (!methods_owns(engine, client, network_find(&engine->network, interface))) {
+        methods_deny(engine, client, ACCESS_OWN, "detach the ports of others");
         return;
     }
     snprintf(message.port.interface, sizeof(message.port.interface), "%s", interface);
@@ -146,6 +161,10 @@ static void call_add_forward(struct engine *engine, struct control_client *clien
         if (!owner || !owner->attached)
             result = err_set(&err, -ENODEV, "no port '%.20s' on this network", interface);
     }
+    if (result == 0 && !methods_owns(engine, client, owner)) {
+        methods_deny(engine, client, ACCESS_OWN, "forward to others than the own ports");
+        return;
+    }
     if (result == 0)
         result = forwards_add(engine->forwards, &spec, owner, &err);
     if (result < 0)
@@ -159,6 +178,7 @@ static void call_add_forward(struct engine *engine, struct control_client *clien
 static void call_remove_forward(struct engine *engine, struct control_client *client,
                                 json_t *parameters)
 {
+    const struct network_port *owner;
     const char *text;
     struct err err;
     int result;
@@ -167,7 +187,13 @@ static void call_remove_forward(struct engine *engine, struct control_client *cl
         methods_fail_parameter(client, "forward");
         return;
     }
-    result = forwards_remove(engine->forwards, text, &err);
+    result = forwards_find(engine->forwards, text, &owner, &err);
+    if (result == 0 && !methods_owns(engine, client, owner)) {
+        methods_deny(engine, client, ACCESS_OWN, "end the forwards of others");
+        return;
+    }
+    if (result == 0)
+        result = forwards_remove(engine->forwards, text, &err);
     if (result < 0)
         methods_fail(client, result, err.text);
     else
@@ -286,38 +312,52 @@ static void call_get_description(struct engine *engine, struct control_client *c
         control_reply(client, json_pack("{s:s}", "description", interface_text), NULL, 0);
 }
 
-/* @owner: on a network of the system only root may. What is left only reads. */
-static const struct {
+/* @what it does, for who may not. */
+static const struct method {
     const char *name;
     void (*call)(struct engine *engine, struct control_client *client, json_t *parameters);
-    bool owner;
+    enum access needs;
+    const char *what;
 } methods[] = {
-    {METHODS_INTERFACE ".AddForward", call_add_forward, true},
-    {METHODS_INTERFACE ".Attach", attach_call, true},
-    {METHODS_INTERFACE ".Connect", connect_call, true},
-    {METHODS_INTERFACE ".Describe", call_describe, false},
-    {METHODS_INTERFACE ".Detach", call_detach, true},
-    {METHODS_INTERFACE ".Keep", call_keep, true},
-    {METHODS_INTERFACE ".Namespaces", call_namespaces, true},
-    {METHODS_INTERFACE ".RemoveForward", call_remove_forward, true},
-    {METHODS_INTERFACE ".Status", call_status, false},
-    {METHODS_INTERFACE ".Stop", call_stop, true},
-    {"org.varlink.service.GetInfo", call_get_info, false},
-    {"org.varlink.service.GetInterfaceDescription", call_get_description, false},
+    {METHODS_INTERFACE ".AddForward", call_add_forward, ACCESS_USE, "forward ports"},
+    {METHODS_INTERFACE ".Attach", attach_call, ACCESS_USE, "attach ports"},
+    {METHODS_INTERFACE ".Connect", connect_call, ACCESS_USE, "connect to machines"},
+    {METHODS_INTERFACE ".Describe", call_describe, ACCESS_SEE, NULL},
+    {METHODS_INTERFACE ".Detach", call_detach, ACCESS_USE, "detach ports"},
+    {METHODS_INTERFACE ".Keep", call_keep, ACCESS_OWN, "make it lasting"},
+    {METHODS_INTERFACE ".Namespaces", call_namespaces, ACCESS_OWN, "join its namespaces"},
+    {METHODS_INTERFACE ".RemoveForward", call_remove_forward, ACCESS_USE, "forward ports"},
+    {METHODS_INTERFACE ".Status", call_status, ACCESS_SEE, NULL},
+    {METHODS_INTERFACE ".Stop", call_stop, ACCESS_OWN, "stop it"},
+    {"org.varlink.service.GetInfo", call_get_info, ACCESS_SEE, NULL},
+    {"org.varlink.service.GetInterfaceDescription", call_get_description, ACCESS_SEE, NULL},
 };
+
+void methods_deny(struct engine *engine, struct control_client *client, enum access needs,
+                  const char *what)
+{
+    struct err err;
+
+    access_deny(&engine->denials, engine->network.config, control_uid(client), needs, what, &err);
+    control_error(client, METHODS_INTERFACE ".NotAllowed",
+                  json_pack("{s:s, s:s}", "code", "EACCES", "reason", err.text));
+}
 
 void methods_call(void *context, struct control_client *client, const char *method,
                   json_t *parameters)
 {
-    const struct engine *engine = context;
+    struct engine *engine = context;
+    const struct net_config *config = engine->network.config;
 
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-        if (strcmp(methods[i].name, method) != 0)
+        const struct method *called = &methods[i];
+
+        if (strcmp(called->name, method) != 0)
             continue;
-        if (methods[i].owner && engine->network.config->system && control_uid(client) != 0)
-            methods_fail(client, -EACCES, "is a network of the system, which is for root alone");
+        if (called->needs > access_of_peer(config, control_socket(client)))
+            methods_deny(engine, client, called->needs, called->what);
         else
-            methods[i].call(context, client, parameters);
+            called->call(engine, client, parameters);
         return;
     }
     control_error(client, "org.varlink.service.MethodNotFound",

@@ -3,6 +3,7 @@
 #ifndef OPENVMNET_DAEMON_METHODS_H
 #define OPENVMNET_DAEMON_METHODS_H
 
+#include "daemon/access.h"
 #include "daemon/channel.h"
 #include "daemon/control.h"
 #include "daemon/engine.h"
@@ -59,6 +60,7 @@ struct engine {
     struct pump_counters pump_counters;
     struct loop_timer first_port_timer, request_timer;
     struct engine_request requests[ENGINE_REQUESTS_MAX];
+    struct access_log denials;
     struct err warning; /* what the user should know of this network now, or "" */
     uint32_t next_id, next_socket;
     bool lasting, ended, has_ipv6, restored;
@@ -123,6 +125,9 @@ control_gone_fn methods_client_gone;
 
 /* Answers with the error Failed. @code is -errno. */
 void methods_fail(struct control_client *client, int code, const char *reason);
+/* Answers with the error NotAllowed: for @what, a verb with its object, @needs is wanted. Says so to the log. */
+void methods_deny(struct engine *engine, struct control_client *client, enum access needs,
+                  const char *what);
 /* Answers that a parameter is missing or of a wrong type. */
 void methods_fail_parameter(struct control_client *client, const char *name);
 /* An optional string, "" where it is missing. False where it is something else. */

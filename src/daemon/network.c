@@ -430,6 +430,24 @@ static struct network_port *append_port(struct network *network, const struct pl
     return added;
 }
 
+/* What one user has of a network that others use, too. */
+static int check_quota(const struct network *network, uid_t uid, struct err *err)
+{
+    const struct net_config *config = network->config;
+    unsigned used = 0;
+
+    if (!config->system || !config->file || uid == 0)
+        return 0;
+    for (const struct list *node = network->ports.next; node != &network->ports; node = node->next)
+        used += CONTAINER_OF(node, struct network_port, list)->port.owner_uid == uid;
+    if (used < config->file->access.user_ports)
+        return 0;
+    return err_set(err, -EDQUOT,
+                   "uid %u has %u ports, and may have %u; end one of its VMs, or an administrator "
+                   "sets user-ports in %s",
+                   uid, used, config->file->access.user_ports, config->file->path);
+}
+
 int network_allot(struct network *network, const struct network_request *request,
                   struct network_port **ret_port, struct err *err)
 {
@@ -439,14 +457,17 @@ int network_allot(struct network *network, const struct network_request *request
         .isolated = request->isolated,
         .anti_spoof = !request->anti_spoof_off,
         .owner_pid = request->owner_pid,
+        .owner_uid = (uint32_t)request->owner_uid,
     };
     const char *name = !request->name[0] && reservation ? reservation->name : request->name;
     const char *id = !request->interface_id[0] && reservation ? reservation->interface_id
                                                               : request->interface_id;
     const struct mac_addr *mac =
         !request->mac && reservation && reservation->mac_given ? &reservation->mac : request->mac;
-    int result = choose_name(network, name, &port, err);
+    int result = check_quota(network, request->owner_uid, err);
 
+    if (result == 0)
+        result = choose_name(network, name, &port, err);
     if (result == 0)
         result = check_reserved_name(network, reservation, port.name, err);
     if (result == 0)

@@ -66,6 +66,7 @@ struct network_request {
     enum port_kind kind;
     bool isolated, anti_spoof_off;
     int owner_pid; /* or 0 */
+    uid_t owner_uid;
 };
 
 /* Reads what was remembered; what is unreadable is told and forgotten. */
@@ -74,7 +75,8 @@ void network_done(struct network *network);
 
 /*
  * Gives a new port its identity and adds it, not yet attached; the caller calls network_save() once it is. -EINVAL; -EEXIST where name, id, MAC or address is
- * taken, with both owners named; -ENOSPC where the pool is used up; -ENOMEM.
+ * taken, with both owners named; -ENOSPC where the pool is used up; -EDQUOT where the user has as many as the
+ * file of a network of the system lets them have; -ENOMEM.
  */
 int network_allot(struct network *network, const struct network_request *request,
                   struct network_port **ret_port, struct err *err);

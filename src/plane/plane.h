@@ -49,7 +49,8 @@ struct plane_port {
     char interface_id[NET_UUID_LEN + 1];
     int32_t
         owner_pid; /* who attached it, which is the VM monitor where vmnet run did; 0: unknown */
-    uint8_t kind;  /* enum port_kind; stream and dgram ports are taps to a plane */
+    uint32_t owner_uid; /* whose port it is */
+    uint8_t kind;       /* enum port_kind; stream and dgram ports are taps to a plane */
     bool isolated, anti_spoof;
 };
 

@@ -15,6 +15,10 @@ static const char whole[] = "# comment\n"
                             "host-ports = 22\n"
                             "deny = 10.0.0.0/8\n"
                             "allow = 10.1.2.3:443\n"
+                            "allow-user = root\n"
+                            "allow-user = 1000\n"
+                            "allow-group = root\n"
+                            "user-ports = 4\n"
                             "forward = tcp::2222-web:22\n"
                             "forward = udp:[::1]:5000-5009-[fd12:3456:789a:1::5]:5000\n"
                             "\n"
@@ -63,11 +67,18 @@ static void test_whole(void **state)
     assert_int_equal(file->forwards_len, 2);
     assert_string_equal(forward_format(&file->forwards[0], text), "tcp:127.0.0.1:2222-web:22");
     assert_int_equal(file->forwards[1].ports, 10);
+    assert_true(file->access.given && !file->access.everybody);
+    assert_int_equal(file->access.users_len, 2);
+    assert_int_equal(file->access.users[0], 0);
+    assert_int_equal(file->access.users[1], 1000);
+    assert_int_equal(file->access.groups_len, 1);
+    assert_int_equal(file->access.user_ports, 4);
+    assert_int_equal(file->access.user_forwards, NET_USER_FORWARDS_DEFAULT);
     assert_int_equal(file->reservations_len, 2);
     assert_string_equal(file->reservations[0].name, "web");
     assert_string_equal(file->reservations[0].interface_id, UUID);
-    assert_int_equal(file->reservations[0].line, 19);
-    assert_int_equal(file->reservations[1].line, 24);
+    assert_int_equal(file->reservations[0].line, 23);
+    assert_int_equal(file->reservations[1].line, 28);
     assert_true(file->reservations[1].mac_given);
     assert_int_equal(file->reservations[1].address.family, 0);
     assert_string_equal(file->reservations[1].interface_id, "");
@@ -96,6 +107,7 @@ static void test_accepted(void **state)
         "; " X50 X50 X50 X50 X50 "\nmode = shared\n",
         "mode = bridged\nifname = eth0\nmtu = 1500\n",
         "mode = bridge\n",
+        "allow-user = *\nallow-group = 4294967294\nuser_ports = 0\n",
         "mode = host\n" ADDRESSES "lease-time = 120\n",
         "dhcp_start_address=10.0.0.1\ndhcp-end-address=10.0.0.9\nsubnet_mask=255.255.255.0\n",
         "lease_time = 30d\n",

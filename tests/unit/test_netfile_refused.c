@@ -48,12 +48,22 @@ static void test_refused(void **state)
           "ifname, mtu, workers, dhcp, dns, ra, nat44, nat66, host-loopback, host-ports, "
           "lease-time, udp-timeout, "
           "udp-filtering, "
-          "deny, allow and forward"}},
+          "deny, allow, forward, allow-user, allow-group, user-ports and user-forwards"}},
         {"isolated = on\n", ":1: ", {"unknown key 'isolated'"}},
         {"network = lab\n", ":1: ", {"key 'network' is not for a file", "leave the line out"}},
         {"mode = x\n", ":1: ", {"unknown mode 'x': write mode=shared"}},
         {"mode =\n", ":1: ", {"unknown mode ''"}},
         {"mtu = 1\n", ":1: ", {"mtu=1 is not a number"}},
+        {"allow-user = no such user\n",
+         ":1: ",
+         {"allow-user = no such user: there is no such user on this system"}},
+        {"allow-user =\n", ":1: ", {"there is no such user"}},
+        {"allow-user = -1\n", ":1: ", {"there is no such user"}},
+        {"allow-user = 4294967295\n", ":1: ", {"there is no such user"}},
+        {"allow-group = no-such-group\n", ":1: ", {"there is no such group on this system"}},
+        {"allow-group = *\n", ":1: ", {"there is no such group"}},
+        {"user-ports = many\n", ":1: ", {"user-ports = many is not a number from 0 to 65535"}},
+        {"user-forwards = 1\nuser-forwards = 2\n", ":2: ", {"'user-forwards' is there already"}},
         {"workers = 9\n", ":1: ", {"workers=9 is not a number of threads from 1 to 8"}},
         {"host-loopback = 1\n", ":1: ", {"host-loopback=1 is neither on nor off"}},
         {"host-ports = 22\nhost-ports = x\n", ":2: ", {"host-ports: 'x' is neither"}},

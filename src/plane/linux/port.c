@@ -18,7 +18,7 @@ enum field {
     FIELD_ID,
     FIELD_KIND,
     FIELD_FLAGS,
-    FIELD_PID,
+    FIELD_OWNER,
     FIELDS
 };
 
@@ -36,15 +36,28 @@ static bool read_flags(const char *text, struct plane_port *port)
     return !*text;
 }
 
-static bool read_pid(const char *text, int32_t *ret_pid)
+/* A number from 0 to @max, and then @end. */
+static bool read_number(const char **text, long max, char end, long *ret_value)
 {
-    char *end;
-    long value;
+    char *rest;
 
+    if (**text < '0' || **text > '9')
+        return false;
     errno = 0;
-    value = strtol(text, &end, 10);
-    *ret_pid = (int32_t)value;
-    return text[0] >= '0' && text[0] <= '9' && !*end && errno == 0 && value <= INT32_MAX;
+    *ret_value = strtol(*text, &rest, 10);
+    *text = rest + 1;
+    return *rest == end && errno == 0 && *ret_value <= max;
+}
+
+static bool read_owner(const char *text, struct plane_port *port)
+{
+    long pid, uid;
+
+    if (!read_number(&text, INT32_MAX, ':', &pid) || !read_number(&text, UINT32_MAX, '\0', &uid))
+        return false;
+    port->owner_pid = (int32_t)pid;
+    port->owner_uid = (uint32_t)uid;
+    return true;
 }
 
 static bool read_fields(char *const *fields, struct plane_port *port)
@@ -56,7 +69,7 @@ static bool read_fields(char *const *fields, struct plane_port *port)
         addr.family != AF_INET || net_hostname_check(fields[FIELD_NAME], NULL) < 0 ||
         net_uuid_check(fields[FIELD_ID], NULL) < 0 ||
         port_kind_parse(fields[FIELD_KIND], &kind) < 0 || !read_flags(fields[FIELD_FLAGS], port) ||
-        !read_pid(fields[FIELD_PID], &port->owner_pid))
+        !read_owner(fields[FIELD_OWNER], port))
         return false;
     port->ipv4 = ntohl(addr.v4.s_addr);
     port->kind = (uint8_t)kind;
@@ -89,11 +102,11 @@ int port_write_alias(const struct plane_port *port, char ret_alias[PORT_ALIAS_MA
 
     if (port->kind >= PORT_KINDS)
         return -EINVAL;
-    len = snprintf(ret_alias, PORT_ALIAS_MAX + 1, "%s %s %s %s %s %s%s%s %d",
+    len = snprintf(ret_alias, PORT_ALIAS_MAX + 1, "%s %s %s %s %s %s%s%s %d:%u",
                    mac_format(&port->mac, mac), ip_format(&addr, ipv4), port->name,
                    port->interface_id, port_kind_name((enum port_kind)port->kind),
                    port->isolated ? "i" : "", port->anti_spoof ? "a" : "",
-                   port->isolated || port->anti_spoof ? "" : "-", port->owner_pid);
+                   port->isolated || port->anti_spoof ? "" : "-", port->owner_pid, port->owner_uid);
     return len > 0 && len <= PORT_ALIAS_MAX && port_read_alias(ret_alias, &read) ? 0 : -EINVAL;
 }
 

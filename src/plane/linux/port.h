@@ -2,7 +2,7 @@
 /*
  * What is known of a port, and is read back from the kernel by whoever asks for its link.
  *
- * It is text in the alias of the interface: "MAC IPv4 NAME ID KIND FLAGS PID". FLAGS has a letter for each thing
+ * It is text in the alias of the interface: "MAC IPv4 NAME ID KIND FLAGS PID:UID". FLAGS has a letter for each thing
  * that is on: i(solated), a(nti-spoof); "-" for none. IPv4 is 0.0.0.0 where the port has none.
  */
 #ifndef OPENVMNET_PLANE_LINUX_PORT_H
