@@ -22,17 +22,20 @@ struct net_config {
     char name[NET_NAME_MAX + 1];
     bool system; /* NET_OF_SYSTEM: defined by the administrator, for others too */
     enum net_mode mode;
-    uint32_t gateway;  /* IPv4 addresses in host order */
+    uint32_t gateway;  /* IPv4 addresses in host order; 0: the network has none that are known */
     uint32_t pool_end; /* the pool is gateway + 1 to here */
     unsigned prefix_len;
     struct ip_addr prefix6;  /* ULA /64 */
     struct ip_addr gateway6; /* the prefix's ::1 */
     struct mac_addr mac;     /* of the bridge, so that guests' ARP caches stay right */
     unsigned mtu;
-    unsigned workers;           /* of the uplink, 1 to NET_WORKERS_MAX */
-    bool host_has_ipv6;         /* a way out for IPv6 at start: else guests get no IPv6 router */
-    bool on[NET_SWITCHES];      /* without DHCP guests have addresses of their own choice */
-    struct port_set host_ports; /* of the host, that guests reach at the gateway's address */
+    unsigned workers;      /* of the uplink, 1 to NET_WORKERS_MAX */
+    bool host_has_ipv6;    /* a way out for IPv6 at start: else guests get no IPv6 router */
+    bool on[NET_SWITCHES]; /* without DHCP guests have addresses of their own choice */
+    bool system_dhcp;      /* the system gives guests their addresses: known once it has */
+    char net_uuid[NET_UUID_LEN + 1];
+    char ifname[NET_IFNAME_MAX + 1]; /* bridged: the host's interface; or "" */
+    struct port_set host_ports;      /* of the host, that guests reach at the gateway's address */
     unsigned lease_time_s;
     char domain[NET_DOMAIN_MAX + 1];
     char run_dir[NET_PATH_MAX];   /* exists, this network's own; 0700, or 0711 of the system */

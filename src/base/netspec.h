@@ -102,7 +102,9 @@ const char *net_spec_option_name(const char *text);
  */
 int net_spec_complete(struct net_spec *spec, struct err *err);
 
-/* 0; -EOPNOTSUPP, with what is needed, for a complete spec that the private plane cannot carry out. */
+/*
+ * 0; -EOPNOTSUPP, with what is needed, for a complete spec that the private plane cannot carry out. On a system that has none, 0.
+ */
 int net_spec_check_private(const struct net_spec *spec, struct err *err);
 
 /* 0, or -EINVAL with the reason: letters, digits, '.', '_', '-'; starts with a letter or digit. */

@@ -124,6 +124,8 @@ static void make_command(const struct net_spec *spec, bool lasting, struct comma
                    ip_format(&spec->nat66_prefix, ret_command->prefix6));
     if (spec->net_uuid[0])
         add_option(ret_command, "--net-uuid", spec->net_uuid);
+    if (spec->ifname[0])
+        add_option(ret_command, "--ifname", spec->ifname);
     if (spec->mtu) {
         snprintf(ret_command->mtu, sizeof(ret_command->mtu), "%u", spec->mtu);
         add_option(ret_command, "--mtu", ret_command->mtu);

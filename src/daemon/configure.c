@@ -273,7 +273,7 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     int result;
 
     if (!filed)
-        return net_spec_check_private(spec, err);
+        return plane_check_spec(spec, NULL, err);
     if (spec->mode_given && spec->mode != filed->mode)
         return refuse_difference(file, "mode", net_mode_name(spec->mode),
                                  net_mode_name(filed->mode), err);
@@ -313,7 +313,7 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     memcpy(spec->ifname, filed->ifname, sizeof(spec->ifname));
     memcpy(spec->switches, filed->switches, sizeof(spec->switches));
     spec->host_ports = filed->host_ports;
-    return result < 0 ? result : net_spec_check_private(spec, err);
+    return result < 0 ? result : plane_check_spec(spec, file, err);
 }
 
 /* An address outside of the pool could not be reached. */
@@ -377,6 +377,8 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
         config->workers = NET_WORKERS_MAX;
     for (enum net_switch which = 0; which < NET_SWITCHES; which++)
         config->on[which] = net_spec_is_on(spec, which);
+    snprintf(config->net_uuid, sizeof(config->net_uuid), "%s", spec->net_uuid);
+    snprintf(config->ifname, sizeof(config->ifname), "%s", spec->ifname);
     config->host_ports = spec->host_ports;
     config->lease_time_s = config->file && config->file->lease_time_s ? config->file->lease_time_s
                                                                       : NET_LEASE_TIME_DEFAULT_S;

@@ -34,6 +34,16 @@ static void set_string(json_t *object, const char *key, const char *text)
     json_object_set_new(object, key, text[0] ? json_string(text) : json_null());
 }
 
+/* Of a network whose own addresses are not known there are none to show. */
+static void hide_unknown(json_t *object, const struct net_config *config)
+{
+    static const char *const names[] = {"subnet", "gateway", "poolStart", "poolEnd", "dns"};
+
+    for (size_t i = 0; !config->gateway && i < sizeof(names) / sizeof(names[0]); i++)
+        if (json_is_string(json_object_get(object, names[i])))
+            json_object_set_new(object, names[i], json_null());
+}
+
 json_t *network_describe(const struct network *network, const struct network_state *state)
 {
     const struct net_config *config = network->config;
@@ -60,6 +70,7 @@ json_t *network_describe(const struct network *network, const struct network_sta
     snprintf(path, sizeof(path), "%s/" PATH_STREAM, config->run_dir);
     set_string(object, "streamSocket", path);
     set_string(object, "warning", state->warning);
+    hide_unknown(object, config);
     return object;
 }
 
@@ -88,5 +99,8 @@ json_t *network_describe_port(const struct network *network, const struct networ
                         port->port.owner_pid ? json_integer(port->port.owner_pid) : json_null());
     json_object_set_new(object, "user", json_integer((json_int_t)port->port.owner_uid));
     set_string(object, "socket", port->socket);
+    if (!port->port.ipv4)
+        json_object_set_new(object, "ipv4", json_null());
+    hide_unknown(object, config);
     return object;
 }

@@ -68,14 +68,14 @@ static struct ip_endpoint find_target(struct forwards *forwards, const struct fo
 
     if (forward->spec.guest_addr.family) {
         bool is_elsewhere = forward->spec.guest_addr.family == AF_INET &&
-                            network->config->on[NET_DHCP] &&
+                            network->config->on[NET_DHCP] && !network->config->system_dhcp &&
                             !network_find_ipv4(network, ntohl(forward->spec.guest_addr.v4.s_addr));
 
         if (!is_elsewhere)
             target.addr = forward->spec.guest_addr;
         return target;
     }
-    if (port && port->attached)
+    if (port && port->attached && port->port.ipv4)
         target.addr = ip_from_u32(port->port.ipv4);
     return target;
 }

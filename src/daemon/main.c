@@ -34,7 +34,7 @@ struct options {
 
 static const char usage[] =
     "usage: vmnetd NET [--mode MODE] [--start-address A --end-address A --subnet-mask M]\n"
-    "              [--nat66-prefix P] [--net-uuid U] [--mtu N] [--workers N]\n"
+    "              [--nat66-prefix P] [--net-uuid U] [--ifname I] [--mtu N] [--workers N]\n"
     "              [--dhcp on|off] [--dns on|off] [--ra on|off] [--nat44 on|off] [--nat66 on|off]\n"
     "              [--host-loopback on|off] [--host-ports PORTS] [--lasting] [--system]\n"
     "\n"
@@ -52,6 +52,7 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
         {"subnet-mask", required_argument, NULL, 'o'},
         {"nat66-prefix", required_argument, NULL, 'o'},
         {"net-uuid", required_argument, NULL, 'o'},
+        {"ifname", required_argument, NULL, 'o'},
         {"mtu", required_argument, NULL, 'o'},
         {"workers", required_argument, NULL, 'o'},
         {"dhcp", required_argument, NULL, 'o'},

@@ -472,9 +472,10 @@ int network_allot(struct network *network, const struct network_request *request
         result = check_reserved_name(network, reservation, port.name, err);
     if (result == 0)
         result = choose_id(network, id, &port, err);
+    port.mac_given = mac != NULL;
     if (result == 0)
         result = choose_mac(network, mac, &port, err);
-    if (result == 0)
+    if (result == 0 && !network->config->system_dhcp)
         result = choose_address(network, reservation, &port, err);
     if (result < 0)
         return result;

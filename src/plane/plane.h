@@ -52,6 +52,7 @@ struct plane_port {
     uint32_t owner_uid; /* whose port it is */
     uint8_t kind;       /* enum port_kind; stream and dgram ports are taps to a plane */
     bool isolated, anti_spoof;
+    bool mac_given; /* the MAC is the guest's own, not one that follows from its id */
 };
 
 /* Why frames of a port are dropped before they enter the network. */
@@ -91,6 +92,10 @@ struct plane;
  * features. -errno with what is missing and how to get it.
  */
 int plane_check(struct err *err);
+
+/* 0; -EOPNOTSUPP, with what to do, for what was asked (complete) and the network's file (NULL: none) has, and this plane
+ * cannot do. */
+int plane_check_spec(const struct net_spec *spec, const struct net_file *file, struct err *err);
 
 /*
  * Writes what the services of a new network read. It may be done by another process while plane_create() makes the

@@ -21,9 +21,10 @@
 /* How soon a datagram port goes when its client does, with no frame to send that would tell. */
 #define PROBE_MS 1000
 
-/* What is in the pipe: a client that is the thread's from now on. */
+/* What is in the pipe. */
 struct command {
-    struct pump_client *client;
+    struct pump_client *client; /* the thread's from now on; NULL: */
+    const void *device;         /* the client of this one is to end */
 };
 
 /* Datagram sockets say nothing when their peer goes. */
@@ -44,6 +45,18 @@ static void on_probe(struct loop_timer *timer)
     }
 }
 
+static void end_client_of(struct pump *pump, const void *device)
+{
+    for (struct list *node = pump->clients.next; node != &pump->clients; node = node->next) {
+        struct pump_client *client = CONTAINER_OF(node, struct pump_client, list);
+
+        if (client->tap.device == device) {
+            pump_client_end(client);
+            return;
+        }
+    }
+}
+
 static void on_command(struct loop_source *source, unsigned events)
 {
     struct pump *pump = CONTAINER_OF(source, struct pump, command_source);
@@ -52,6 +65,8 @@ static void on_command(struct loop_source *source, unsigned events)
 
     if (len == 0) {
         loop_stop(pump->loop);
+    } else if (len == sizeof(command) && !command.client) {
+        end_client_of(pump, command.device);
     } else if (len == sizeof(command)) {
         if (command.client->framing == PUMP_DGRAM && !pump->probe_timer.listed)
             loop_timer_set(pump->loop, &pump->probe_timer, PROBE_MS);
@@ -177,7 +192,7 @@ int pump_add(struct pump *pump, enum pump_framing framing, int socket_fd,
 {
     size_t frame_max_bytes = (mtu < PUMP_MTU_MAX ? mtu : PUMP_MTU_MAX) + PUMP_FRAME_SLACK_BYTES;
     struct pump_client *client;
-    struct command command;
+    struct command command = {0};
     int result, flags;
 
     if (!reserve(pump)) {
@@ -212,4 +227,11 @@ int pump_add(struct pump *pump, enum pump_framing framing, int socket_fd,
         free(client);
     }
     return result;
+}
+
+int pump_end(struct pump *pump, const void *device)
+{
+    const struct command command = {.device = device};
+
+    return write(pump->command_fd[1], &command, sizeof(command)) == sizeof(command) ? 0 : -EAGAIN;
 }

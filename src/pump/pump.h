@@ -75,5 +75,7 @@ void pump_free(struct pump *pump);
  */
 int pump_add(struct pump *pump, enum pump_framing framing, int socket_fd,
              const struct pump_tap *tap, int lifeline_fd, unsigned mtu);
+/* Ends the client of the tap with this device (not NULL), if there is one. 0, or -EAGAIN. Any thread. */
+int pump_end(struct pump *pump, const void *device);
 
 #endif

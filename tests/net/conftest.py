@@ -40,14 +40,14 @@ def bound(request):
     signal.signal(signal.SIGALRM, old)
 
 
-@pytest.fixture(scope="module")
-def lab():
-    """The laboratory of a file's tests. At its end the host is as it was, and so is the machine where root ran this."""
+@contextlib.contextmanager
+def laboratory(**options):
+    """A laboratory. At its end the host is as it was, and so is the machine where root ran this."""
     for program in ("ip", "nft", "tc", "busybox", "ping", "traceroute", "dnsmasq", "mount"):
         if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
             pytest.fail(f"{program} is missing: run `make deps`")
     machine = host_state() if os.geteuid() == 0 else None
-    with Lab() as lab:
+    with Lab(**options) as lab:
         before = host_state(lab.host)
         yield lab
         lab.wait_until_clean()
@@ -55,6 +55,13 @@ def lab():
     if machine:
         changes += host_state_changes(machine, host_state())
     assert not changes, "the host is not as it was:\n" + "\n".join(changes)
+
+
+@pytest.fixture(scope="module")
+def lab():
+    """The laboratory of a file's tests."""
+    with laboratory() as lab:
+        yield lab
 
 
 def _running(lab, options=()):

@@ -305,7 +305,7 @@ class Port:
         self.interface = facts["interface"]
         self.mac = facts["mac"]
         self.name = facts["name"]
-        self.ipv4 = facts["ipv4"].split("/")[0]
+        self.ipv4 = facts["ipv4"] and facts["ipv4"].split("/")[0]  # None until its DHCP server has one
 
     def __enter__(self):
         return self
@@ -322,10 +322,10 @@ class Port:
 class Network:
     """A network of vmnetd's on the host."""
 
-    def __init__(self, lab, name):
+    def __init__(self, lab, name, runtime=None):
         self.lab = lab
         self.name = name
-        self.directory = lab.runtime / "openvmnet" / name
+        self.directory = (runtime or lab.runtime) / "openvmnet" / name
         self.control = self.directory / "control"
 
     def call(self, method, **parameters):
@@ -479,6 +479,7 @@ class Guest(Namespace):
         if not file.exists():
             return {}
         self.lease = dict(line.partition("=")[::2] for line in file.read_text().splitlines())
+        self.ipv4 = self.ipv4 or self.lease["ip"]
         file.unlink()
         return self.lease
 
@@ -561,11 +562,15 @@ class Guest(Namespace):
 
 
 class Lab:
-    """A context: the host, the remote, a runtime and a state directory."""
+    """A context: the host, the remote, a runtime and a state directory.
 
-    def __init__(self):
+    @vmnetd: another program than that of the build. `vmnetd-vmnet` has libvmnet in place of vmnet.framework, whose
+    networks are below self.framework.
+    """
+
+    def __init__(self, vmnetd=None):
         self.vmnet_path = BUILD / "vmnet"
-        self.vmnetd_path = BUILD / "vmnetd"
+        self.vmnetd_path = vmnetd or BUILD / "vmnetd"
         self.tapguest = BUILD / "tests" / "net" / "tapguest"
         self.pumpclient = BUILD / "tests" / "net" / "pumpclient"
         for path in (self.vmnet_path, self.vmnetd_path, self.tapguest, self.pumpclient):
@@ -582,8 +587,11 @@ class Lab:
             self.runtime = self.directory / "run"
             self.state = self.directory / "state"
             self.bin = self.directory / "bin"  # first in PATH: for programs that stand for others
+            self.framework = self.directory / "framework"
             for path in (self.runtime, self.state, self.bin):
                 path.mkdir(mode=0o700)
+            for name in ("run", "state"):
+                (self.framework / name).mkdir(mode=0o700, parents=True)
             self.environment = {
                 "PATH": f"{self.bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "HOME": "/nonexistent",
@@ -592,6 +600,8 @@ class Lab:
                 "XDG_STATE_HOME": str(self.state),
                 "OPENVMNET_ROOT": str(self.directory / "root"),
             }
+            if self.vmnetd_path.parent != BUILD:
+                self._choose_vmnetd()
             # What a sanitizer reports lies in the runtime directory, so it counts as left behind.
             for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"):
                 given = os.environ.get(name, "")
@@ -611,6 +621,14 @@ class Lab:
 
     def __exit__(self, *_):
         self._stack.close()
+
+    def _choose_vmnetd(self):
+        """vmnet starts the vmnetd beside it; that in the build's directory is the framework's."""
+        shutil.copy(self.vmnet_path, self.bin / "vmnet")
+        (self.bin / "vmnetd").symlink_to(self.vmnetd_path)
+        self.vmnet_path = self.bin / "vmnet"
+        self.environment["VMNET_FRAMEWORK_DIR"] = str(self.framework)
+        self.environment["PATH"] = f"{BUILD}:{self.environment['PATH']}"
 
     def _make_links(self):
         self.host.ip_batch(
@@ -674,7 +692,7 @@ class Lab:
         names = [] if "--net-uuid" in options else [name]
         return Network(self, self.vmnet("up", *names, *options).stdout.strip())
 
-    def start_vm(self, *arguments, **options):
+    def start_vm(self, *arguments, way="tap", **options):
         """`vmnet run qemu-system-x86_64 ARGUMENT...` with a program that stands for QEMU: it holds
         its descriptors until its standard input ends. Returns the Popen; stderr is a text pipe."""
         program = self.bin / "qemu-system-x86_64"
@@ -682,7 +700,7 @@ class Lab:
             program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexec cat\n')
             program.chmod(0o755)
         return self.host.start(
-            [self.vmnet_path, "run", program.name, *arguments],
+            [self.vmnet_path, "run", "--way", way, program.name, *arguments],
             capabilities=False,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -698,7 +716,7 @@ class Lab:
 
     def processes(self):
         """{pid: name} of the processes that belong to networks of this laboratory."""
-        marks = [self.mark.encode(), str(self.runtime).encode()]
+        marks = [self.mark.encode(), f"XDG_RUNTIME_DIR={self.framework / 'run'}".encode()]
         ours = {self.host.holder.pid, self.remote.holder.pid, os.getpid()}
         found = {}
         for entry in pathlib.Path("/proc").iterdir():
@@ -709,7 +727,9 @@ class Lab:
                 environment = b""
                 with contextlib.suppress(PermissionError):
                     environment = (entry / "environ").read_bytes()
-                if marks[0] not in environment.split(b"\0") and marks[1] not in arguments:
+                if str(self.runtime).encode() not in arguments and not any(
+                    mark in environment.split(b"\0") for mark in marks
+                ):
                     continue
                 name = (entry / "comm").read_text().strip()
                 status = (entry / "stat").read_text().rpartition(")")[2].split()[0]
@@ -719,7 +739,9 @@ class Lab:
 
     def leftovers(self):
         """What networks have left: processes, and files in the runtime directory; empty is good."""
-        files = [f"file {path.relative_to(self.runtime)}" for path in self.runtime.rglob("*")]
+        files = []
+        for directory in (self.runtime, self.framework / "run"):
+            files += [f"file {path.relative_to(directory)}" for path in directory.rglob("*")]
         # An empty directory of the project's own is no harm.
         files = [text for text in files if text != "file openvmnet"]
         return [f"process {pid} ({name})" for pid, name in self.processes().items()] + files
@@ -741,7 +763,7 @@ class Lab:
             return not found
 
         poll(all_gone, interval_s=0.05)
-        for path in self.runtime.iterdir():
+        for path in [*self.runtime.iterdir(), *(self.framework / "run").iterdir()]:
             shutil.rmtree(path, ignore_errors=True)
 
 

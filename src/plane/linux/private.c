@@ -63,6 +63,11 @@ struct plane {
     struct plane_events events;
 };
 
+int plane_check_spec(const struct net_spec *spec, const struct net_file *file, struct err *err)
+{
+    return net_spec_check_private(spec, err);
+}
+
 int plane_check(struct err *err)
 {
     int result = tap_check(err);

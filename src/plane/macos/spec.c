@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the framework decides cannot be asked for; what it has no word for is refused, not disregarded. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "plane/plane.h"
+
+int plane_check(struct err *err)
+{
+    (void)err; /* the framework is part of every system that this is built for */
+    return 0;
+}
+
+static int refuse(const struct net_spec *spec, const char *what, const char *instead,
+                  struct err *err)
+{
+    return err_set(err, -EOPNOTSUPP, "network '%s': %s, which vmnet.framework does not have; %s",
+                   spec->name, what, instead);
+}
+
+static int check_file(const struct net_spec *spec, const struct net_file *file, struct err *err)
+{
+    for (unsigned i = 0; i < file->reservations_len; i++)
+        if (file->reservations[i].address.family)
+            return refuse(spec, "its file reserves addresses", "configure them in the guests", err);
+    if (file->records_len)
+        return refuse(spec, "its file has DNS records", "put them into the guests' /etc/hosts",
+                      err);
+    if (file->dhcp_options_len || file->lease_time_s)
+        return refuse(spec, "its file has options of DHCP", "configure them in the guests", err);
+    if (file->rules_len || file->udp_timeout_s || file->udp_filtering)
+        return refuse(spec, "its file has rules for what guests may reach",
+                      "leave them out, or have a firewall on the host (pf.conf(5))", err);
+    return 0;
+}
+
+int plane_check_spec(const struct net_spec *spec, const struct net_file *file, struct err *err)
+{
+    struct net_spec usual = *spec;
+    char what[64];
+
+    for (unsigned which = 0; which < NET_SWITCHES; which++)
+        usual.switches[which] = NET_NOT_GIVEN;
+    if (net_spec_is_on(spec, NET_HOST_LOOPBACK))
+        return refuse(spec, "host-loopback=on leads to what listens on the host's loopback alone",
+                      "have it listen on the gateway's address too", err);
+    if (spec->host_ports.given)
+        return refuse(spec, "host-ports chooses among the host's ports",
+                      "have a firewall on the host do that (pf.conf(5))", err);
+    for (unsigned which = 0; which < NET_SWITCHES; which++) {
+        bool on = net_spec_is_on(spec, which);
+
+        snprintf(what, sizeof(what), "%s=%s", net_switch_option(which), on ? "on" : "off");
+        if (on != net_spec_is_on(&usual, which))
+            return refuse(spec, what,
+                          "it is as the mode has it (net-uuid= is a host network without DHCP)",
+                          err);
+    }
+    return file ? check_file(spec, file, err) : 0;
+}

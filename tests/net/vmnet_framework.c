@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Part of vmnetd-vmnet. It and libvmnet, which is in the same process, each have directories for networks: XDG_RUNTIME_DIR
+ * and XDG_STATE_HOME are those of vmnetd itself; for the library, which plays vmnet.framework, they are
+ * VMNET_FRAMEWORK_DIR. vmnetd's own calls of getenv(3) come here (ld --wrap).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *__real_getenv(const char *name);
+char *__wrap_getenv(const char *name);
+
+static struct {
+    const char *name, *below;
+    char value[256];
+} variables[] = {
+    {"XDG_RUNTIME_DIR", "run", ""},
+    {"XDG_STATE_HOME", "state", ""},
+};
+
+char *__wrap_getenv(const char *name)
+{
+    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
+        if (strcmp(name, variables[i].name) == 0)
+            return variables[i].value[0] ? variables[i].value : NULL;
+    return __real_getenv(name);
+}
+
+__attribute__((constructor)) static void divide(void)
+{
+    const char *directory = __real_getenv("VMNET_FRAMEWORK_DIR");
+
+    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
+        const char *value = __real_getenv(variables[i].name);
+        char theirs[256];
+
+        snprintf(variables[i].value, sizeof(variables[i].value), "%s", value ? value : "");
+        snprintf(theirs, sizeof(theirs), "%s/%s", directory ? directory : "/nonexistent",
+                 variables[i].below);
+        setenv(variables[i].name, theirs, 1);
+    }
+}
