@@ -35,10 +35,10 @@ enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[9
     } else if (!facts->ethernet) {
         *ret_reason = "not Ethernet";
     } else if (facts->master[0]) {
-        snprintf(buf, 96, "part of %s: take that one", facts->master);
+        snprintf(buf, 96, "part of %s", facts->master);
         *ret_reason = buf;
     } else if (is_own_mac_only(facts->kind)) {
-        *ret_reason = "takes frames for its own MAC only";
+        *ret_reason = "one MAC only";
     } else if (strcmp(facts->kind, "bridge") == 0) {
         way = BRIDGING_BRIDGE;
         *ret_reason = "machines become its ports";
@@ -46,7 +46,7 @@ enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[9
         way = BRIDGING_OVS;
         *ret_reason = "machines become its ports";
     } else if (strcmp(facts->kind, "tun") == 0 || strcmp(facts->kind, "tap") == 0) {
-        *ret_reason = "a tap is the port of one machine";
+        *ret_reason = "a machine's port";
     } else if (facts->wireless) {
         way = BRIDGING_WIFI;
         *ret_reason = "one MAC a station: IP only, under the interface's MAC";

@@ -233,8 +233,11 @@ const struct cli_command cli_commands[] = {
         .arguments = "[OPTIONS]",
         .summary = "List what could be bridged",
         .details = "The host's network interfaces: what each is, its state, whether a default\n"
-                   "route leads there, and whether machines could be bridged to it. Behind a\n"
-                   "wireless one they would have to share its MAC address.\n"
+                   "route leads there, and by which way machines can be bridged to it:\n"
+                   "  wired        the host's addresses, routes and links stay as they are\n"
+                   "  bridge, openvswitch  they become ports of that bridge\n"
+                   "  wifi         under the interface's own MAC address, IP only\n"
+                   "  no           for the reason that is given\n"
                    "\n"
                    "Bridged mode itself needs the system plane, which has the rights for it. A\n"
                    "network of an ordinary user lives on the private plane, and has shared and\n"

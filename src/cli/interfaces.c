@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bridging.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 
@@ -14,33 +15,18 @@ static const struct output_column columns[] = {
     {"SPEED", "speed"}, {"MAC", "mac"},   {"BRIDGED", "bridged"},
 };
 
-/* Devices that take frames for their own MAC addresses alone. */
-static const char *const own_mac_only[] = {"macvlan", "macvtap", "ipvlan", "ipvtap"};
-
-bool interface_can_bridge(const struct interface *interface, char buf[64], const char **ret_reason)
+static enum bridging_way choose(const struct interface *interface, char buf[96],
+                                const char **ret_reason)
 {
-    *ret_reason = buf;
-    buf[0] = '\0';
-    if (interface->loopback) {
-        *ret_reason = "no: loopback";
-        return false;
-    }
-    if (!interface->ethernet) {
-        *ret_reason = "no: not Ethernet";
-        return false;
-    }
-    if (interface->master[0]) {
-        snprintf(buf, 64, "no: part of %s", interface->master);
-        return false;
-    }
-    for (size_t i = 0; i < sizeof(own_mac_only) / sizeof(own_mac_only[0]); i++) {
-        if (strcmp(interface->kind, own_mac_only[i]) == 0) {
-            *ret_reason = "no: one MAC only";
-            return false;
-        }
-    }
-    *ret_reason = interface->wireless ? "needs MAC translation" : "yes";
-    return true;
+    const struct bridging_facts facts = {
+        .kind = interface->kind,
+        .master = interface->master,
+        .ethernet = interface->ethernet,
+        .loopback = interface->loopback,
+        .wireless = interface->wireless,
+    };
+
+    return bridging_choose(&facts, buf, ret_reason);
 }
 
 static const char *speed_text(unsigned speed_mbps, char buf[24])
@@ -59,15 +45,16 @@ static const char *speed_text(unsigned speed_mbps, char buf[24])
 static json_t *describe(const struct interface *interface)
 {
     const char *reason, *state = interface->carrier ? "up" : "no carrier";
-    char buf[64], mac[MAC_TEXT_MAX];
-    bool possible = interface_can_bridge(interface, buf, &reason);
+    char buf[96], mac[MAC_TEXT_MAX];
+    enum bridging_way way = choose(interface, buf, &reason);
 
     return json_pack(
-        "{s:s, s:s?, s:s, s:s, s:b, s:o, s:b, s:s, s:s?}", "name", interface->name, "mac",
+        "{s:s, s:s?, s:s, s:s, s:b, s:o, s:b, s:s, s:s, s:s?}", "name", interface->name, "mac",
         interface->ethernet ? mac_format(&interface->mac, mac) : NULL, "kind", interface->kind,
         "state", interface->up ? state : "down", "default", interface->is_default, "speedMbps",
         interface->speed_mbps ? json_integer(interface->speed_mbps) : json_null(), "canBridge",
-        possible, "bridged", reason, "partOf", interface->master[0] ? interface->master : NULL);
+        way != BRIDGING_NONE, "way", bridging_name(way), "why", reason, "partOf",
+        interface->master[0] ? interface->master : NULL);
 }
 
 /* Adds what people get in fewer columns. */
@@ -76,6 +63,12 @@ static void describe_shown(const struct interface *interface, json_t *object)
     const char *state = json_string_value(json_object_get(object, "state"));
     char speed[24];
 
+    if (json_is_true(json_object_get(object, "canBridge")))
+        json_object_set(object, "bridged", json_object_get(object, "way"));
+    else
+        json_object_set_new(
+            object, "bridged",
+            json_sprintf("no: %s", json_string_value(json_object_get(object, "why"))));
     json_object_set_new(object, "speed", json_string(speed_text(interface->speed_mbps, speed)));
     json_object_set_new(object, "shown",
                         json_sprintf("%s%s", state, interface->is_default ? " default" : ""));

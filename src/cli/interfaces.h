@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host's network interfaces, and which of them a bridged network could stand on. */
+/* The host's network interfaces; base/bridging.h says how a bridged network could stand on each. */
 #ifndef OPENVMNET_CLI_INTERFACES_H
 #define OPENVMNET_CLI_INTERFACES_H
 
@@ -25,11 +25,5 @@ struct interface {
 
 /* All of the calling process's network namespace, by index; the caller's, to be freed. 0 or -errno. */
 int interfaces_list(struct interface **ret_interfaces, size_t *ret_len, struct err *err);
-
-/*
- * Whether guests could be bridged to it, and in *ret_reason why not or at what price: "yes", "no: …" or
- * "needs …"; the text goes with @buf.
- */
-bool interface_can_bridge(const struct interface *interface, char buf[64], const char **ret_reason);
 
 #endif

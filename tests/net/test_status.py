@@ -463,21 +463,22 @@ def test_interfaces(lab):
         found = {interface["name"]: interface for interface in listed}
         text = lab.vmnet("interfaces").stdout
         expected = {
-            "lo": ("loopback", "no: loopback", False),
-            "out0": ("veth", "yes", True),
-            "br0": ("bridge", "yes", True),
-            "veth0": ("veth", "no: part of br0", False),
-            "veth1": ("veth", "yes", True),
-            "tap9": ("tap", "yes", True),
-            "tun9": ("tun", "no: not Ethernet", False),
-            "vlan9": ("vlan", "yes", True),
-            "macvlan9": ("macvlan", "no: one MAC only", False),
+            "lo": ("loopback", "none", "loopback"),
+            "out0": ("veth", "wired", "stay as they are"),
+            "br0": ("bridge", "bridge", "become its ports"),
+            "veth0": ("veth", "none", "part of br0"),
+            "veth1": ("veth", "wired", "stay as they are"),
+            "tap9": ("tap", "none", "a machine's port"),
+            "tun9": ("tun", "none", "not Ethernet"),
+            "vlan9": ("vlan", "wired", "stay as they are"),
+            "macvlan9": ("macvlan", "none", "one MAC only"),
         }
         for name, facts in expected.items():
             if name in ("vlan9", "macvlan9") and name not in found:
                 continue  # this kernel has no such devices
             got = found[name]
-            assert (got["kind"], got["bridged"], got["canBridge"]) == facts, name
+            assert (got["kind"], got["way"]) == facts[:2] and facts[2] in got["why"], name
+            assert got["canBridge"] == (facts[1] != "none")
             assert got["default"] == (name == "out0")
         assert found["veth0"]["partOf"] == "br0" and found["br0"]["partOf"] is None
         assert found["veth1"]["mac"] in host.ip("link show dev veth1")
@@ -487,7 +488,8 @@ def test_interfaces(lab):
         assert text.splitlines()[0].split() == [
             "NAME", "KIND", "STATE", "SPEED", "MAC", "BRIDGED",
         ]  # fmt: skip
-        assert re.search(r"^out0 +veth +up default ", text, re.MULTILINE)
+        assert re.search(r"^out0 +veth +up default .* wired$", text, re.MULTILINE)
+        assert re.search(r"^veth0 .* no: part of br0$", text, re.MULTILINE)
         wireless(lab, found["veth1"]["name"])
     finally:
         for name in ("br0", "veth0", "tap9", "tun9"):
@@ -501,8 +503,8 @@ def wireless(lab, name):
     (sysfs / name / "phy80211").mkdir(parents=True)
     (sysfs / name / "speed").write_text("2500\n")
     for number, expected in (
-        (index, ("needs MAC translation", 2500)),
-        (index + 1, ("yes", None)),
+        (index, ("wifi", 2500)),
+        (index + 1, ("wired", None)),
     ):
         (sysfs / name / "ifindex").write_text(f"{number}\n")
         listed = json.loads(
@@ -512,7 +514,7 @@ def wireless(lab, name):
             ).stdout
         )  # fmt: skip
         (got,) = [each for each in listed if each["name"] == name]
-        assert (got["bridged"], got["speedMbps"]) == expected
+        assert (got["way"], got["speedMbps"]) == expected
     shutil.rmtree(sysfs)
 
 

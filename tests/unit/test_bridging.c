@@ -22,13 +22,13 @@ static void test_choose(void **state)
         {{"bridge", "", .ethernet = true}, BRIDGING_BRIDGE, "ports"},
         {{"openvswitch", "", .ethernet = true}, BRIDGING_OVS, "ports"},
         {{"tun", "", .ethernet = true, .openvswitch = true}, BRIDGING_OVS, "ports"},
-        {{"tun", "", .ethernet = true}, BRIDGING_NONE, "one machine"},
+        {{"tun", "", .ethernet = true}, BRIDGING_NONE, "machine's port"},
         {{"tun", ""}, BRIDGING_NONE, "not Ethernet"},
         {{"", "", .ethernet = true, .wireless = true}, BRIDGING_WIFI, "one MAC a station"},
         {{"", "", .ethernet = true, .loopback = true}, BRIDGING_NONE, "loopback"},
         {{"", "br0", .ethernet = true}, BRIDGING_NONE, "part of br0"},
         {{"bridge", "bond0", .ethernet = true}, BRIDGING_NONE, "part of bond0"},
-        {{"macvlan", "", .ethernet = true}, BRIDGING_NONE, "own MAC"},
+        {{"macvlan", "", .ethernet = true}, BRIDGING_NONE, "one MAC only"},
     };
     const char *reason;
     char buf[96];
