@@ -366,12 +366,13 @@ static int send_ports(struct elements *batch, struct mnl_socket *socket, struct 
 }
 
 int guard_add(struct mnl_socket *socket, const struct net_config *config,
-              const struct plane_port *port, struct err *err)
+              const struct plane_port *port, bool forget, struct err *err)
 {
     struct elements batch;
 
     elements_begin(&batch, TABLE_NAME, 2 * PLANE_DROPS_LEN + SETS_LEN);
-    put_forget_drops(&batch, port);
+    if (forget)
+        put_forget_drops(&batch, port);
     put_ports(&batch, NFT_MSG_NEWSETELEM, config, port, 1);
     return send_ports(&batch, socket, err);
 }

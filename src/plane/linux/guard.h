@@ -27,11 +27,11 @@
  */
 void guard_write(FILE *text, const struct net_config *config);
 /*
- * Over a socket of elements_open(). 0, or -errno with the reason. A port of that name begins with nothing counted.
- * Each of these is one batch.
+ * Over a socket of elements_open(). 0, or -errno with the reason. Each of these is one batch. With @forget a port
+ * begins with nothing counted although there was one of its name.
  */
 int guard_add(struct mnl_socket *socket, const struct net_config *config,
-              const struct plane_port *port, struct err *err);
+              const struct plane_port *port, bool forget, struct err *err);
 int guard_remove(struct mnl_socket *socket, const struct net_config *config,
                  const struct plane_port *port, struct err *err);
 /* Makes @ports all the ports there are; what was counted stays. */

@@ -47,8 +47,9 @@
 
 struct plane {
     const struct net_config *config;
-    bool created; /* by this process, and it has had no port yet */
-    bool router6; /* guests are told that this is their router for IPv6 */
+    bool created;    /* by this process, and it has had no port yet */
+    bool names_used; /* a port may have gone, whose name the next one gets */
+    bool router6;    /* guests are told that this is their router for IPv6 */
     struct plane_outside outside;
     struct nft_ctx *nft;
     struct mnl_socket *elements; /* of nftables' sets */
@@ -140,8 +141,10 @@ int plane_join(const struct net_config *config, const struct plane_handles *hand
 
     if (result == 0)
         result = plane_new(config, ret_plane, err);
-    if (result == 0)
+    if (result == 0) {
         (*ret_plane)->router6 = dnsmasq_was_router6(config);
+        (*ret_plane)->names_used = true;
+    }
     return result;
 }
 
@@ -149,6 +152,7 @@ static void port_gone(struct plane *plane, const struct plane_port *port)
 {
     struct err err;
 
+    plane->names_used = true;
     if (guard_remove(plane->elements, plane->config, port, &err) < 0)
         log_warn("port %s: its rules stay: %s", port->interface, err.text);
     if (port->ipv4)
@@ -348,7 +352,7 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
 
     if (plane->loop)
         on_monitor(&plane->monitor_source, LOOP_IN);
-    result = guard_add(plane->elements, plane->config, port, err);
+    result = guard_add(plane->elements, plane->config, port, plane->names_used, err);
     if (result < 0)
         return result;
     result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface),
