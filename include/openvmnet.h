@@ -16,8 +16,9 @@
  * Options are texts "NAME=VALUE", with the names that `vmnet run` knows (vmnet(1)); "NAME" alone is
  * "NAME=on". They end with NULL; a list that is NULL or empty asks for the network "shared".
  *
- *   a network's:  network mode start-address end-address subnet-mask nat66-prefix net-uuid mtu
- *                 dhcp dns ra nat44 nat66 host-loopback host-ports
+ *   a network's:  network mode start-address end-address subnet-mask dhcp-range dhcp-host (may repeat)
+ *                 nat66-prefix net-uuid host-ip-address host-subnet-mask host-ipv6-address mtu dhcp dns
+ *                 ra nat44 nat66 host-loopback host-ports
  *   a port's:     hostname mac interface-id isolated anti-spoof forward (may repeat), and
  *     kind=tap      a tap descriptor, the default
  *     kind=stream   a stream socket: 4 bytes of length, big-endian, then the frame

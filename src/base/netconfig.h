@@ -22,11 +22,12 @@ struct net_config {
     char name[NET_NAME_MAX + 1];
     bool system; /* NET_OF_SYSTEM: defined by the administrator, for others too */
     enum net_mode mode;
-    uint32_t gateway;  /* IPv4 addresses in host order; 0: the network has none that are known */
-    uint32_t pool_end; /* the pool is gateway + 1 to here */
+    uint32_t gateway; /* IPv4 addresses in host order; 0: the network has none that are known */
+    uint32_t pool_start, pool_end;   /* addresses that guests can have */
+    uint32_t range_start, range_end; /* those of them that are given out by themselves */
     unsigned prefix_len;
     struct ip_addr prefix6;  /* ULA /64 */
-    struct ip_addr gateway6; /* the prefix's ::1 */
+    struct ip_addr gateway6; /* in it; ::1 where nothing else was asked for */
     struct mac_addr mac;     /* of the bridge, so that guests' ARP caches stay right */
     unsigned mtu;
     unsigned workers;      /* of the uplink, 1 to NET_WORKERS_MAX */
@@ -34,6 +35,7 @@ struct net_config {
     bool on[NET_SWITCHES]; /* without DHCP guests have addresses of their own choice */
     bool system_dhcp;      /* the system gives guests their addresses: known once it has */
     char net_uuid[NET_UUID_LEN + 1];
+    bool host_asked, host6_asked;    /* with it, the host's address of either family */
     char ifname[NET_IFNAME_MAX + 1]; /* bridged: the host's interface; or "" */
     struct port_set host_ports;      /* of the host, that guests reach at the gateway's address */
     unsigned lease_time_s;
@@ -64,6 +66,11 @@ static inline bool net_config_has_nat(const struct net_config *config, int famil
 static inline bool net_config_has_way_out(const struct net_config *config)
 {
     return config->on[NET_NAT44] || config->on[NET_NAT66];
+}
+
+static inline bool net_config_in_pool(const struct net_config *config, uint32_t ipv4)
+{
+    return ipv4 >= config->pool_start && ipv4 <= config->pool_end;
 }
 
 /* A guest's number within its network, for who counts by guest: the host part of its IPv4 address. */

@@ -179,8 +179,12 @@ static const struct key {
     {"start-address", set_spec, false, NETFILE_NEEDS_NOTHING}, /* needs: see net_spec_complete() */
     {"end-address", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"subnet-mask", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"dhcp-range", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"nat66-prefix", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"net-uuid", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"host-ip-address", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"host-subnet-mask", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"host-ipv6-address", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"ifname", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"mtu", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"workers", set_spec, false, NETFILE_NEEDS_NOTHING},
@@ -206,12 +210,15 @@ static const struct key {
 static int set_key(struct netfile_parse *parse, const char *text, const char *value)
 {
     const char *name = net_spec_option_name(text);
-    char known[512];
+    char known[NETFILE_KEYS_MAX * 24];
     size_t len = 0;
 
     if (name && strcmp(name, "network") == 0)
         return netfile_refuse(parse, "key 'network' is not for a file: the name of the file is the "
                                      "network's name; leave the line out");
+    if (name && strcmp(name, "dhcp-host") == 0)
+        return netfile_refuse(parse, "key 'dhcp-host' is not for a file, which has sections for "
+                                     "it: write [host NAME], mac = MAC and address = ADDRESS");
     for (unsigned i = 0; i < NETFILE_KEYS_MAX; i++) {
         if (!text_is_option(keys[i].name, name ? name : text))
             continue;

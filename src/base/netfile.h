@@ -49,12 +49,12 @@
 #define NET_DHCP_VALUE_MAX 255
 
 struct net_reservation {
-    char name[NET_HOSTNAME_MAX + 1];
+    char name[NET_HOSTNAME_MAX + 1];     /* or "", of one that is an option (dhcp-host) */
     char interface_id[NET_UUID_LEN + 1]; /* or "" */
     bool mac_given;
     struct mac_addr mac;
     struct ip_addr address; /* IPv4; family 0: any of the pool */
-    unsigned line;          /* in the file, for messages */
+    unsigned line;          /* in the file, for messages; 0 of an option */
 };
 
 struct net_record {
@@ -97,7 +97,7 @@ struct net_access {
 };
 
 struct net_file {
-    char path[512]; /* empty: the network has no file */
+    char path[512]; /* empty: the network has no file, but reservations as options */
     struct net_spec spec;
     unsigned lease_time_s;  /* 0: default */
     unsigned udp_timeout_s; /* 0: default */

@@ -7,7 +7,7 @@
 
 #include "base/netfile.h"
 
-#define NETFILE_KEYS_MAX 26    /* options of the network */
+#define NETFILE_KEYS_MAX 30    /* options of the network */
 #define NETFILE_SECTIONS_MAX 3 /* kinds of section */
 
 /* What a key or section needs the network to have. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/netfile.h"
 #include "base/portspec.h"
 #include "base/text.h"
 
@@ -183,6 +184,113 @@ static int set_mask(struct net_spec *spec, const char *value, struct err *err)
     return set_address(&spec->subnet_mask, "subnet-mask", value, "255.255.255.0", err);
 }
 
+/* Both or none of "A-B" or "A,B"; -EINVAL. */
+static int split(const char *value, char separator, char ret_first[IP_TEXT_MAX],
+                 const char **ret_second)
+{
+    const char *at = strchr(value, separator);
+
+    if (!at || at - value >= IP_TEXT_MAX)
+        return -EINVAL;
+    snprintf(ret_first, IP_TEXT_MAX, "%.*s", (int)(at - value), value);
+    *ret_second = at + 1;
+    return 0;
+}
+
+static int set_range(struct net_spec *spec, const char *value, struct err *err)
+{
+    char first[IP_TEXT_MAX];
+    const char *last;
+    struct ip_addr addrs[2];
+
+    if (split(value, '-', first, &last) < 0 || ip_parse(first, &addrs[0]) < 0 ||
+        ip_parse(last, &addrs[1]) < 0 || addrs[0].family != AF_INET || addrs[1].family != AF_INET)
+        return err_set(err, -EINVAL,
+                       "dhcp-range=%s is not a range of IPv4 addresses: write one such as "
+                       "192.168.70.100-192.168.70.150",
+                       text_show(value).text);
+    spec->range_first = addrs[0];
+    spec->range_last = addrs[1];
+    return 0;
+}
+
+static int add_dhcp_host(struct net_spec *spec, const char *value, struct err *err)
+{
+    struct net_dhcp_host host;
+    char mac[IP_TEXT_MAX];
+    const char *address;
+
+    if (split(value, ',', mac, &address) < 0 || port_mac_parse(mac, &host.mac, NULL) < 0 ||
+        ip_parse(address, &host.address) < 0 || host.address.family != AF_INET)
+        return err_set(err, -EINVAL,
+                       "dhcp-host=%s is not a MAC address and the IPv4 address that is kept for "
+                       "it: write one such as 52:54:00:12:34:56,192.168.70.9",
+                       text_show(value).text);
+    for (unsigned i = 0; i < spec->dhcp_hosts_len; i++) {
+        const struct net_dhcp_host *other = &spec->dhcp_hosts[i];
+        bool same_mac = memcmp(&other->mac, &host.mac, sizeof(host.mac)) == 0;
+        bool same_address = ip_equal(&other->address, &host.address);
+
+        if (same_mac && same_address)
+            return 0;
+        if (same_mac || same_address)
+            return err_set(err, -EINVAL, "dhcp-host=%s has the %s of an earlier one: write another",
+                           text_show(value).text, same_mac ? "MAC address" : "IPv4 address");
+    }
+    if (spec->dhcp_hosts_len == NET_DHCP_HOSTS_MAX)
+        return err_set(err, -EINVAL,
+                       "dhcp-host=%s is one more than the %d that options may have: a "
+                       "configuration file has room for %d (openvmnet.conf(5), [host NAME])",
+                       text_show(value).text, NET_DHCP_HOSTS_MAX, NET_RESERVATIONS_MAX);
+    spec->dhcp_hosts[spec->dhcp_hosts_len++] = host;
+    return 0;
+}
+
+const char *net_spec_format_range(const struct net_spec *spec, char buf[NET_RANGE_TEXT_MAX])
+{
+    char first[IP_TEXT_MAX], last[IP_TEXT_MAX];
+
+    if (!spec->range_first.family)
+        return "all";
+    snprintf(buf, NET_RANGE_TEXT_MAX, "%s-%s", ip_format(&spec->range_first, first),
+             ip_format(&spec->range_last, last));
+    return buf;
+}
+
+const char *net_dhcp_host_format(const struct net_dhcp_host *host, char buf[NET_DHCP_HOST_TEXT_MAX])
+{
+    char mac[MAC_TEXT_MAX], address[IP_TEXT_MAX];
+
+    snprintf(buf, NET_DHCP_HOST_TEXT_MAX, "%s,%s", mac_format(&host->mac, mac),
+             ip_format(&host->address, address));
+    return buf;
+}
+
+static int set_host_ip(struct net_spec *spec, const char *value, struct err *err)
+{
+    return set_address(&spec->host_ip_address, "host-ip-address", value, "192.168.70.1", err);
+}
+
+static int set_host_mask(struct net_spec *spec, const char *value, struct err *err)
+{
+    return set_address(&spec->host_subnet_mask, "host-subnet-mask", value, "255.255.255.0", err);
+}
+
+static int set_host_ipv6(struct net_spec *spec, const char *value, struct err *err)
+{
+    static const uint8_t zero[8];
+    struct ip_addr addr;
+
+    if (ip_parse(value, &addr) < 0 || addr.family != AF_INET6 || addr.bytes[0] != 0xfd ||
+        memcmp(addr.bytes + 8, zero, sizeof(zero)) == 0)
+        return err_set(err, -EINVAL,
+                       "host-ipv6-address=%s is not the address of a machine in fd00::/8, the "
+                       "unique local addresses (RFC 4193): write one such as fd12:3456:789a:1::1",
+                       text_show(value).text);
+    spec->host_ipv6_address = addr;
+    return 0;
+}
+
 static int set_prefix(struct net_spec *spec, const char *value, struct err *err)
 {
     static const uint8_t zero[8];
@@ -288,8 +396,13 @@ static const struct option {
     {"end-address", set_end, true},
     {"subnet-mask", set_mask, true},
     {"network", set_network, false},
+    {"dhcp-range", set_range, false},
+    {"dhcp-host", add_dhcp_host, false},
     {"nat66-prefix", set_prefix, false},
     {"net-uuid", set_uuid, false},
+    {"host-ip-address", set_host_ip, false},
+    {"host-subnet-mask", set_host_mask, false},
+    {"host-ipv6-address", set_host_ipv6, false},
     {"ifname", set_ifname, false},
     {"mtu", set_mtu, false},
     {"workers", set_workers, false},
@@ -330,7 +443,7 @@ const char *net_spec_option_name(const char *text)
 
 static int refuse_unknown(const char *option, struct err *err)
 {
-    char known[256];
+    char known[(OPTIONS_LEN + NET_SWITCHES) * 24];
     size_t len = 0;
 
     for (size_t i = 0; i < OPTIONS_LEN; i++)

@@ -22,6 +22,9 @@
 #define NET_MTU_MIN 1280  /* RFC 8200 5 */
 #define NET_MTU_MAX 65520
 #define NET_WORKERS_MAX 8 /* threads of the way out */
+#define NET_DHCP_HOSTS_MAX 64
+#define NET_RANGE_TEXT_MAX (2 * IP_TEXT_MAX)
+#define NET_DHCP_HOST_TEXT_MAX (MAC_TEXT_MAX + IP_TEXT_MAX)
 
 enum net_mode {
     NET_MODE_SHARED,  /* the world through a NAT, and the host */
@@ -52,6 +55,12 @@ enum net_scope {
     NET_OF_SYSTEM, /* the administrator's, for all users whom its file allows */
 };
 
+/* An address kept for a machine. */
+struct net_dhcp_host {
+    struct mac_addr mac;
+    struct ip_addr address; /* IPv4 */
+};
+
 struct net_spec {
     char name[NET_NAME_MAX + 1]; /* empty until net_spec_complete() */
     enum net_mode mode;
@@ -60,13 +69,20 @@ struct net_spec {
     struct ip_addr start_address; /* the gateway's */
     struct ip_addr end_address;   /* last of the pool */
     struct ip_addr subnet_mask;
+    /* The part of the pool that is given out by itself; family 0: all. */
+    struct ip_addr range_first, range_last;
+    struct net_dhcp_host dhcp_hosts[NET_DHCP_HOSTS_MAX];
+    unsigned dhcp_hosts_len;
     struct ip_addr nat66_prefix; /* ULA /64, shared mode only; family 0: the network's own choice */
     /* A host network of that identity, without DHCP; in lower case; or "". */
     char net_uuid[NET_UUID_LEN + 1];
-    char ifname[NET_IFNAME_MAX + 1]; /* bridged only; or "" */
-    unsigned mtu;                    /* 0: default */
-    unsigned workers;                /* 0: default */
-    struct port_set host_ports;      /* those that are open at the gateway's address */
+    /* The host's addresses there, each family alone; family 0: the network's own choice. */
+    struct ip_addr host_ip_address, host_subnet_mask;
+    struct ip_addr host_ipv6_address; /* a ULA, of the /64 that is the network's */
+    char ifname[NET_IFNAME_MAX + 1];  /* bridged only; or "" */
+    unsigned mtu;                     /* 0: default */
+    unsigned workers;                 /* 0: default */
+    struct port_set host_ports;       /* those that are open at the gateway's address */
     enum net_setting switches[NET_SWITCHES];
 };
 
@@ -86,10 +102,16 @@ bool net_spec_is_on(const struct net_spec *spec, enum net_switch which);
 /*
  * Sets one option by its name as QEMU's vmnet netdevs spell it, where they have it (openvmnet(7), "OPTIONS");
  * underscores are dashes, and the origin's "dhcp-" prefix is accepted for the three addresses. "bridge" is "bridged".
- * "host-ports" adds to what it had. -ENOENT: no such option (the text lists those there are); -EINVAL with the reason.
+ * "host-ports" and "dhcp-host" add to what there is. -ENOENT: no such option (the text lists those there are); -EINVAL with the reason.
  * A refused value leaves the earlier one.
  */
 int net_spec_set(struct net_spec *spec, const char *option, const char *value, struct err *err);
+
+/* "192.168.70.100-192.168.70.150"; "all" where none was given. */
+const char *net_spec_format_range(const struct net_spec *spec, char buf[NET_RANGE_TEXT_MAX]);
+/* "52:54:00:12:34:56,192.168.70.9" */
+const char *net_dhcp_host_format(const struct net_dhcp_host *host,
+                                 char buf[NET_DHCP_HOST_TEXT_MAX]);
 
 /* The name above of an option in any of its spellings; NULL where there is none. */
 const char *net_spec_option_name(const char *text);

@@ -44,35 +44,34 @@ static int mask_prefix(uint32_t mask)
     return -1;
 }
 
-static int check_mask(const struct net_spec *spec, struct err *err)
+static int check_mask(const char *option, const struct ip_addr *mask, struct err *err)
 {
-    int prefix = mask_prefix(as_u32(&spec->subnet_mask));
+    int prefix = mask_prefix(as_u32(mask));
     char text[IP_TEXT_MAX];
 
-    ip_format(&spec->subnet_mask, text);
+    ip_format(mask, text);
     if (prefix < 0)
         return err_set(err, -EINVAL,
-                       "subnet-mask=%s is not a mask: its one bits must come first; write one such "
+                       "%s=%s is not a mask: its one bits must come first; write one such "
                        "as 255.255.255.0",
-                       text);
+                       option, text);
     if (prefix < PREFIX_MIN)
-        return err_set(
-            err, -EINVAL,
-            "subnet-mask=%s is too wide (/%d): write 255.255.0.0 (/%d) or a narrower one", text,
-            prefix, PREFIX_MIN);
+        return err_set(err, -EINVAL,
+                       "%s=%s is too wide (/%d): write 255.255.0.0 (/%d) or a narrower one", option,
+                       text, prefix, PREFIX_MIN);
     if (prefix > PREFIX_MAX)
         return err_set(err, -EINVAL,
-                       "subnet-mask=%s is too narrow (/%d) for the gateway and a guest: write "
+                       "%s=%s is too narrow (/%d) for the gateway and a guest: write "
                        "255.255.255.252 (/%d) or a wider one",
-                       text, prefix, PREFIX_MAX);
+                       option, text, prefix, PREFIX_MAX);
     return 0;
 }
 
-/* One of the two ends, by itself; the mask is right already. */
-static int check_end(const struct net_spec *spec, const char *option, const struct ip_addr *addr,
-                     struct err *err)
+/* Whether a machine of a private subnet can have it; the mask is right already. */
+static int check_end(const struct ip_addr *mask_addr, const char *option,
+                     const struct ip_addr *addr, struct err *err)
 {
-    uint32_t mask = as_u32(&spec->subnet_mask), value = as_u32(addr);
+    uint32_t mask = as_u32(mask_addr), value = as_u32(addr);
     struct ip_addr first = ip_from_u32((value & mask) + 1), last = ip_from_u32((value | ~mask) - 1);
     char text[IP_TEXT_MAX], first_text[IP_TEXT_MAX], last_text[IP_TEXT_MAX];
     bool is_network = value == (value & mask), is_broadcast = value == (value | ~mask);
@@ -141,10 +140,76 @@ static int check_addresses(const struct net_spec *spec, struct err *err)
                 "start-address, end-address and subnet-mask should be provided together: "
                 "%s is missing; write all three or none",
                 three[i].name);
-    error = check_mask(spec, err);
+    error = check_mask("subnet-mask", &spec->subnet_mask, err);
     for (size_t i = 0; i < 2 && !error; i++)
-        error = check_end(spec, three[i].name, three[i].addr, err);
+        error = check_end(&spec->subnet_mask, three[i].name, three[i].addr, err);
     return error ? error : check_range(spec, err);
+}
+
+/* Guests' addresses where the options say which those are. */
+static bool in_pool(const struct net_spec *spec, const struct ip_addr *addr)
+{
+    return as_u32(addr) > as_u32(&spec->start_address) &&
+           as_u32(addr) <= as_u32(&spec->end_address);
+}
+
+/* What DHCP gives, and to whom. */
+static int check_dhcp(const struct net_spec *spec, struct err *err)
+{
+    char range[NET_RANGE_TEXT_MAX], host[NET_DHCP_HOST_TEXT_MAX];
+
+    if ((spec->range_first.family || spec->dhcp_hosts_len) && !net_spec_is_on(spec, NET_DHCP))
+        return err_set(err, -EINVAL, "%s is set for a network without DHCP (%s): leave it out",
+                       spec->range_first.family ? "dhcp-range" : "dhcp-host",
+                       spec->net_uuid[0] ? "net-uuid" : "dhcp=off");
+    if (spec->range_first.family) {
+        net_spec_format_range(spec, range);
+        if (!spec->start_address.family)
+            return err_set(err, -EINVAL,
+                           "dhcp-range=%s is set without start-address, end-address and "
+                           "subnet-mask, which say what it is a part of: write them",
+                           range);
+        if (as_u32(&spec->range_first) > as_u32(&spec->range_last) ||
+            !in_pool(spec, &spec->range_first) || !in_pool(spec, &spec->range_last))
+            return err_set(err, -EINVAL,
+                           "dhcp-range=%s is not a part of what follows start-address up to "
+                           "end-address: write one that is",
+                           range);
+    }
+    for (unsigned i = 0; spec->start_address.family && i < spec->dhcp_hosts_len; i++)
+        if (!in_pool(spec, &spec->dhcp_hosts[i].address))
+            return err_set(err, -EINVAL,
+                           "dhcp-host=%s has an address that is not one of those that follow "
+                           "start-address up to end-address: write one that is",
+                           net_dhcp_host_format(&spec->dhcp_hosts[i], host));
+    return 0;
+}
+
+/* The host's addresses on a network that is known by a UUID. */
+static int check_host_addresses(const struct net_spec *spec, struct err *err)
+{
+    const char *first = spec->host_ip_address.family    ? "host-ip-address"
+                        : spec->host_subnet_mask.family ? "host-subnet-mask"
+                                                        : "host-ipv6-address";
+    bool has_ip = spec->host_ip_address.family, has_mask = spec->host_subnet_mask.family;
+    int error;
+
+    if (!has_ip && !has_mask && !spec->host_ipv6_address.family)
+        return 0;
+    if (!spec->net_uuid[0])
+        return err_set(err, -EINVAL,
+                       "%s is set without net-uuid: it is the host's address on a network that "
+                       "is known by a UUID; on others start-address is, and nat66-prefix",
+                       first);
+    if (has_ip != has_mask)
+        return err_set(err, -EINVAL,
+                       "host-ip-address and host-subnet-mask should be provided together: %s is "
+                       "missing",
+                       has_ip ? "host-subnet-mask" : "host-ip-address");
+    error = has_ip ? check_mask("host-subnet-mask", &spec->host_subnet_mask, err) : 0;
+    return error || !has_ip
+               ? error
+               : check_end(&spec->host_subnet_mask, "host-ip-address", &spec->host_ip_address, err);
 }
 
 /* Which mode takes which option, and what is said where it does not. */
@@ -172,6 +237,9 @@ static int check_modes(const struct net_spec *spec, struct err *err)
                        "net-uuid=%s is set in mode=%s: only a network of mode=host can be known "
                        "by a UUID; leave net-uuid out or write mode=host",
                        spec->net_uuid, mode);
+    if (spec->mode == NET_MODE_BRIDGED && (spec->range_first.family || spec->dhcp_hosts_len))
+        return err_set(err, -EINVAL, "%s is set in mode=bridged%s",
+                       spec->range_first.family ? "dhcp-range" : "dhcp-host", no_gateway);
     if (spec->ifname[0] && spec->mode != NET_MODE_BRIDGED)
         return err_set(err, -EINVAL,
                        "ifname=%s is set in mode=%s: only mode=bridged joins an interface; leave "
@@ -255,6 +323,10 @@ int net_spec_complete(struct net_spec *spec, struct err *err)
     } else if (has_addresses(spec)) {
         error = check_addresses(spec, err);
     }
+    if (!error)
+        error = check_host_addresses(spec, err);
+    if (!error)
+        error = check_dhcp(spec, err);
     if (error)
         return error;
     if (spec->name[0])

@@ -33,6 +33,7 @@ static void print_addresses(const struct net_spec *spec)
 {
     unsigned prefix_len = (unsigned)__builtin_popcount(spec->subnet_mask.v4.s_addr);
     char start[IP_TEXT_MAX], first[IP_TEXT_MAX], end[IP_TEXT_MAX], ports[PORT_SET_TEXT_MAX];
+    char range[NET_RANGE_TEXT_MAX];
     struct ip_addr pool = ip_from_u32(ntohl(spec->start_address.v4.s_addr) + 1);
 
     if (spec->mode == NET_MODE_BRIDGED)
@@ -44,6 +45,13 @@ static void print_addresses(const struct net_spec *spec)
     else
         printf(", gateway %s/%u, pool %s to %s", ip_format(&spec->start_address, start), prefix_len,
                ip_format(&pool, first), ip_format(&spec->end_address, end));
+    if (spec->range_first.family)
+        printf(", gives out %s", net_spec_format_range(spec, range));
+    if (spec->host_ip_address.family)
+        printf(", host %s/%d", ip_format(&spec->host_ip_address, start),
+               __builtin_popcount(spec->host_subnet_mask.v4.s_addr));
+    if (spec->host_ipv6_address.family)
+        printf(", host %s/64", ip_format(&spec->host_ipv6_address, start));
     if (spec->nat66_prefix.family)
         printf(", IPv6 prefix %s/64", ip_format(&spec->nat66_prefix, start));
     if (spec->mtu)

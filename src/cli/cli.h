@@ -12,7 +12,7 @@
 
 #include "base/err.h"
 
-#define CLI_OPTIONS_MAX 20 /* options of one command */
+#define CLI_OPTIONS_MAX 26 /* options of one command */
 #define CLI_GIVEN_MAX 160  /* options that are given, repeated ones included */
 
 enum cli_exit {

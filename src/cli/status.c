@@ -26,6 +26,7 @@ static const struct output_fact facts[] = {
     {"gateway", "gateway", NULL, NULL},
     {"DHCP", "dhcp", NULL, NULL},
     {"pool", "poolStart", " to ", "poolEnd"},
+    {"given out", "dhcpRange", NULL, NULL},
     {"DNS", "dns", NULL, NULL},
     {"RA", "ra", NULL, NULL},
     {"NAT44", "nat44", NULL, NULL},
@@ -234,6 +235,7 @@ static void print_ports(const json_t *ports, const struct rates *rates)
 /* What says nothing by its absence is left out. */
 static void print_facts(const json_t *network)
 {
+    static const char *const optional[] = {"configFile", "dhcpRange", "streamSocket"};
     static const char *const switches[] = {"dns", "ra", "nat44", "nat66"};
     json_t *shown = json_copy((json_t *)network);
     bool is_host = strcmp(text_of(network, "mode"), "host") == 0;
@@ -244,14 +246,13 @@ static void print_facts(const json_t *network)
         if (!json_is_false(json_object_get(shown, switches[i])) ||
             (is_host && strncmp(switches[i], "nat", 3) == 0))
             json_object_del(shown, switches[i]);
-    if (json_is_null(json_object_get(shown, "configFile")))
-        json_object_del(shown, "configFile");
+    for (size_t i = 0; i < COUNT_OF(optional); i++)
+        if (json_is_null(json_object_get(shown, optional[i])))
+            json_object_del(shown, optional[i]);
     if (!json_is_true(json_object_get(shown, "hostLoopback")))
         json_object_del(shown, "hostLoopback");
     if (strcmp(text_of(shown, "hostPorts"), "all") == 0)
         json_object_del(shown, "hostPorts");
-    if (json_is_null(json_object_get(shown, "streamSocket")))
-        json_object_del(shown, "streamSocket");
     output_facts(shown, facts, COUNT_OF(facts), INDENT);
     json_decref(shown);
 }

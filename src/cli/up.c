@@ -11,14 +11,12 @@ static int read_spec(const struct cli_args *args, struct net_spec *spec, struct 
 {
     int rc;
 
-    for (int i = 0; i < CLI_OPTIONS_MAX && args->command->options[i].name; i++) {
-        const char *option = args->command->options[i].name;
+    for (int i = 0; i < args->given_len; i++) {
+        const char *option = args->command->options[args->given[i].option].name;
 
-        if (!args->values[i])
-            continue;
-        rc = net_spec_set(spec, option, args->values[i], err);
+        rc = net_spec_set(spec, option, args->given[i].value, err);
         if (rc < 0)
-            return err_prefix(err, rc, "up: --%s '%s'", option, args->values[i]);
+            return err_prefix(err, rc, "up: --%s '%s'", option, args->given[i].value);
     }
     rc = args->argc > 0 ? net_spec_set(spec, "network", args->argv[0], err) : 0;
     if (rc == 0)
@@ -30,11 +28,8 @@ enum cli_exit cmd_up(const struct cli_args *args)
 {
     struct net_spec spec = {0};
     struct err err = {0};
-    bool given = args->argc > 0;
 
-    for (int i = 0; i < CLI_OPTIONS_MAX; i++)
-        given = given || args->values[i];
-    if (!given)
+    if (args->argc == 0 && args->given_len == 0)
         return cli_fail(CLI_USAGE,
                         "up: no network given; name one ('vmnet up shared'), or say what "
                         "it is to be ('vmnet up --mode shared')");

@@ -25,13 +25,30 @@ static int refuse(const char *what, const char *runs, const char *asked, struct 
                    what, runs ? runs : "none", asked);
 }
 
+/* @what: the option; @field of the network is to be @asked. */
+static int check_text(const char *what, const char *field, const char *asked, const json_t *network,
+                      struct err *err)
+{
+    const char *runs = json_string_value(json_object_get(network, field));
+
+    return runs && strcmp(runs, asked) == 0 ? 0 : refuse(what, runs, asked, err);
+}
+
+static int check_subnet(const char *what, const struct ip_addr *address, const struct ip_addr *mask,
+                        const json_t *network, struct err *err)
+{
+    struct ip_addr first = ip_from_u32(ntohl(address->v4.s_addr) & ntohl(mask->v4.s_addr));
+    char asked[IP_TEXT_MAX + 4], text[IP_TEXT_MAX];
+
+    snprintf(asked, sizeof(asked), "%s/%d", ip_format(&first, text),
+             __builtin_popcount(mask->v4.s_addr));
+    return check_text(what, "subnet", asked, network, err);
+}
+
 static int check_addresses(const struct net_spec *spec, const json_t *network, struct err *err)
 {
     const char *gateway = json_string_value(json_object_get(network, "gateway"));
     const char *end = json_string_value(json_object_get(network, "poolEnd"));
-    const char *subnet = json_string_value(json_object_get(network, "subnet"));
-    uint32_t mask = ntohl(spec->subnet_mask.v4.s_addr);
-    struct ip_addr first = ip_from_u32(ntohl(spec->start_address.v4.s_addr) & mask);
     char runs[2 * IP_TEXT_MAX + 8], asked[2 * IP_TEXT_MAX + 8];
     char start_text[IP_TEXT_MAX], end_text[IP_TEXT_MAX];
 
@@ -40,18 +57,53 @@ static int check_addresses(const struct net_spec *spec, const json_t *network, s
              ip_format(&spec->end_address, end_text));
     if (strcmp(runs, asked) != 0)
         return refuse("addresses", runs, asked, err);
-    snprintf(asked, sizeof(asked), "%s/%d", ip_format(&first, start_text),
-             __builtin_popcount(mask));
-    return subnet && strcmp(subnet, asked) == 0 ? 0 : refuse("subnet", subnet, asked, err);
+    return check_subnet("subnet", &spec->start_address, &spec->subnet_mask, network, err);
+}
+
+static int check_host_addresses(const struct net_spec *spec, const json_t *network, struct err *err)
+{
+    char text[IP_TEXT_MAX];
+    int result = 0;
+
+    if (spec->host_ip_address.family)
+        result = check_text("host-ip-address", "gateway", ip_format(&spec->host_ip_address, text),
+                            network, err);
+    if (result == 0 && spec->host_ip_address.family)
+        result = check_subnet("host-subnet-mask", &spec->host_ip_address, &spec->host_subnet_mask,
+                              network, err);
+    if (result == 0 && spec->host_ipv6_address.family)
+        result = check_text("host-ipv6-address", "gateway6",
+                            ip_format(&spec->host_ipv6_address, text), network, err);
+    return result;
+}
+
+/* What was asked is there; there may be more. */
+static int check_dhcp(const struct net_spec *spec, const json_t *network, struct err *err)
+{
+    const json_t *hosts = json_object_get(network, "dhcpHosts"), *host;
+    char asked[NET_DHCP_HOST_TEXT_MAX], range[NET_RANGE_TEXT_MAX];
+    size_t at;
+
+    for (unsigned i = 0; i < spec->dhcp_hosts_len; i++) {
+        bool found = false;
+
+        net_dhcp_host_format(&spec->dhcp_hosts[i], asked);
+        json_array_foreach(hosts, at, host) found =
+            found || (json_is_string(host) && strcmp(json_string_value(host), asked) == 0);
+        if (!found)
+            return refuse("dhcp-host", NULL, asked, err);
+    }
+    return spec->range_first.family ? check_text("dhcp-range", "dhcpRange",
+                                                 net_spec_format_range(spec, range), network, err)
+                                    : 0;
 }
 
 static int check_prefix6(const struct net_spec *spec, const json_t *network, struct err *err)
 {
-    const char *runs = json_string_value(json_object_get(network, "ipv6Prefix"));
     char asked[IP_TEXT_MAX + 4], text[IP_TEXT_MAX];
 
     snprintf(asked, sizeof(asked), "%s/64", ip_format(&spec->nat66_prefix, text));
-    return runs && strcmp(runs, asked) == 0 ? 0 : refuse("nat66-prefix", runs, asked, err);
+    return check_text("nat66-prefix", "ipv6Prefix", asked, network, err);
 }
 
 /* @asked 0: nothing was. */
@@ -101,6 +153,10 @@ static int check_same(const struct net_spec *spec, const json_t *network, struct
         result = check_addresses(spec, network, err);
     if (result == 0 && spec->nat66_prefix.family)
         result = check_prefix6(spec, network, err);
+    if (result == 0)
+        result = check_host_addresses(spec, network, err);
+    if (result == 0)
+        result = check_dhcp(spec, network, err);
     if (result == 0)
         result = check_number("mtu", spec->mtu, network, err);
     if (result == 0)

@@ -25,7 +25,7 @@
 #include "client/client.h"
 
 #define READY_FD 3
-#define ARGUMENTS_MAX 40
+#define ARGUMENTS_MAX (64 + 2 * NET_DHCP_HOSTS_MAX)
 
 extern char **environ;
 
@@ -35,6 +35,8 @@ struct command {
     int len;
     char start[IP_TEXT_MAX], end[IP_TEXT_MAX], mask[IP_TEXT_MAX], prefix6[IP_TEXT_MAX], mtu[16];
     char workers[16], host_ports[PORT_SET_TEXT_MAX], switches[NET_SWITCHES][20];
+    char range[NET_RANGE_TEXT_MAX], dhcp_hosts[NET_DHCP_HOSTS_MAX][NET_DHCP_HOST_TEXT_MAX];
+    char host_ip[IP_TEXT_MAX], host_mask[IP_TEXT_MAX], host_ipv6[IP_TEXT_MAX];
 };
 
 /*
@@ -126,6 +128,20 @@ static void make_command(const struct net_spec *spec, bool lasting, struct comma
         add_option(ret_command, "--net-uuid", spec->net_uuid);
     if (spec->ifname[0])
         add_option(ret_command, "--ifname", spec->ifname);
+    if (spec->host_ip_address.family) {
+        add_option(ret_command, "--host-ip-address",
+                   ip_format(&spec->host_ip_address, ret_command->host_ip));
+        add_option(ret_command, "--host-subnet-mask",
+                   ip_format(&spec->host_subnet_mask, ret_command->host_mask));
+    }
+    if (spec->host_ipv6_address.family)
+        add_option(ret_command, "--host-ipv6-address",
+                   ip_format(&spec->host_ipv6_address, ret_command->host_ipv6));
+    if (spec->range_first.family)
+        add_option(ret_command, "--dhcp-range", net_spec_format_range(spec, ret_command->range));
+    for (unsigned i = 0; i < spec->dhcp_hosts_len; i++)
+        add_option(ret_command, "--dhcp-host",
+                   net_dhcp_host_format(&spec->dhcp_hosts[i], ret_command->dhcp_hosts[i]));
     if (spec->mtu) {
         snprintf(ret_command->mtu, sizeof(ret_command->mtu), "%u", spec->mtu);
         add_option(ret_command, "--mtu", ret_command->mtu);

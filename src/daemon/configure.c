@@ -171,6 +171,7 @@ static int choose_subnet(struct net_config *config, struct plane_route *routes, 
             "end-address=, subnet-mask=)",
             config->name);
     config->gateway = subnet + 1;
+    config->pool_start = config->gateway + 1;
     config->pool_end = subnet + SUBNET_STEP - 2;
     config->prefix_len = SUBNET_PREFIX_LEN;
     return 0;
@@ -210,9 +211,10 @@ static size_t identity(const struct net_config *config, char text[256])
     return (size_t)len;
 }
 
-static void choose_prefix6(struct net_config *config, const struct ip_addr *asked, const char *id,
+static void choose_prefix6(struct net_config *config, const struct net_spec *spec, const char *id,
                            size_t id_len)
 {
+    const struct ip_addr *host = &spec->host_ipv6_address;
     uint64_t hash = hash_bytes(prefix_key, id, id_len);
     int fd = socket(AF_INET6, SOCK_DGRAM, 0);
 
@@ -223,10 +225,14 @@ static void choose_prefix6(struct net_config *config, const struct ip_addr *aske
     config->prefix6.bytes[0] = 0xfd;
     for (int i = 1; i < 8; i++, hash >>= 8)
         config->prefix6.bytes[i] = (uint8_t)hash;
-    if (asked->family)
-        config->prefix6 = *asked;
+    if (spec->nat66_prefix.family)
+        config->prefix6 = spec->nat66_prefix;
+    if (host->family)
+        memcpy(config->prefix6.bytes, host->bytes, 8);
     config->gateway6 = config->prefix6;
     config->gateway6.bytes[15] = 1;
+    if (host->family)
+        config->gateway6 = *host;
 }
 
 /* A value of the file and one that was asked for. */
@@ -266,13 +272,46 @@ static int merge_number(unsigned *number, unsigned filed, const char *option,
     return 0;
 }
 
-int configure_merge(struct net_spec *spec, const struct net_file *file, struct err *err)
+static bool has_reservation(const struct net_file *file, const struct net_dhcp_host *host)
 {
-    const struct net_spec *filed = file ? &file->spec : NULL;
-    char asked_ports[PORT_SET_TEXT_MAX], filed_ports[PORT_SET_TEXT_MAX];
-    int result;
+    for (unsigned i = 0; i < file->reservations_len; i++) {
+        const struct net_reservation *reservation = &file->reservations[i];
 
-    if (!filed)
+        if (reservation->mac_given && ip_equal(&reservation->address, &host->address) &&
+            memcmp(&reservation->mac, &host->mac, sizeof(host->mac)) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The options' reservations are the file's, or make one of what is no file. */
+static int merge_reservations(const struct net_spec *spec, struct net_file *file, struct err *err)
+{
+    char text[NET_DHCP_HOST_TEXT_MAX];
+
+    for (unsigned i = 0; i < spec->dhcp_hosts_len; i++) {
+        const struct net_dhcp_host *host = &spec->dhcp_hosts[i];
+
+        if (!file->path[0])
+            file->reservations[file->reservations_len++] = (struct net_reservation){
+                .mac_given = true, .mac = host->mac, .address = host->address};
+        else if (!has_reservation(file, host))
+            return refuse_difference(file, "dhcp-host", net_dhcp_host_format(host, text),
+                                     "nothing of it in a [host] section", err);
+    }
+    return 0;
+}
+
+int configure_merge(struct net_spec *spec, struct net_file *file, struct err *err)
+{
+    const struct net_spec *filed = &file->spec;
+    char asked_range[NET_RANGE_TEXT_MAX], filed_range[NET_RANGE_TEXT_MAX];
+    char asked_ports[PORT_SET_TEXT_MAX], filed_ports[PORT_SET_TEXT_MAX];
+    int result = merge_reservations(spec, file, err);
+
+    if (result < 0)
+        return result;
+    if (!file->path[0])
         return plane_check_spec(spec, NULL, err);
     if (spec->mode_given && spec->mode != filed->mode)
         return refuse_difference(file, "mode", net_mode_name(spec->mode),
@@ -295,6 +334,12 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     if (spec->host_ports.given && strcmp(asked_ports, filed_ports) != 0)
         return refuse_difference(file, "host-ports", asked_ports,
                                  filed->host_ports.given ? filed_ports : "nothing of it", err);
+    if (spec->range_first.family && strcmp(net_spec_format_range(spec, asked_range),
+                                           net_spec_format_range(filed, filed_range)) != 0)
+        return refuse_difference(file, "dhcp-range", asked_range,
+                                 filed->range_first.family ? filed_range : "nothing of it", err);
+    spec->range_first = filed->range_first;
+    spec->range_last = filed->range_last;
     result = merge_number(&spec->mtu, filed->mtu, "mtu", file, err);
     if (result == 0)
         result = merge_number(&spec->workers, filed->workers, "workers", file, err);
@@ -308,6 +353,15 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     if (result == 0)
         result =
             merge_address(&spec->nat66_prefix, &filed->nat66_prefix, "nat66-prefix", file, err);
+    if (result == 0)
+        result = merge_address(&spec->host_ip_address, &filed->host_ip_address, "host-ip-address",
+                               file, err);
+    if (result == 0)
+        result = merge_address(&spec->host_subnet_mask, &filed->host_subnet_mask,
+                               "host-subnet-mask", file, err);
+    if (result == 0)
+        result = merge_address(&spec->host_ipv6_address, &filed->host_ipv6_address,
+                               "host-ipv6-address", file, err);
     spec->mode = filed->mode;
     memcpy(spec->net_uuid, filed->net_uuid, sizeof(spec->net_uuid));
     memcpy(spec->ifname, filed->ifname, sizeof(spec->ifname));
@@ -316,25 +370,48 @@ int configure_merge(struct net_spec *spec, const struct net_file *file, struct e
     return result < 0 ? result : plane_check_spec(spec, file, err);
 }
 
+/* The addresses that were asked for; false: none were. */
+static bool take_subnet(const struct net_spec *spec, struct net_config *config)
+{
+    bool is_host = spec->host_ip_address.family != 0;
+    const struct ip_addr *start = is_host ? &spec->host_ip_address : &spec->start_address;
+    uint32_t mask = ntohl((is_host ? &spec->host_subnet_mask : &spec->subnet_mask)->v4.s_addr);
+
+    if (!start->family)
+        return false;
+    config->gateway = ntohl(start->v4.s_addr);
+    config->prefix_len = (unsigned)__builtin_popcount(mask);
+    config->pool_start = config->gateway + 1;
+    config->pool_end = is_host ? (config->gateway | ~mask) - 1 : ntohl(spec->end_address.v4.s_addr);
+    /* The host has the last one: then guests are below it. */
+    if (config->pool_start > config->pool_end) {
+        config->pool_start = (config->gateway & mask) + 1;
+        config->pool_end = config->gateway - 1;
+    }
+    return true;
+}
+
 /* An address outside of the pool could not be reached. */
 static int check_reservations(const struct net_config *config, struct err *err)
 {
     const struct net_file *file = config->file;
+    struct ip_addr first = ip_from_u32(config->pool_start), last = ip_from_u32(config->pool_end);
+    char text[IP_TEXT_MAX], first_text[IP_TEXT_MAX], last_text[IP_TEXT_MAX];
+    char where[NET_PATH_MAX + 16], mac[MAC_TEXT_MAX];
 
     for (unsigned i = 0; file && i < file->reservations_len; i++) {
         const struct net_reservation *reservation = &file->reservations[i];
-        struct ip_addr first = ip_from_u32(config->gateway + 1),
-                       last = ip_from_u32(config->pool_end);
-        uint32_t value = ntohl(reservation->address.v4.s_addr);
-        char text[IP_TEXT_MAX], first_text[IP_TEXT_MAX], last_text[IP_TEXT_MAX];
-
-        if (reservation->address.family && (value <= config->gateway || value > config->pool_end))
-            return err_set(err, -EINVAL,
-                           "%s:%u: address %s of '%s' is not in the pool, %s to %s; write another, "
-                           "or start-address, end-address and subnet-mask that include it",
-                           file->path, reservation->line, ip_format(&reservation->address, text),
-                           reservation->name, ip_format(&first, first_text),
-                           ip_format(&last, last_text));
+        if (!reservation->address.family ||
+            net_config_in_pool(config, ntohl(reservation->address.v4.s_addr)))
+            continue;
+        snprintf(where, sizeof(where), "%s:%u", file->path, reservation->line);
+        return err_set(err, -EINVAL,
+                       "%s: address %s of '%s' is not in the pool, %s to %s; write another, or "
+                       "start-address, end-address and subnet-mask that include it",
+                       reservation->line ? where : "dhcp-host",
+                       ip_format(&reservation->address, text),
+                       reservation->line ? reservation->name : mac_format(&reservation->mac, mac),
+                       ip_format(&first, first_text), ip_format(&last, last_text));
     }
     return 0;
 }
@@ -394,7 +471,7 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     hash = hash_bytes(bridge_key, id, id_len);
     config->mac = (struct mac_addr){{0x52, 0x55, (uint8_t)(hash >> 24), (uint8_t)(hash >> 16),
                                      (uint8_t)(hash >> 8), (uint8_t)hash}};
-    choose_prefix6(config, &spec->nat66_prefix, id, id_len);
+    choose_prefix6(config, spec, id, id_len);
     lock_fd = lock_choice(config);
     result = plane_host_routes(routes, PLANE_ROUTES_MAX, &config->host_has_ipv6);
     config->host_has_ipv6 = config->host_has_ipv6 && config->on[NET_NAT66];
@@ -403,15 +480,14 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
         result = 0;
     }
     routes_len = result;
-    if (spec->start_address.family) {
-        uint32_t mask = ntohl(spec->subnet_mask.v4.s_addr);
-
-        config->gateway = ntohl(spec->start_address.v4.s_addr);
-        config->pool_end = ntohl(spec->end_address.v4.s_addr);
-        config->prefix_len = (unsigned)__builtin_popcount(mask);
-        result = 0;
-    } else {
-        result = choose_subnet(config, routes, routes_len, err);
+    result = take_subnet(spec, config) ? 0 : choose_subnet(config, routes, routes_len, err);
+    config->host_asked = spec->host_ip_address.family;
+    config->host6_asked = spec->host_ipv6_address.family;
+    config->range_start = config->pool_start;
+    config->range_end = config->pool_end;
+    if (spec->range_first.family) {
+        config->range_start = ntohl(spec->range_first.v4.s_addr);
+        config->range_end = ntohl(spec->range_last.v4.s_addr);
     }
     overlap = result == 0
                   ? find_overlap(net_config_subnet(config), config->prefix_len, routes, routes_len)

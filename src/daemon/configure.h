@@ -5,10 +5,10 @@
 #include "base/netconfig.h"
 
 /*
- * Puts what the network's file says (@file, NULL: there is none) under what was asked for, and checks the
- * sum. -EINVAL where they differ, with both; -EOPNOTSUPP for what this plane cannot do.
+ * Puts what the network's file says (@file, with no path where there is none) under what was asked for, and checks the
+ * sum. Reservations that are options become @file's. -EINVAL where they differ, with both; -EOPNOTSUPP for what this plane cannot do.
  */
-int configure_merge(struct net_spec *spec, const struct net_file *file, struct err *err);
+int configure_merge(struct net_spec *spec, struct net_file *file, struct err *err);
 
 /*
  * Makes all choices that @spec (complete) leaves open. A subnet is the one that this network had before,

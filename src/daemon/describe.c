@@ -44,11 +44,38 @@ static void hide_unknown(json_t *object, const struct net_config *config)
             json_object_set_new(object, names[i], json_null());
 }
 
+static json_t *dhcp_range(const struct net_config *config)
+{
+    struct net_spec spec = {.range_first = ip_from_u32(config->range_start),
+                            .range_last = ip_from_u32(config->range_end)};
+    char text[NET_RANGE_TEXT_MAX];
+
+    if (config->range_start == config->pool_start && config->range_end == config->pool_end)
+        return json_null();
+    return json_string(net_spec_format_range(&spec, text));
+}
+
+/* Of reservations those that options can ask for. */
+static json_t *dhcp_hosts(const struct net_config *config)
+{
+    json_t *array = json_array();
+    char text[NET_DHCP_HOST_TEXT_MAX];
+
+    for (unsigned i = 0; config->file && i < config->file->reservations_len; i++) {
+        const struct net_reservation *reservation = &config->file->reservations[i];
+        const struct net_dhcp_host host = {reservation->mac, reservation->address};
+
+        if (reservation->mac_given && reservation->address.family)
+            json_array_append_new(array, json_string(net_dhcp_host_format(&host, text)));
+    }
+    return array;
+}
+
 json_t *network_describe(const struct network *network, const struct network_state *state)
 {
     const struct net_config *config = network->config;
     struct ip_addr gateway = ip_from_u32(config->gateway), end = ip_from_u32(config->pool_end);
-    struct ip_addr start = ip_from_u32(config->gateway + 1);
+    struct ip_addr start = ip_from_u32(config->pool_start);
     char subnet[IP_TEXT_MAX + 4], path[NET_PATH_MAX + 16], ports[PORT_SET_TEXT_MAX];
     json_t *object;
 
@@ -65,6 +92,8 @@ json_t *network_describe(const struct network *network, const struct network_sta
     json_object_set_new(object, "workers", json_integer(config->workers));
     for (enum net_switch which = 0; which < NET_SWITCHES; which++)
         json_object_set_new(object, net_switch_field(which), json_boolean(config->on[which]));
+    json_object_set_new(object, "dhcpRange", dhcp_range(config));
+    json_object_set_new(object, "dhcpHosts", dhcp_hosts(config));
     set_string(object, "hostPorts", port_set_format(&config->host_ports, ports));
     set_string(object, "configFile", config->file ? config->file->path : "");
     snprintf(path, sizeof(path), "%s/" PATH_STREAM, config->run_dir);

@@ -34,7 +34,9 @@ struct options {
 
 static const char usage[] =
     "usage: vmnetd NET [--mode MODE] [--start-address A --end-address A --subnet-mask M]\n"
-    "              [--nat66-prefix P] [--net-uuid U] [--ifname I] [--mtu N] [--workers N]\n"
+    "              [--dhcp-range FIRST-LAST] [--dhcp-host MAC,ADDRESS]... [--nat66-prefix P]\n"
+    "              [--net-uuid U [--host-ip-address A --host-subnet-mask M]\n"
+    "              [--host-ipv6-address A]] [--ifname I] [--mtu N] [--workers N]\n"
     "              [--dhcp on|off] [--dns on|off] [--ra on|off] [--nat44 on|off] [--nat66 on|off]\n"
     "              [--host-loopback on|off] [--host-ports PORTS] [--lasting] [--system]\n"
     "\n"
@@ -51,7 +53,12 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
         {"end-address", required_argument, NULL, 'o'},
         {"subnet-mask", required_argument, NULL, 'o'},
         {"nat66-prefix", required_argument, NULL, 'o'},
+        {"dhcp-range", required_argument, NULL, 'o'},
+        {"dhcp-host", required_argument, NULL, 'o'},
         {"net-uuid", required_argument, NULL, 'o'},
+        {"host-ip-address", required_argument, NULL, 'o'},
+        {"host-subnet-mask", required_argument, NULL, 'o'},
+        {"host-ipv6-address", required_argument, NULL, 'o'},
         {"ifname", required_argument, NULL, 'o'},
         {"mtu", required_argument, NULL, 'o'},
         {"workers", required_argument, NULL, 'o'},
@@ -106,25 +113,23 @@ static int read_file(struct net_spec *spec, bool system, struct net_file *file,
     char path[NET_PATH_MAX];
     int result = net_file_find(system ? NET_OF_SYSTEM : NET_OF_USER, spec->name, path, err);
 
-    if (result == 0) {
-        result = net_file_read(path, spec->name, file, err);
-        if (result == 0 && file->access.given && !system)
-            result = err_set(err, -EINVAL,
-                             "%s: allow-user, allow-group, user-ports and user-forwards are for a "
-                             "network of the system, whose file is in /etc/openvmnet: leave them "
-                             "out",
-                             path);
-        *ret_file = file;
-    } else if (result == -ENOENT && system) {
+    if (result == -ENOENT && system)
         return err_set(err, result,
                        "no network of the system is called '%s': there is no %s.conf in "
                        "/etc/openvmnet",
                        spec->name, spec->name);
-    } else if (result == -ENOENT) {
-        result = 0;
-        *ret_file = NULL;
-    }
-    return result < 0 ? result : configure_merge(spec, *ret_file, err);
+    if (result < 0 && result != -ENOENT)
+        return result;
+    result = result == 0 ? net_file_read(path, spec->name, file, err) : 0;
+    if (result == 0 && file->access.given && !system)
+        return err_set(err, -EINVAL,
+                       "%s: allow-user, allow-group, user-ports and user-forwards are for a "
+                       "network of the system, whose file is in /etc/openvmnet: leave them out",
+                       path);
+    if (result == 0)
+        result = configure_merge(spec, file, err);
+    *ret_file = file->path[0] || file->reservations_len ? file : NULL;
+    return result;
 }
 
 /* From a program that has things to do: not its child, not on its terminal, none of its descriptors. */

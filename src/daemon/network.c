@@ -22,9 +22,9 @@ static int leases_path(const struct network *network, char path[NET_PATH_MAX + 1
     return snprintf(path, NET_PATH_MAX + 16, "%s/leases.json", network->config->state_dir);
 }
 
-static bool in_pool(const struct net_config *config, uint32_t ipv4)
+static bool in_range(const struct net_config *config, uint32_t ipv4)
 {
-    return ipv4 > config->gateway && ipv4 <= config->pool_end;
+    return ipv4 >= config->range_start && ipv4 <= config->range_end;
 }
 
 static void load_lease(struct network *network, const json_t *entry)
@@ -38,7 +38,7 @@ static void load_lease(struct network *network, const json_t *entry)
         return;
     lease.ipv4 = ntohl(addr.v4.s_addr);
     lease.used = ++network->uses;
-    if (in_pool(network->config, lease.ipv4) && network->leases_len < NETWORK_LEASES_MAX)
+    if (in_range(network->config, lease.ipv4) && network->leases_len < NETWORK_LEASES_MAX)
         network->leases[network->leases_len++] = lease;
 }
 
@@ -203,6 +203,17 @@ static const struct net_reservation *find_reservation(const struct network *netw
     return NULL;
 }
 
+static const struct net_reservation *find_reserved_mac(const struct network *network,
+                                                       const struct mac_addr *mac)
+{
+    const struct net_file *file = network->config->file;
+
+    for (unsigned i = 0; file && i < file->reservations_len; i++)
+        if (is_reserved_mac(&file->reservations[i], mac))
+            return &file->reservations[i];
+    return NULL;
+}
+
 static const struct net_reservation *find_reserved_address(const struct network *network,
                                                            uint32_t ipv4)
 {
@@ -355,7 +366,7 @@ static struct network_lease *new_lease(struct network *network)
     struct network_lease *oldest = NULL;
 
     if (network->leases_len < NETWORK_LEASES_MAX) {
-        for (uint32_t ipv4 = config->gateway + 1; ipv4 <= config->pool_end; ipv4++) {
+        for (uint32_t ipv4 = config->range_start; ipv4 <= config->range_end; ipv4++) {
             if (is_leased(network, ipv4) || is_attached(network, ipv4) ||
                 find_reserved_address(network, ipv4))
                 continue;
@@ -376,14 +387,16 @@ static int take_reserved_address(struct network *network, const struct net_reser
 {
     uint32_t ipv4 = ntohl(reservation->address.v4.s_addr);
     const struct network_port *owner = find_by_ipv4(network, ipv4);
-    char text[IP_TEXT_MAX];
+    char text[IP_TEXT_MAX], mac[MAC_TEXT_MAX];
 
     if (owner)
         return err_set(err, -EEXIST,
                        "address %s, which is reserved for '%s', is in use by '%s' on network "
                        "'%s'; end that one first",
-                       ip_format(&reservation->address, text), reservation->name, owner->port.name,
-                       network->config->name);
+                       ip_format(&reservation->address, text),
+                       reservation->name[0] ? reservation->name
+                                            : mac_format(&reservation->mac, mac),
+                       owner->port.name, network->config->name);
     port->ipv4 = ipv4;
     return 0;
 }
@@ -395,6 +408,9 @@ static int choose_address(struct network *network, const struct net_reservation 
     char first[IP_TEXT_MAX], last[IP_TEXT_MAX];
     struct network_lease *lease = find_lease(network, &port->mac);
 
+    /* Where the request did not name the MAC address, it may be the one all the same. */
+    if (!reservation)
+        reservation = find_reserved_mac(network, &port->mac);
     if (reservation && reservation->address.family)
         return take_reserved_address(network, reservation, port, err);
     if (lease && find_reserved_address(network, lease->ipv4))
@@ -402,8 +418,8 @@ static int choose_address(struct network *network, const struct net_reservation 
     if (!lease || is_attached(network, lease->ipv4))
         lease = new_lease(network);
     if (!lease) {
-        struct ip_addr start = ip_from_u32(config->gateway + 1),
-                       end = ip_from_u32(config->pool_end);
+        struct ip_addr start = ip_from_u32(config->range_start),
+                       end = ip_from_u32(config->range_end);
 
         return err_set(
             err, -ENOSPC,

@@ -94,10 +94,10 @@ static int check_member(const struct net_config *config, struct err *err)
 static void leave_open(struct net_config *config)
 {
     config->system_dhcp = true;
-    if (config->mode != NET_MODE_SHARED)
+    if (config->mode != NET_MODE_SHARED && !config->host6_asked)
         config->prefix6 = config->gateway6 = (struct ip_addr){0};
-    if (config->mode == NET_MODE_BRIDGED || config->net_uuid[0])
-        config->gateway = config->pool_end = 0;
+    if (config->mode == NET_MODE_BRIDGED || (config->net_uuid[0] && !config->host_asked))
+        config->gateway = config->pool_start = config->pool_end = 0;
 }
 
 static int engine_start(struct engine *engine, struct err *err)

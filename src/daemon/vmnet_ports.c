@@ -206,8 +206,10 @@ static void adopt_facts(struct engine *engine, struct vmnet_port *port)
     }
     config->gateway = ntohl(facts->start.v4.s_addr);
     config->prefix_len = (unsigned)__builtin_popcount(facts->mask.v4.s_addr);
+    config->pool_start = config->range_start = config->gateway + 1;
     config->pool_end = facts->end.family ? ntohl(facts->end.v4.s_addr)
                                          : (config->gateway | ~ip_mask_u32(config->prefix_len)) - 1;
+    config->range_end = config->pool_end;
 }
 
 static void on_up(struct engine *engine, struct vmnet_served *served)

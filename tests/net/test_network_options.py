@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dhcp, dns, ra, nat44, nat66: what a network does without each of them, and that the others stay."""
+"""What a network does without dhcp, dns, ra, nat44 or nat66 and that the others stay; whose addresses are whose."""
 
 import contextlib
 import errno
@@ -10,7 +10,7 @@ import socket
 import time
 
 import pytest
-from lab import HOST, REMOTE, poll, read_exactly
+from lab import HOST, REMOTE, LabError, poll, read_exactly
 from test_dhcp import router_advertisement
 from test_host_mode import route_to, seen_by_engine
 
@@ -209,6 +209,100 @@ def test_no_nat_at_all(lab):
             assert guest.resolve("www.example")[0] in (3, 5)
             assert not server.queries
             assert guest.resolve(f"gateway.{network.name}.vmnet.internal") == (0, [guest.gateway])
+    finally:
+        network.down()
+
+
+ADDRESSES = ["--start-address", "10.77.0.1", "--end-address", "10.77.0.100", "--subnet-mask", "255.255.255.0"]
+KEPT = "52:54:00:00:00:77"
+
+
+def test_dhcp_range_and_host(lab):
+    """A part of the pool is given out by itself; an address outside of it is kept for a machine."""
+    network = lab.network(
+        "ranged", *ADDRESSES, "--dhcp-range", "10.77.0.40-10.77.0.41",
+        "--dhcp-host", f"{KEPT},10.77.0.7", "--dhcp-host", "52:54:00:00:00:78,10.77.0.41",
+    )  # fmt: skip
+    try:
+        facts = network.describe()
+        assert (facts["poolStart"], facts["poolEnd"]) == ("10.77.0.2", "10.77.0.100")
+        assert facts["dhcpRange"] == "10.77.0.40-10.77.0.41"
+        assert facts["dhcpHosts"] == [f"{KEPT},10.77.0.7", "52:54:00:00:00:78,10.77.0.41"]
+        assert re.search(r"given out +10\.77\.0\.40-10\.77\.0\.41\n", lab.vmnet("status", "ranged").stdout)
+        with network.guest() as first, network.guest(mac=KEPT) as kept:
+            assert first.lease["ip"] == "10.77.0.40"
+            assert kept.lease["ip"] == "10.77.0.7"
+            assert first.ping("10.77.0.7") == 1
+            with pytest.raises(LabError) as failed:  # the other one is kept
+                network.attach()
+            assert "10.77.0.40 to 10.77.0.41 is used up" in str(failed.value)
+        nic = f"network=ranged,dhcp-host={KEPT},,10.77.0.7"
+        lab.vmnet("run", "--nic", nic, "--", "true", "{fd}")
+        for option, text in (
+            (f"dhcp-host={KEPT},,10.77.0.8", f"runs with dhcp-host none, not {KEPT},10.77.0.8"),
+            ("start-address=10.77.0.1,end-address=10.77.0.100,subnet-mask=255.255.255.0,"
+             "dhcp-range=10.77.0.40-10.77.0.50", "runs with dhcp-range 10.77.0.40-10.77.0.41, not 10.77.0.40-10"),
+        ):  # fmt: skip
+            result = lab.vmnet("run", "--nic", f"network=ranged,{option}", "--", "true", "{fd}", check=False)
+            assert result.returncode == 1 and text in result.stderr, result.stderr
+    finally:
+        network.down()
+
+
+def test_reservations_of_a_file(lab):
+    """Those that are asked for are the file's, or a contradiction; without addresses the pool is checked at the start."""
+    directory = lab.directory / "options" / "openvmnet"
+    directory.mkdir(parents=True)
+    (directory / "kept.conf").write_text(
+        "start-address = 10.78.0.1\nend-address = 10.78.0.9\nsubnet-mask = 255.255.255.0\n"
+        f"dhcp-range = 10.78.0.4-10.78.0.5\n[host web]\nmac = {KEPT}\naddress = 10.78.0.9\n"
+    )
+    lab.environment["XDG_CONFIG_HOME"] = str(directory.parent)
+    try:
+        assert "gives out 10.78.0.4-10.78.0.5" in lab.vmnet("check", directory / "kept.conf").stdout
+        network = lab.network("kept", "--dhcp-host", f"{KEPT},10.78.0.9")
+        try:
+            assert network.describe()["dhcpHosts"] == [f"{KEPT},10.78.0.9"]
+        finally:
+            network.down()
+        for options, text in (
+            (("--dhcp-host", f"{KEPT},10.78.0.8"), "nothing of it in a [host] section"),
+            ((*ADDRESSES, "--dhcp-range", "10.77.0.2-10.77.0.3"), "kept.conf says"),
+        ):
+            result = lab.vmnet("up", "kept", *options, check=False)
+            assert result.returncode == 1 and text in result.stderr, result.stderr
+        result = lab.vmnet("up", "elsewhere", "--dhcp-host", f"{KEPT},10.78.0.9", check=False)
+        assert f"dhcp-host: address 10.78.0.9 of '{KEPT}' is not in the pool" in result.stderr, result.stderr
+    finally:
+        del lab.environment["XDG_CONFIG_HOME"]
+
+
+@pytest.mark.parametrize("last", [1, 254, 100])
+def test_host_addresses(lab, last):
+    """Of a network known by a UUID the host's addresses can be chosen: the first, the last, one in between."""
+    uuid = f"9d7ab2f6-0c3c-4b3f-9a0e-6e3bb2a6d{last:03d}"
+    asked = {"net-uuid": uuid, "host-ip-address": f"10.79.0.{last}", "host-subnet-mask": "255.255.255.0",
+             "host-ipv6-address": "fd00:79::5"}  # fmt: skip
+    network = lab.network("", "--mode", "host", *[word for key in asked for word in (f"--{key}", asked[key])])
+    try:
+        facts = network.describe()
+        assert facts["gateway"] == f"10.79.0.{last}" and facts["subnet"] == "10.79.0.0/24"
+        assert facts["gateway6"] == "fd00:79::5" and facts["ipv6Prefix"] == "fd00:79::/64"
+        with network.guest(configure=False) as guest:
+            guest.up()
+            assert guest.ipv4 not in (guest.gateway, "10.79.0.0", "10.79.0.255")
+            for address in (f"{guest.ipv4}/24", "10.79.0.57/24"):
+                guest.ip(f"address add {address} dev eth0")
+            guest.ip("address add fd00:79::57/64 dev eth0 nodad")
+            for version in (4, 6):
+                assert guest.ping(guest.gateways[version]) == 1
+                assert reaches(lab, guest, HOST[version], version)
+        command = ",".join(f"{key}={asked[key]}" for key in asked)
+        lab.vmnet("run", "--nic", f"mode=host,{command}", "--", "true", "{fd}")
+        for key, value in (("host-ip-address", "10.79.0.77"), ("host-ipv6-address", "fd00:79::6")):
+            command = ",".join(f"{name}={text}" for name, text in (asked | {key: value}).items())
+            result = lab.vmnet("run", "--nic", f"mode=host,{command}", "--", "true", "{fd}", check=False)
+            assert f"runs with {key} {asked[key]}, not {value}" in result.stderr, result.stderr
     finally:
         network.down()
 

@@ -44,13 +44,15 @@ static void test_refused(void **state)
         {"colour = red\n",
          ":1: ",
          {"unknown key 'colour' of the network",
-          "the keys are: mode, start-address, end-address, subnet-mask, nat66-prefix, net-uuid",
+          "the keys are: mode, start-address, end-address, subnet-mask, dhcp-range, nat66-prefix, "
+          "net-uuid, host-ip-address, host-subnet-mask, host-ipv6-address, ",
           "ifname, mtu, workers, dhcp, dns, ra, nat44, nat66, host-loopback, host-ports, "
           "lease-time, udp-timeout, "
           "udp-filtering, "
           "deny, allow, forward, allow-user, allow-group, user-ports and user-forwards"}},
         {"isolated = on\n", ":1: ", {"unknown key 'isolated'"}},
         {"network = lab\n", ":1: ", {"key 'network' is not for a file", "leave the line out"}},
+        {"dhcp-host = 52:54:00:00:00:01,10.0.0.2\n", ":1: ", {"write [host NAME]"}},
         {"mode = x\n", ":1: ", {"unknown mode 'x': write mode=shared"}},
         {"mode =\n", ":1: ", {"unknown mode ''"}},
         {"mtu = 1\n", ":1: ", {"mtu=1 is not a number"}},

@@ -130,8 +130,14 @@ static void test_values(void **state)
     assert_string_equal(ip_format(&spec.nat66_prefix, text), "fd12:3456:789a:1::");
     assert_int_equal(read_spec("mode=bridged ifname=eth0", &spec, &err), 0);
     assert_string_equal(spec.ifname, "eth0");
-    assert_int_equal(read_spec("mode=host net-uuid=" UUID, &spec, &err), 0);
+    assert_int_equal(read_spec("mode=host net-uuid=" UUID " host-ip-address=10.9.0.254 "
+                               "host-subnet-mask=255.255.255.0 host_ipv6_address=fd00:1::7",
+                               &spec, &err),
+                     0);
     assert_string_equal(spec.net_uuid, UUID);
+    assert_string_equal(ip_format(&spec.host_ip_address, text), "10.9.0.254");
+    assert_string_equal(ip_format(&spec.host_subnet_mask, text), "255.255.255.0");
+    assert_string_equal(ip_format(&spec.host_ipv6_address, text), "fd00:1::7");
 }
 
 static void test_host(void **state)
@@ -167,6 +173,33 @@ static void test_host(void **state)
     assert_true(port_set_has(&spec.host_ports, 1));
     assert_int_equal(read_spec("host-ports=none", &spec, &err), 0);
     assert_false(port_set_has(&spec.host_ports, 1));
+}
+
+static void test_dhcp(void **state)
+{
+    char text[NET_DHCP_HOST_TEXT_MAX], range[NET_RANGE_TEXT_MAX], words[64];
+    struct net_spec spec;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(read_spec(START END MASK "dhcp-range=192.168.70.10-192.168.70.12 "
+                                              "dhcp_host=52:54:00:00:00:0A,192.168.70.20",
+                               &spec, &err),
+                     0);
+    assert_string_equal(net_spec_format_range(&spec, range), "192.168.70.10-192.168.70.12");
+    assert_int_equal(spec.dhcp_hosts_len, 1);
+    assert_string_equal(net_dhcp_host_format(&spec.dhcp_hosts[0], text),
+                        "52:54:00:00:00:0a,192.168.70.20");
+    assert_int_equal(read_spec("", &spec, &err), 0);
+    assert_string_equal(net_spec_format_range(&spec, range), "all");
+    for (int i = 0; i < NET_DHCP_HOSTS_MAX; i++) {
+        snprintf(words, sizeof(words), "52:54:00:00:01:%02x,10.0.0.%d", i, i + 2);
+        assert_int_equal(net_spec_set(&spec, "dhcp-host", words, &err), 0);
+    }
+    /* The same once more is no other. */
+    assert_int_equal(net_spec_set(&spec, "dhcp-host", words, &err), 0);
+    assert_int_equal(net_spec_set(&spec, "dhcp-host", "52:54:00:00:02:00,10.0.1.1", &err), -EINVAL);
+    assert_non_null(strstr(err.text, "one more than the 64"));
 }
 
 static void test_switches(void **state)
@@ -226,6 +259,9 @@ static void test_option_names(void **state)
         {"dhcp", "dhcp"},
         {"host_loopback", "host-loopback"},
         {"dhcp-dns", NULL},
+        {"dhcp_host", "dhcp-host"},
+        {"dhcp-range", "dhcp-range"},
+        {"range", NULL},
         {"", NULL},
     };
 
@@ -277,8 +313,9 @@ static void test_refused(void **state)
         {"colour=red",
          -ENOENT,
          {"'colour'", "mode, start-address, end-address, subnet-mask, network,",
-          "network, nat66-prefix, net-uuid, ifname, mtu, workers, host-ports, host-loopback, dhcp, "
-          "dns, ra, nat44 and nat66"}},
+          "network, dhcp-range, dhcp-host, nat66-prefix, net-uuid, host-ip-address, "
+          "host-subnet-mask, host-ipv6-address, ifname, mtu, workers, host-ports, host-loopback, "
+          "dhcp, dns, ra, nat44 and nat66"}},
         {"host-loopback=maybe",
          -EINVAL,
          {"host-loopback=maybe is neither on nor off", "write host-loopback=on"}},
@@ -301,6 +338,54 @@ static void test_refused(void **state)
          -EINVAL,
          {"host-ports is set in mode=bridged", "gateway", "leave it out"}},
         {"mode=bridged host-loopback=off", -EINVAL, {"host-loopback is set in mode=bridged"}},
+        {"dhcp-range=192.168.70.5", -EINVAL, {"dhcp-range=192.168.70.5 is not a range"}},
+        {"dhcp-range=192.168.70.5-fd00::1", -EINVAL, {"is not a range of IPv4 addresses"}},
+        {"dhcp-range=192.168.70.5-192.168.70.6-1", -EINVAL, {"is not a range"}},
+        {"dhcp-range=192.168.70.5-192.168.70.6", -EINVAL, {"without start-address"}},
+        {START END MASK "dhcp-range=192.168.70.1-192.168.70.6", -EINVAL, {"is not a part of"}},
+        {START END MASK "dhcp-range=192.168.70.2-192.168.70.21", -EINVAL, {"is not a part of"}},
+        {START END MASK "dhcp-range=192.168.70.6-192.168.70.5", -EINVAL, {"is not a part of"}},
+        {START END MASK "dhcp-range=192.168.70.2-192.168.70.3 dhcp=off",
+         -EINVAL,
+         {"dhcp-range is set for a network without DHCP (dhcp=off)"}},
+        {"mode=bridged dhcp-range=192.168.70.5-192.168.70.6", -EINVAL, {"in mode=bridged"}},
+        {"dhcp-host=52:54:00:00:00:01", -EINVAL, {"is not a MAC address and the IPv4 address"}},
+        {"dhcp-host=192.168.70.5,52:54:00:00:00:01", -EINVAL, {"is not a MAC address"}},
+        {"dhcp-host=53:54:00:00:00:01,192.168.70.5", -EINVAL, {"is not a MAC address"}},
+        {"dhcp-host=52:54:00:00:00:01,fd00::1", -EINVAL, {"is not a MAC address"}},
+        {"dhcp-host=52:54:00:00:00:01,10.0.0.1 dhcp-host=52:54:00:00:00:01,10.0.0.2",
+         -EINVAL,
+         {"has the MAC address of an earlier one"}},
+        {"dhcp-host=52:54:00:00:00:01,10.0.0.1 dhcp-host=52:54:00:00:00:02,10.0.0.1",
+         -EINVAL,
+         {"has the IPv4 address of an earlier one"}},
+        {START END MASK "dhcp-host=52:54:00:00:00:01,192.168.70.1",
+         -EINVAL,
+         {"dhcp-host=52:54:00:00:00:01,192.168.70.1 has an address that is not one of"}},
+        {"mode=host dhcp-host=52:54:00:00:00:01,10.0.0.1 net-uuid=" UUID,
+         -EINVAL,
+         {"dhcp-host is set for a network without DHCP (net-uuid)"}},
+        {"mode=host host-ip-address=10.0.0.1 host-subnet-mask=255.255.255.0",
+         -EINVAL,
+         {"host-ip-address is set without net-uuid", "start-address"}},
+        {"mode=host host-ipv6-address=fd00::1", -EINVAL, {"host-ipv6-address is set without"}},
+        {"mode=host host-ip-address=10.0.0.1 net-uuid=" UUID,
+         -EINVAL,
+         {"should be provided together: host-subnet-mask is missing"}},
+        {"mode=host host-subnet-mask=255.255.255.0 net-uuid=" UUID,
+         -EINVAL,
+         {"should be provided together: host-ip-address is missing"}},
+        {"mode=host host-ip-address=10.0.0.0 host-subnet-mask=255.255.255.0 net-uuid=" UUID,
+         -EINVAL,
+         {"host-ip-address=10.0.0.0 is the network address"}},
+        {"mode=host host-ip-address=8.8.8.8 host-subnet-mask=255.255.255.0 net-uuid=" UUID,
+         -EINVAL,
+         {"host-ip-address=8.8.8.8"}},
+        {"mode=host host-ip-address=10.0.0.1 host-subnet-mask=255.0.0.0 net-uuid=" UUID,
+         -EINVAL,
+         {"host-subnet-mask=255.0.0.0 is too wide"}},
+        {"host-ipv6-address=2001:db8::1", -EINVAL, {"is not the address of a machine in fd00::/8"}},
+        {"host-ipv6-address=fd00:1::", -EINVAL, {"is not the address of a machine in fd00::/8"}},
         {"mode=bridged dhcp=on", -EINVAL, {"dhcp is set in mode=bridged", "leave it out"}},
         {"mode=host nat44=off", -EINVAL, {"nat44 is set in mode=host, which has no NAT"}},
         {"mode=host nat66=on", -EINVAL, {"nat66 is set in mode=host, which has no NAT"}},
@@ -586,7 +671,9 @@ static void test_broken(void **state)
 {
     static const char *const good[] = {
         "mode=shared " START END MASK "nat66-prefix=fd12:3456:789a:1::/64 mtu=9000 network=lab",
-        "mode=host net-uuid=" UUID " mtu=1500",
+        START END MASK "dhcp-range=192.168.70.8-192.168.70.9 dhcp-host=2:0:0:0:0:1,192.168.70.3",
+        "mode=host net-uuid=" UUID
+        " mtu=1500 host-ip-address=10.0.0.1 host-subnet-mask=255.255.0.0",
         "mode=bridged ifname=eth0 mtu=1500 network=office",
     };
     unsigned counts[2] = {0};
@@ -614,6 +701,9 @@ static void test_broken(void **state)
                 assert_int_equal(!spec.start_address.family, !spec.subnet_mask.family);
                 assert_true(spec.mode == NET_MODE_SHARED || !spec.nat66_prefix.family);
                 assert_true(spec.mode == NET_MODE_HOST || !spec.net_uuid[0]);
+                assert_true(spec.net_uuid[0] || !spec.host_ip_address.family);
+                assert_int_equal(!spec.host_ip_address.family, !spec.host_subnet_mask.family);
+                assert_true(spec.start_address.family || !spec.range_first.family);
                 assert_true(spec.mode == NET_MODE_BRIDGED || !spec.ifname[0]);
                 assert_true(spec.mode != NET_MODE_BRIDGED || !spec.start_address.family);
                 assert_true(!spec.mtu || (spec.mtu >= NET_MTU_MIN && spec.mtu <= NET_MTU_MAX));
@@ -630,9 +720,9 @@ int main(void)
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_failure_changes_nothing),
         cmocka_unit_test(test_shown_values), cmocka_unit_test(test_names),
         cmocka_unit_test(test_uuid),         cmocka_unit_test(test_host),
-        cmocka_unit_test(test_switches),     cmocka_unit_test(test_mode_names),
-        cmocka_unit_test(test_option_names), cmocka_unit_test(test_private),
-        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_switches),     cmocka_unit_test(test_dhcp),
+        cmocka_unit_test(test_mode_names),   cmocka_unit_test(test_option_names),
+        cmocka_unit_test(test_private),      cmocka_unit_test(test_broken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

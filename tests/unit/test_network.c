@@ -33,7 +33,10 @@ static int setup(void **state)
     config = (struct net_config){
         .name = "lab",
         .gateway = GATEWAY,
+        .pool_start = GATEWAY + 1,
         .pool_end = GATEWAY + 3, /* room for three */
+        .range_start = GATEWAY + 1,
+        .range_end = GATEWAY + 3,
         .prefix_len = 24,
         .mac = {{0x52, 0x55, 1, 2, 3, 4}},
         .mtu = NET_MTU_DEFAULT,

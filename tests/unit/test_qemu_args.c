@@ -359,12 +359,14 @@ static const struct error_case error_cases[] = {
     {"unknown type", "q|-nic|vmnet-nat", "no network type 'vmnet-nat'; the types are: vmnet-macos"},
     {"unknown option", "q|-netdev|" SHARED ",id=a,foo=b",
      "-netdev '" SHARED ",id=a,foo=b': unknown option 'foo'; the options of vmnet-shared are: id, "
-     "network, start-address, end-address, subnet-mask, nat66-prefix, mtu, workers, "
-     "dhcp, dns, ra, nat44, nat66, host-loopback, host-ports, isolated, hostname, interface-id, "
+     "network, start-address, end-address, subnet-mask, dhcp-range, dhcp-host, nat66-prefix, mtu, "
+     "workers, dhcp, dns, ra, nat44, nat66, host-loopback, host-ports, isolated, hostname, "
+     "interface-id, "
      "anti-spoof, forward"},
     {"unknown switch", "q|-netdev|vmnet-macos,id=a,foo",
      "the options of vmnet-macos are: id, mode, network, start-address, end-address, subnet-mask, "
-     "nat66-prefix, net-uuid, ifname, mtu, workers, dhcp, dns, ra, nat44, nat66, host-loopback"},
+     "dhcp-range, dhcp-host, nat66-prefix, net-uuid, host-ip-address, host-subnet-mask, "
+     "host-ipv6-address, ifname, mtu, workers, dhcp, dns, ra, nat44, nat66, host-loopback"},
     {"MAC of a netdev", "q|-netdev|" SHARED ",id=a,mac=52:54:00:00:00:01",
      "option 'mac' does not belong to a netdev: give it to the -device"},
 
@@ -521,6 +523,7 @@ static void dump(const struct qemu_nic *nic, char text[TEXT_MAX])
     const struct net_spec *spec = &nic->spec;
     char start[IP_TEXT_MAX], end[IP_TEXT_MAX], mask[IP_TEXT_MAX], prefix[IP_TEXT_MAX];
     char forward[FORWARD_TEXT_MAX], ports[PORT_SET_TEXT_MAX];
+    char range[NET_RANGE_TEXT_MAX], host[NET_DHCP_HOST_TEXT_MAX];
     int len = snprintf(text, TEXT_MAX, "%s %s%s %s-%s/%s %s uuid=%s if=%s mtu=%u %s %s %s %s",
                        spec->name, net_mode_name(spec->mode), spec->mode_given ? "!" : "",
                        ip_format(&spec->start_address, start), ip_format(&spec->end_address, end),
@@ -537,6 +540,12 @@ static void dump(const struct qemu_nic *nic, char text[TEXT_MAX])
         if (spec->switches[which] != NET_NOT_GIVEN)
             len += snprintf(text + len, (size_t)(TEXT_MAX - len), " %s=%s",
                             net_switch_option(which), net_spec_is_on(spec, which) ? "on" : "off");
+    if (spec->range_first.family)
+        len += snprintf(text + len, (size_t)(TEXT_MAX - len), " range=%s",
+                        net_spec_format_range(spec, range));
+    for (unsigned i = 0; i < spec->dhcp_hosts_len; i++)
+        len += snprintf(text + len, (size_t)(TEXT_MAX - len), " %s",
+                        net_dhcp_host_format(&spec->dhcp_hosts[i], host));
     for (unsigned i = 0; i < nic->request.forwards_len; i++)
         len += snprintf(text + len, (size_t)(TEXT_MAX - len), " %s",
                         forward_format(&nic->request.forwards[i], forward));
@@ -572,6 +581,16 @@ static void test_options(void **state)
          "\"host-loopback\":true,\"host-ports\":[\"22,8000-8100\",23]",
          "host host! none-none/none none uuid= if= mtu=0   open checked ports=22-23,8000-8100 "
          "loopback"},
+        {"vmnet-shared",
+         "start-address=10.1.0.1,end-address=10.1.0.9,subnet-mask=255.255.0.0,"
+         "dhcp-range=10.1.0.4-10.1.0.5,dhcp-host=52:54:00:00:00:01,,10.1.0.7,"
+         "dhcp_host=52:54:00:00:00:02,,10.1.0.8",
+         "\"start-address\":\"10.1.0.1\",\"end-address\":\"10.1.0.9\","
+         "\"subnet-mask\":\"255.255.0.0\",\"dhcp-range\":\"10.1.0.4-10.1.0.5\","
+         "\"dhcp-host\":[\"52:54:00:00:00:01,10.1.0.7\",\"52:54:00:00:00:02,10.1.0.8\"]",
+         "shared-10.1.0.1-10.1.0.9-16 shared! 10.1.0.1-10.1.0.9/255.255.0.0 none uuid= if= mtu=0   "
+         "open checked range=10.1.0.4-10.1.0.5 52:54:00:00:00:01,10.1.0.7 "
+         "52:54:00:00:00:02,10.1.0.8"},
         {"vmnet-shared", "dhcp=off,dns=off,ra=no,nat44=false,nat66=on",
          "\"dhcp\":false,\"dns\":false,\"ra\":false,\"nat44\":false,\"nat66\":true",
          "shared shared! none-none/none none uuid= if= mtu=0   open checked dhcp=off dns=off "

@@ -55,6 +55,21 @@ static void set_addresses(xpc_object_t options, const struct net_config *config)
         set_address(options, vmnet_nat66_prefix_key, &config->prefix6);
 }
 
+/* A network without DHCP; the framework chooses the host's address of a family that was not asked for. */
+static void set_identity(xpc_object_t options, const struct net_config *config)
+{
+    const struct ip_addr host = ip_from_u32(config->gateway),
+                         mask = ip_from_u32(ip_mask_u32(config->prefix_len));
+
+    set_uuid(options, vmnet_network_identifier_key, config->net_uuid);
+    if (config->host_asked) {
+        set_address(options, vmnet_host_ip_address_key, &host);
+        set_address(options, vmnet_host_subnet_mask_key, &mask);
+    }
+    if (config->host6_asked)
+        set_address(options, vmnet_host_ipv6_address_key, &config->gateway6);
+}
+
 void *vmnet_options(const struct net_config *config, const struct plane_port *port)
 {
     xpc_object_t options = xpc_dictionary_create(NULL, NULL, 0);
@@ -67,7 +82,7 @@ void *vmnet_options(const struct net_config *config, const struct plane_port *po
     else if (config->mtu != NET_MTU_DEFAULT)
         xpc_dictionary_set_uint64(options, vmnet_mtu_key, config->mtu);
     if (config->net_uuid[0])
-        set_uuid(options, vmnet_network_identifier_key, config->net_uuid);
+        set_identity(options, config);
     else if (config->mode != NET_MODE_BRIDGED)
         set_addresses(options, config);
     set_uuid(options, vmnet_interface_id_key, port->interface_id);

@@ -47,6 +47,11 @@ int plane_check_spec(const struct net_spec *spec, const struct net_file *file, s
     if (spec->host_ports.given)
         return refuse(spec, "host-ports chooses among the host's ports",
                       "have a firewall on the host do that (pf.conf(5))", err);
+    if (spec->dhcp_hosts_len)
+        return refuse(spec, "dhcp-host reserves addresses", "configure them in the guests", err);
+    if (spec->range_first.family)
+        return refuse(spec, "dhcp-range keeps a part of the addresses for others",
+                      "end-address= is the last that is given out", err);
     for (unsigned which = 0; which < NET_SWITCHES; which++) {
         bool on = net_spec_is_on(spec, which);
 
