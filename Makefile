@@ -102,7 +102,6 @@ bench:
 	@$(MAKE) --no-print-directory build
 	-$(PYTHON) tests/guest/image.py --build=$(BUILD)
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py $(BENCH)
-	$(if $(filter --only --list,$(BENCH)),,OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/libvmnet.py)
 
 # What many TCP streams carry together, by the number of workers.
 bench-streams: build

@@ -35,6 +35,8 @@ BOUNDS = [
     ("memory of an idle flow", "memory a flow", EXEC, "at most", 1024),
     ("CPU time of 10,000 idle flows", "idle cpu", EXEC, "at most", 0.1),
 ]
+# Of all rows of libvmnet.py, the least.
+LIBVMNET = ("frames by libvmnet, to a bare tap", "at least", 0.9)
 # Figures that depend on how many flows there were.
 OF_FLOWS = ("memory a flow", "idle cpu")
 
@@ -58,8 +60,15 @@ def ratios_by_round(values, peer_values):
     return [a / b for a, b in zip(values, peer_values) if a is not None and b]
 
 
-def check(values, units):
-    """@values: {figure: {subject: [value or None of each round]}}. Returns a list of {"claim", "value",
+def check_libvmnet(rows):
+    claim, sense, target = LIBVMNET
+    entry = {"claim": claim, "value": None, "unit": "", "sense": sense, "target": target}
+    ratios = [row["ratio"] for row in rows]
+    return entry | ({"value": min(ratios), "least": min(ratios), "most": max(ratios)} if rows else {})
+
+
+def check(values, units, libvmnet=()):
+    """@values: {figure: {subject: [value or None of each round]}}; @libvmnet: libvmnet.py's rows. Returns a list of {"claim", "value",
     "least", "most", "unit", "peer", "limit", "flows", "sense", "target", "met"}: "limit" is the ratio that
     the kernel's own way has, "flows" how many there were. "value" and "met" are None where nothing was
     measured."""
@@ -90,6 +99,7 @@ def check(values, units):
             if figure in OF_FLOWS:
                 entry["flows"] = median(values["flows"][subject])
         checked.append(entry)
+    checked.append(check_libvmnet(libvmnet))
     for entry in checked:
         known = entry["value"] is not None
         entry["met"] = is_met(entry["value"], entry["sense"], entry["target"]) if known else None

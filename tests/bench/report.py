@@ -87,6 +87,14 @@ def claims_table(checked):
     return markdown_table(rows)
 
 
+def libvmnet_table(rows):
+    cells = [["frames a call", "bytes", "libvmnet", "bare tap", "ratio"]]
+    for row in rows:
+        cells.append([str(row["batch"]), str(row["bytes"]), *(number(row[way], 0) for way in ("vmnet", "tap"))])
+        cells[-1].append(f"{row['ratio']:.2f}")
+    return markdown_table(cells)
+
+
 def report(results, plot=None):
     """@plot: the name of the picture, where there is one beside the report."""
     rounds = f"{results['rounds']} rounds" if results["rounds"] > 1 else "one round"
@@ -119,6 +127,12 @@ def report(results, plot=None):
         ratios = ratios_table(summed, base, members)
         if ratios:
             parts += [f"{base}'s median divided by the other's:\n", ratios]
+    if results["libvmnet"]:
+        parts += [
+            "## libvmnet beside a bare tap\n",
+            "Frames written to one port and read from another, in a second of CPU time.\n",
+            libvmnet_table(results["libvmnet"]),
+        ]
     if results["failures"]:
         parts.append("## Measurements without a figure\n")
         counted = {text: results["failures"].count(text) for text in results["failures"]}

@@ -54,21 +54,6 @@ static vmnet_return_t clear_callback(struct net *net)
                                               NULL);
 }
 
-static bool start_two(struct net nets[2])
-{
-    bool up = true;
-
-    for (int i = 0; i < 2; i++)
-        up = net_start(&nets[i], describe(VMNET_SHARED_MODE)) && up;
-    return check(up, "two interfaces start") && net_connect(&nets[0], &nets[1]);
-}
-
-static void stop_two(struct net nets[2])
-{
-    net_stop(&nets[0]);
-    net_stop(&nets[1]);
-}
-
 static void send_frames(struct net nets[2], int len)
 {
     uint8_t frame[TEST_BYTES];
@@ -99,7 +84,7 @@ static void read_by_events(int each)
     struct net nets[2];
     struct seen seen = {&nets[1], dispatch_semaphore_create(0), 0, 0, 0, 0, 0, each};
 
-    if (start_two(nets)) {
+    if (nets_start(nets)) {
         check_status(set_callback(&nets[1], &seen), VMNET_SUCCESS, "set a callback");
         for (int round = 0; round < 3; round++) {
             send_frames(nets, FRAMES);
@@ -114,7 +99,7 @@ static void read_by_events(int each)
         check_status(clear_callback(&nets[1]), VMNET_SUCCESS, "clear the callback");
         settle(&nets[1]);
     }
-    stop_two(nets);
+    nets_stop(nets);
     dispatch_release(seen.frame);
 }
 
@@ -135,7 +120,7 @@ static void test_clear_and_replace(void)
     struct seen second = {&nets[1], dispatch_semaphore_create(0), 0, 0, 0, 0, 0, 0};
     int events;
 
-    if (start_two(nets)) {
+    if (nets_start(nets)) {
         set_callback(&nets[1], &first);
         send_frames(nets, 1);
         check(wait_frames(&first, 1), "the first callback is called");
@@ -158,7 +143,7 @@ static void test_clear_and_replace(void)
         check(wait_frames(&second, 3), "set again, it is called for what has waited");
         settle(&nets[1]);
     }
-    stop_two(nets);
+    nets_stop(nets);
     dispatch_release(first.frame);
     dispatch_release(second.frame);
 }
@@ -244,7 +229,7 @@ static void test_read_elsewhere(void)
     int frames = 0;
     uint32_t number;
 
-    if (start_two(nets)) {
+    if (nets_start(nets)) {
         vmnet_interface_set_event_callback(nets[1].ref, VMNET_INTERFACE_PACKETS_AVAILABLE,
                                            nets[1].queue,
                                            ^(interface_event_t event, xpc_object_t facts) {
@@ -260,7 +245,7 @@ static void test_read_elsewhere(void)
         }
         check(frames == FRAMES, "a thread that reads one packet a wake-up gets all: %d", frames);
     }
-    stop_two(nets);
+    nets_stop(nets);
     dispatch_release(wake);
 }
 
@@ -271,7 +256,7 @@ static void test_nobody_reads(void)
     struct net nets[2];
     __block int events = 0;
 
-    if (start_two(nets)) {
+    if (nets_start(nets)) {
         vmnet_interface_set_event_callback(nets[1].ref, VMNET_INTERFACE_PACKETS_AVAILABLE,
                                            nets[1].queue,
                                            ^(interface_event_t event, xpc_object_t facts) {
@@ -287,7 +272,7 @@ static void test_nobody_reads(void)
         settle(&nets[1]);
         check(events < 100, "but does not keep a processor busy: %d in 300 ms", events);
     }
-    stop_two(nets);
+    nets_stop(nets);
     dispatch_release(wake);
     dispatch_release(never);
 }
@@ -299,7 +284,7 @@ static void test_stop_within_callback(void)
     __block vmnet_return_t status = VMNET_FAILURE;
     __block int events = 0;
 
-    if (start_two(nets)) {
+    if (nets_start(nets)) {
         interface_ref ref = nets[1].ref;
         dispatch_queue_t queue = nets[1].queue;
 
@@ -320,7 +305,7 @@ static void test_stop_within_callback(void)
         check(events == 1, "and no event after it");
         nets[1].ref = NULL;
     }
-    stop_two(nets);
+    nets_stop(nets);
     dispatch_release(stopped);
 }
 

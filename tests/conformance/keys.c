@@ -158,15 +158,48 @@ static void test_network_identifier(void)
     static const uint8_t id[16] = {0x11, 0x2d, 0x60, 0x4a, 0x0e, 0x55, 0x47, 0x0b,
                                    0x93, 0x2f, 0x8e, 0x7a, 0x12, 0xc4, 0xd5, 0x9e};
     xpc_object_t desc = describe(VMNET_HOST_MODE);
+    struct offer offer;
     struct net net;
 
     xpc_dictionary_set_uuid(desc, vmnet_network_identifier_key, id);
     if (check(net_start(&net, desc), "start with a network identifier: %s",
-              status_name(net.status)))
+              status_name(net.status))) {
         check(memcmp(xpc_dictionary_get_uuid(net.params, vmnet_network_identifier_key) ?: id + 1,
                      id, 16) == 0,
               "it is told");
+        check(!net_discover(&net, net.mac, &offer), "there is no DHCP");
+    }
     net_stop(&net);
+}
+
+static bool is_told(const struct net *net, const char *key, const char *value)
+{
+    const char *told = xpc_dictionary_get_string(net->params, key);
+
+    return told && strcmp(told, value) == 0;
+}
+
+/* The host's addresses on a network of an identifier, that of IPv4 once the first and once the last one. */
+static void test_host_addresses(void)
+{
+    static const char *const addresses[] = {"192.168.175.1", "192.168.176.254"};
+
+    for (uint8_t i = 0; i < 2; i++) {
+        const uint8_t id[16] = {0x22, i, 0x60, 0x4a, 0x0e, 0x55, 0x47, 0x0b, 0x93, 0x2f, 0x8e};
+        xpc_object_t desc = describe(VMNET_HOST_MODE);
+        struct net net;
+
+        xpc_dictionary_set_uuid(desc, vmnet_network_identifier_key, id);
+        xpc_dictionary_set_string(desc, vmnet_host_ip_address_key, addresses[i]);
+        xpc_dictionary_set_string(desc, vmnet_host_subnet_mask_key, "255.255.255.0");
+        xpc_dictionary_set_string(desc, vmnet_host_ipv6_address_key, "fd61:1:2:5::7");
+        if (check(net_start(&net, desc), "start with host addresses: %s", status_name(net.status)))
+            check(is_told(&net, vmnet_host_ip_address_key, addresses[i]) &&
+                      is_told(&net, vmnet_host_subnet_mask_key, "255.255.255.0") &&
+                      is_told(&net, vmnet_host_ipv6_address_key, "fd61:1:2:5::7"),
+                  "they are told, %s", addresses[i]);
+        net_stop(&net);
+    }
 }
 
 struct refusal {
@@ -223,6 +256,12 @@ static void set_host_address(xpc_object_t desc)
     xpc_dictionary_set_string(desc, vmnet_host_ip_address_key, "192.168.174.1");
 }
 
+static void set_half_host_address(xpc_object_t desc)
+{
+    set_identifier(desc);
+    set_host_address(desc);
+}
+
 static void set_mtu(xpc_object_t desc)
 {
     xpc_dictionary_set_string(desc, vmnet_shared_interface_name_key, "en0");
@@ -256,6 +295,7 @@ static void test_refusals(void)
         {"a prefix that is no ULA", VMNET_SHARED_MODE, set_wrong_prefix},
         {"a network identifier in shared mode", VMNET_SHARED_MODE, set_identifier},
         {"a host address without an identifier", VMNET_HOST_MODE, set_host_address},
+        {"a host address without a mask", VMNET_HOST_MODE, set_half_host_address},
         {"an MTU in bridged mode", VMNET_BRIDGED_MODE, set_mtu},
         {"an MTU of 100", VMNET_HOST_MODE, set_small_mtu},
         {"checksum offload and virtio header", VMNET_HOST_MODE, set_headers},
@@ -316,6 +356,7 @@ const struct test key_tests[] = {
     {"mtu and addresses", test_mtu},
     {"nat66 prefix", test_prefix},
     {"network identifier", test_network_identifier},
+    {"host addresses", test_host_addresses},
     {"refused descriptions", test_refusals},
     {"isolation", test_isolation},
     {NULL, NULL},

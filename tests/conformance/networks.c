@@ -2,35 +2,9 @@
 /* Network objects (macOS 26). */
 #include <CoreFoundation/CoreFoundation.h>
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "suite.h"
-
-static bool start_on(struct net *net, vmnet_network_ref network, xpc_object_t desc)
-{
-    dispatch_semaphore_t done = dispatch_semaphore_create(0);
-
-    memset(net, 0, sizeof(*net));
-    net->queue = dispatch_queue_create("conformance.net", DISPATCH_QUEUE_SERIAL);
-    net->ref = vmnet_interface_start_with_network(network, desc, net->queue,
-                                                  ^(vmnet_return_t status, xpc_object_t params) {
-                                                    net->status = status;
-                                                    if (params)
-                                                        net->params = xpc_copy(params);
-                                                    dispatch_semaphore_signal(done);
-                                                  });
-    xpc_release(desc);
-    wait_for(done);
-    dispatch_release(done);
-    if (!net->ref || net->status != VMNET_SUCCESS || !net->params)
-        return false;
-    net->packet_bytes = xpc_dictionary_get_uint64(net->params, vmnet_max_packet_size_key);
-    sscanf(xpc_dictionary_get_string(net->params, vmnet_mac_address_key),
-           "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &net->mac[0], &net->mac[1], &net->mac[2], &net->mac[3],
-           &net->mac[4], &net->mac[5]);
-    return true;
-}
 
 static void test_network(void)
 {
@@ -63,7 +37,7 @@ static void test_network(void)
     check(got_subnet.s_addr == subnet.s_addr && got_mask.s_addr == mask.s_addr, "has the subnet");
     vmnet_network_get_ipv6_prefix(network, &got_prefix, &prefix_len);
     check(prefix_len == 64 && memcmp(&got_prefix, &prefix, 16) == 0, "and the prefix");
-    check(start_on(&nets[0], network, xpc_dictionary_create(NULL, NULL, 0)),
+    check(net_start_on(&nets[0], network, xpc_dictionary_create(NULL, NULL, 0)),
           "an interface on it: %s", status_name(nets[0].status));
     check(xpc_dictionary_get_uint64(nets[0].params, vmnet_mtu_key) == 2000, "with its MTU");
     serialization = vmnet_network_copy_serialization(network, &status);
@@ -72,7 +46,7 @@ static void test_network(void)
     xpc_release(serialization);
     if (check(other && status == VMNET_SUCCESS, "makes the network again: %s",
               status_name(status))) {
-        if (check(start_on(&nets[1], other, xpc_dictionary_create(NULL, NULL, 0)),
+        if (check(net_start_on(&nets[1], other, xpc_dictionary_create(NULL, NULL, 0)),
                   "an interface on that"))
             net_connect(&nets[0], &nets[1]);
         net_stop(&nets[1]);
@@ -102,40 +76,65 @@ static void test_two_networks(void)
         CFRelease(second);
 }
 
-/* Without DHCP, and what else may be left out: a network, or no network with a status. */
+/* What is left out is not there, and the rest is. */
 static void test_leaving_out(void)
 {
     static const struct {
         const char *name;
         void (*call)(vmnet_network_configuration_ref configuration);
         operating_modes_t mode;
+        bool dhcp, dns, ra;
     } calls[] = {
-        {"no DHCP in host mode", vmnet_network_configuration_disable_dhcp, VMNET_HOST_MODE},
-        {"no DHCP", vmnet_network_configuration_disable_dhcp, VMNET_SHARED_MODE},
-        {"no NAT44", vmnet_network_configuration_disable_nat44, VMNET_SHARED_MODE},
-        {"no NAT66", vmnet_network_configuration_disable_nat66, VMNET_SHARED_MODE},
-        {"no DNS", vmnet_network_configuration_disable_dns_proxy, VMNET_SHARED_MODE},
-        {"no RA", vmnet_network_configuration_disable_router_advertisement, VMNET_SHARED_MODE},
+        {"nothing", NULL, VMNET_SHARED_MODE, true, true, true},
+        {"DHCP of a host network", vmnet_network_configuration_disable_dhcp, VMNET_HOST_MODE, false,
+         false, true},
+        {"DHCP", vmnet_network_configuration_disable_dhcp, VMNET_SHARED_MODE, false, false, true},
+        {"DNS", vmnet_network_configuration_disable_dns_proxy, VMNET_SHARED_MODE, true, false,
+         true},
+        {"RA", vmnet_network_configuration_disable_router_advertisement, VMNET_SHARED_MODE, true,
+         true, false},
+        {"NAT44", vmnet_network_configuration_disable_nat44, VMNET_SHARED_MODE, true, true, true},
+        {"NAT66", vmnet_network_configuration_disable_nat66, VMNET_SHARED_MODE, true, true, true},
     };
-    vmnet_return_t status = VMNET_SUCCESS;
-    vmnet_network_configuration_ref configuration;
-    vmnet_network_ref network;
 
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        vmnet_network_configuration_ref configuration =
+            vmnet_network_configuration_create(calls[i].mode, NULL);
+        vmnet_return_t status = VMNET_FAILURE;
+        vmnet_network_ref network;
+        struct offer offer;
         struct net net;
 
-        configuration = vmnet_network_configuration_create(calls[i].mode, NULL);
-        calls[i].call(configuration);
+        if (calls[i].call)
+            calls[i].call(configuration);
         network = vmnet_network_create(configuration, &status);
         CFRelease(configuration);
-        check(!network == (status != VMNET_SUCCESS), "%s: %s", calls[i].name, status_name(status));
-        if (!network)
+        if (!check(network && status == VMNET_SUCCESS, "without %s: %s", calls[i].name,
+                   status_name(status)))
             continue;
-        check(start_on(&net, network, xpc_dictionary_create(NULL, NULL, 0)), "an interface on it");
+        if (check(net_start_on(&net, network, xpc_dictionary_create(NULL, NULL, 0)),
+                  "an interface on it")) {
+            bool offered = net_discover(&net, net.mac, &offer);
+
+            check(offered == calls[i].dhcp, "an address is %soffered", offered ? "" : "not ");
+            if (offered)
+                check(offer.has_dns == calls[i].dns, "%s DNS server beside it",
+                      offer.has_dns ? "a" : "no");
+            check(net_solicit(&net, net.mac) == calls[i].ra, "a router is %sadvertised",
+                  calls[i].ra ? "" : "not ");
+        }
         net_stop(&net);
         CFRelease(network);
     }
-    configuration = vmnet_network_configuration_create(VMNET_SHARED_MODE, NULL);
+}
+
+static void test_without_nat(void)
+{
+    vmnet_network_configuration_ref configuration =
+        vmnet_network_configuration_create(VMNET_SHARED_MODE, NULL);
+    vmnet_return_t status = VMNET_FAILURE;
+    vmnet_network_ref network;
+
     vmnet_network_configuration_disable_nat44(configuration);
     vmnet_network_configuration_disable_nat66(configuration);
     network = vmnet_network_create(configuration, &status);
@@ -143,6 +142,44 @@ static void test_leaving_out(void)
     if (network)
         CFRelease(network);
     CFRelease(configuration);
+}
+
+/* A machine behind an interface gets the address that was kept for it, and another one does not. */
+static void test_reservation(void)
+{
+    static const ether_addr_t kept = {{0x52, 0x54, 0, 0x12, 0x34, 0x99}};
+    static const uint8_t other[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x98};
+    vmnet_network_configuration_ref configuration =
+        vmnet_network_configuration_create(VMNET_HOST_MODE, NULL);
+    xpc_object_t desc = xpc_dictionary_create(NULL, NULL, 0);
+    const uint8_t *mac = (const uint8_t *)&kept;
+    struct in_addr subnet, mask, address;
+    vmnet_return_t status = VMNET_FAILURE;
+    vmnet_network_ref network;
+    struct offer offer;
+    struct net net;
+
+    inet_pton(AF_INET, "192.168.183.0", &subnet);
+    inet_pton(AF_INET, "255.255.255.0", &mask);
+    inet_pton(AF_INET, "192.168.183.77", &address);
+    vmnet_network_configuration_set_ipv4_subnet(configuration, &subnet, &mask);
+    check_status(vmnet_network_configuration_add_dhcp_reservation(configuration, &kept, &address),
+                 VMNET_SUCCESS, "a reservation");
+    network = vmnet_network_create(configuration, &status);
+    CFRelease(configuration);
+    xpc_dictionary_set_bool(desc, vmnet_allocate_mac_address_key, false);
+    if (!check(network && status == VMNET_SUCCESS, "a network with it: %s", status_name(status))) {
+        xpc_release(desc);
+        return;
+    }
+    if (check(net_start_on(&net, network, desc), "an interface on it")) {
+        check(net_discover(&net, other, &offer) && memcmp(offer.ip, &address, 4) != 0,
+              "another machine gets another address");
+        check(net_discover(&net, mac, &offer) && memcmp(offer.ip, &address, 4) == 0,
+              "the machine gets the one that is kept");
+    }
+    net_stop(&net);
+    CFRelease(network);
 }
 
 static void test_rules_of_network(void)
@@ -192,6 +229,8 @@ static void test_bad_configurations(void)
                  VMNET_INVALID_ARGUMENT, "a prefix that is no ULA");
     check_status(vmnet_network_configuration_set_mtu(configuration, 5), VMNET_INVALID_ARGUMENT,
                  "an MTU of 5");
+    check_status(vmnet_network_configuration_set_external_interface(configuration, NULL),
+                 VMNET_INVALID_ARGUMENT, "no external interface");
     check_status(vmnet_network_configuration_add_dhcp_reservation(configuration, NULL, &subnet),
                  VMNET_INVALID_ARGUMENT, "a reservation for nobody");
     check_status(vmnet_network_configuration_add_dhcp_reservation(configuration, &mac, NULL),
@@ -215,6 +254,8 @@ const struct test network_tests[] = {
     {"a network object", test_network},
     {"two network objects", test_two_networks},
     {"what networks leave out", test_leaving_out},
+    {"a network without NAT", test_without_nat},
+    {"a reservation", test_reservation},
     {"a rule of a network", test_rules_of_network},
     {"bad configurations", test_bad_configurations},
     {NULL, NULL},

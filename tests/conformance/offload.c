@@ -9,26 +9,6 @@
 #define HEADERS 54
 #define VIRTIO 12
 
-static uint16_t get16(const uint8_t *at)
-{
-    return (uint16_t)(at[0] << 8 | at[1]);
-}
-
-static void put16(uint8_t *at, size_t value)
-{
-    at[0] = (uint8_t)(value >> 8);
-    at[1] = (uint8_t)value;
-}
-
-static uint32_t sum_of(uint32_t sum, const uint8_t *bytes, size_t len_bytes)
-{
-    for (size_t i = 0; i < len_bytes; i++)
-        sum += i % 2 ? bytes[i] : (uint32_t)bytes[i] << 8;
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return sum;
-}
-
 /* Whether both checksums of an IPv4 TCP frame are right (RFC 791, RFC 9293). */
 static bool is_right(const uint8_t *frame, size_t len_bytes)
 {
@@ -117,13 +97,6 @@ static bool start_pair(struct net nets[2], const char *first, const char *second
     return check(heard, "the plain one hears it");
 }
 
-static void stop_pair(struct net nets[2])
-{
-    for (int i = 0; i < 2; i++)
-        if (nets[i].queue)
-            net_stop(&nets[i]);
-}
-
 static void test_checksum(void)
 {
     struct net nets[2] = {{0}};
@@ -153,7 +126,7 @@ static void test_checksum(void)
         net_write(&nets[1], frame, len_bytes);
         check(next_tcp(&nets[0], got, 0) == 0, "a wrong checksum is not passed on");
     }
-    stop_pair(nets);
+    nets_stop(nets);
 }
 
 static void test_tso(void)
@@ -189,7 +162,7 @@ static void test_tso(void)
         net_write(&nets[0], frame, len_bytes);
         check(next_tcp(&nets[1], got, 0) == len_bytes, "and lost, as it is too large");
     }
-    stop_pair(nets);
+    nets_stop(nets);
 }
 
 static void test_virtio_header(void)
@@ -236,7 +209,7 @@ static void test_virtio_header(void)
         check_status(net_write(&nets[0], frame, VIRTIO + 13), VMNET_INVALID_ARGUMENT,
                      "and a frame that is too short behind it");
     }
-    stop_pair(nets);
+    nets_stop(nets);
 }
 
 const struct test offload_tests[] = {

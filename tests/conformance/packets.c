@@ -7,21 +7,6 @@
 
 #define BATCH 200
 
-static bool start_two(struct net nets[2])
-{
-    bool up = true;
-
-    for (int i = 0; i < 2; i++)
-        up = net_start(&nets[i], describe(VMNET_SHARED_MODE)) && up;
-    return check(up, "two interfaces start") && net_connect(&nets[0], &nets[1]);
-}
-
-static void stop_two(struct net nets[2])
-{
-    net_stop(&nets[0]);
-    net_stop(&nets[1]);
-}
-
 /* Descriptions of @len packets of @packet_bytes each, one piece a packet. */
 struct batch {
     struct vmpktdesc packets[BATCH];
@@ -45,7 +30,7 @@ static void test_batches(void)
     struct net nets[2];
     int count = BATCH, got = 0, sizes = 0;
 
-    if (start_two(nets)) {
+    if (nets_start(nets)) {
         batch_init(&out, 1514);
         batch_init(&in, 1514);
         for (int i = 0; i < BATCH; i++) {
@@ -89,7 +74,7 @@ static void test_batches(void)
         free(out.memory);
         free(in.memory);
     }
-    stop_two(nets);
+    nets_stop(nets);
 }
 
 /* Writes in @pieces pieces, reads in as many. */
@@ -125,10 +110,10 @@ static void test_pieces(void)
 {
     struct net nets[2];
 
-    if (start_two(nets))
+    if (nets_start(nets))
         for (unsigned pieces = 1; pieces <= 16; pieces *= 2)
             check(exchange_in_pieces(nets, pieces), "a frame in %u pieces", pieces);
-    stop_two(nets);
+    nets_stop(nets);
 }
 
 /* A piece that is longer than what is left of the packet: only the packet is written. */
@@ -142,7 +127,7 @@ static void test_long_piece(void)
     uint32_t number;
     int count = 1;
 
-    if (start_two(nets)) {
+    if (nets_start(nets)) {
         frame_make(frame, sizeof(frame), nets[1].mac, nets[0].mac, 9);
         check_status(vmnet_write(nets[0].ref, &packet, &count), VMNET_SUCCESS,
                      "100 bytes of a piece of 1514");
@@ -153,7 +138,32 @@ static void test_long_piece(void)
         }
         check(len_bytes == 100, "arrive as 100 bytes");
     }
-    stop_two(nets);
+    nets_stop(nets);
+}
+
+/* A client that never sets a callback, and asks again and again. */
+static void test_polling(void)
+{
+    uint8_t frame[TEST_BYTES], got[FRAME_MAX];
+    struct net nets[2];
+    uint32_t number = 0;
+    int idle = 0;
+
+    if (nets_start(nets)) {
+        bool in_order = true;
+
+        for (uint32_t i = 0; i < BATCH; i++) {
+            frame_make(frame, sizeof(frame), nets[1].mac, nets[0].mac, i);
+            in_order = in_order && net_write(&nets[0], frame, sizeof(frame)) == VMNET_SUCCESS &&
+                       net_read_number(&nets[1], &number) && number == i;
+        }
+        check(in_order, "each frame is there when it is asked for");
+        net_drain(&nets[1]);
+        for (int i = 0; i < BATCH; i++)
+            idle += net_read(&nets[1], got) == 0 || !frame_number(got, TEST_BYTES, &number);
+        check(idle == BATCH, "and none between");
+    }
+    nets_stop(nets);
 }
 
 static void test_errors(void)
@@ -221,6 +231,7 @@ const struct test packet_tests[] = {
     {"batches", test_batches},
     {"several pieces", test_pieces},
     {"a long piece", test_long_piece},
+    {"poll without a callback", test_polling},
     {"errors of read and write", test_errors},
     {NULL, NULL},
 };

@@ -99,20 +99,22 @@ static void take_params(struct net *net)
         inet_pton(AF_INET, end, net->ip);
 }
 
-bool net_start(struct net *net, xpc_object_t desc)
+bool net_start_on(struct net *net, vmnet_network_ref network, xpc_object_t desc)
 {
     dispatch_semaphore_t done = dispatch_semaphore_create(0);
-
-    memset(net, 0, sizeof(*net));
-    net->queue = dispatch_queue_create("conformance.net", DISPATCH_QUEUE_SERIAL);
-    net->ref =
-        vmnet_start_interface(desc, net->queue, ^(vmnet_return_t status, xpc_object_t params) {
+    vmnet_start_interface_completion_handler_t handler =
+        ^(vmnet_return_t status, xpc_object_t params) {
           net->status = status;
           net->completions++;
           if (params)
               net->params = xpc_copy(params);
           dispatch_semaphore_signal(done);
-        });
+        };
+
+    memset(net, 0, sizeof(*net));
+    net->queue = dispatch_queue_create("conformance.net", DISPATCH_QUEUE_SERIAL);
+    net->ref = network ? vmnet_interface_start_with_network(network, desc, net->queue, handler)
+                       : vmnet_start_interface(desc, net->queue, handler);
     xpc_release(desc);
     if (!wait_for(done))
         check(false, "the completion of start is called within %d s", BOUND_S);
@@ -122,6 +124,11 @@ bool net_start(struct net *net, xpc_object_t desc)
         return true;
     }
     return false;
+}
+
+bool net_start(struct net *net, xpc_object_t desc)
+{
+    return net_start_on(net, NULL, desc);
 }
 
 void net_stop(struct net *net)
@@ -249,6 +256,43 @@ bool net_connect(struct net *from, struct net *to)
     while (read_number(to, &number, 50))
         ;
     return check(connected, "a frame comes from one interface to the other");
+}
+
+bool nets_start(struct net nets[2])
+{
+    bool up = true;
+
+    for (int i = 0; i < 2; i++)
+        up = net_start(&nets[i], describe(VMNET_SHARED_MODE)) && up;
+    return check(up, "two interfaces start") && net_connect(&nets[0], &nets[1]);
+}
+
+void nets_stop(struct net nets[2])
+{
+    net_stop(&nets[0]);
+    net_stop(&nets[1]);
+}
+
+/* ---- bytes */
+
+uint16_t get16(const uint8_t *at)
+{
+    return (uint16_t)(at[0] << 8 | at[1]);
+}
+
+void put16(uint8_t *at, size_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+uint32_t sum_of(uint32_t sum, const uint8_t *bytes, size_t len_bytes)
+{
+    for (size_t i = 0; i < len_bytes; i++)
+        sum += i % 2 ? bytes[i] : (uint32_t)bytes[i] << 8;
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return sum;
 }
 
 /* ---- the run */

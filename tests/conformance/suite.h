@@ -51,6 +51,8 @@ struct net {
 xpc_object_t describe(operating_modes_t mode);
 /* Starts and waits for the completion. @desc is released. True where it is up. */
 bool net_start(struct net *net, xpc_object_t desc);
+/* The same on a network object. */
+bool net_start_on(struct net *net, vmnet_network_ref network, xpc_object_t desc);
 /* Stops and waits; no line where it goes well. */
 void net_stop(struct net *net);
 /* Waits for a signal; false after BOUND_S. */
@@ -78,5 +80,29 @@ bool net_read_number(struct net *net, uint32_t *ret_number);
 void net_drain(struct net *net);
 /* Writes frames from one to the other until one arrives, and drains: both are known to the network. */
 bool net_connect(struct net *from, struct net *to);
+/* Two on the shared network that are known to it; nets_stop() in any case. */
+bool nets_start(struct net nets[2]);
+void nets_stop(struct net nets[2]);
+
+/* ---- what a network serves (services.c), asked for in frames as a guest asks */
+
+#define ABSENT_MS 1000 /* what is served comes within milliseconds */
+
+struct offer {
+    uint8_t ip[4];
+    bool has_dns; /* it names a server */
+};
+
+/* True where somebody answers a DHCPDISCOVER of the machine @mac. */
+bool net_discover(struct net *net, const uint8_t mac[6], struct offer *ret_offer);
+/* True where a router solicitation of @mac is answered. */
+bool net_solicit(struct net *net, const uint8_t mac[6]);
+
+/* ---- bytes of packets */
+
+uint16_t get16(const uint8_t *at);
+void put16(uint8_t *at, size_t value);
+/* The Internet checksum's sum (RFC 1071) of @sum and @len_bytes more. */
+uint32_t sum_of(uint32_t sum, const uint8_t *bytes, size_t len_bytes);
 
 #endif

@@ -2,13 +2,14 @@
 """libvmnet: programs that were written for Apple's vmnet.h, on real networks."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import socket
 
 import pytest
-from lab import BUILD, REMOTE4, REMOTE6, Guest, Network, Port, poll
+from lab import BUILD, REMOTE, REMOTE4, REMOTE6, Guest, Network, Port, poll
 
 CONFORMANCE = BUILD / "tests" / "conformance" / "vmnet-conformance"
 PING = BUILD / "docs" / "examples" / "vmnet-ping"
@@ -23,11 +24,12 @@ pytestmark = pytest.mark.skipif(
 # One run of the suite would hide what fails behind what comes before it.
 PARTS = {
     "start and stop": ["modes", "bad", "bridged", "queues", "stop", "before", "many"],
-    "keys": ["names", "parameters", "interface id", "a MAC", "mtu", "nat66", "network id", "refused"],
-    "packets": ["isolation", "batches", "several", "a long", "errors"],
+    "keys": ["names", "parameters", "interface id", "a MAC", "mtu", "nat66", "network id", "host addr", "refused"],
+    "packets": ["isolation", "batches", "several", "a long", "poll", "errors"],
     "events": ["one packet", "drain", "clear", "callback", "read", "nobody"],
     "offloads": ["checksum", "tso", "virtio"],
-    "forwards and networks": ["port forwarding", "a network", "two network", "what networks", "a rule"],
+    "forwards": ["port forwarding", "a rule"],
+    "networks": ["a network", "two network", "what networks", "a reservation"],
 }
 
 
@@ -111,7 +113,7 @@ MACS = ("52:54:00:12:34:56", "52:54:00:12:34:57")
 
 
 @contextlib.contextmanager
-def guest_of_client(lab, environment, mode, *options, mac=MACS[0]):
+def guest_of_client(lab, environment, mode, *options, mac=MACS[0], name=None):
     """A guest whose frames pass a client of vmnet.h. Its MAC address is the client's, or with own-mac @mac."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
@@ -124,7 +126,7 @@ def guest_of_client(lab, environment, mode, *options, mac=MACS[0]):
         theirs.close()
         facts = client.stdout.readline().split()
         assert len(facts) == 4, facts
-        network = Network(lab, mode)
+        network = Network(lab, name or mode)
         described = network.describe()
         port = {
             "interface": f"client{client.pid}", "kind": "dgram", "name": f"client{client.pid}",
@@ -223,6 +225,21 @@ def test_machines_behind_an_interface(lab, environment):
             f"link set eth0 address {MACS[0]}\nlink set eth0 up\n"
         )
         assert guest.dhcp()["ip"] == guest.ipv4
+    check_clean(lab)
+
+
+@pytest.mark.parametrize("off", ["no-nat44", "no-nat66"])
+def test_network_object_without_nat(lab, environment, off):
+    """A way out for one IP version: a default route for it, and none for the other."""
+    out, stays = (6, 4) if off == "no-nat44" else (4, 6)
+    with guest_of_client(lab, environment, "shared", off, name="vmnet-shared-1") as guest:
+        assert guest.ip(f"-{out} route show default") and not guest.ip(f"-{stays} route show default")
+        assert guest.ping(guest.gateway) == guest.ping(guest.gateway6) == 1
+        transfer(lab, guest, REMOTE[out])
+        guest.ip(f"-{stays} route add default via {guest.gateways[stays]} dev eth0")
+        with pytest.raises(OSError) as failed:
+            guest.connect(REMOTE[stays], 9)
+        assert failed.value.errno in (errno.EHOSTUNREACH, errno.EACCES)
     check_clean(lab)
 
 

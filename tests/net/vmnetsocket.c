@@ -4,7 +4,7 @@
  * serve VM monitors without vmnet. It knows vmnet.h, dispatch and XPC alone.
  *
  * MODE is shared or host; OPTIONs are own-mac, tso, checksum, isolated, one (a packet an event, instead of all that
- * there are). It prints "MAC START END MTU" when it is up, "- " for a MAC that is the guest's own, and ends when
+ * there are), no-nat44 and no-nat66 (on a network object of its own, which is without). It prints "MAC START END MTU" when it is up, "- " for a MAC that is the guest's own, and ends when
  * the socket's other end does, without stopping the interface: that is part of the test.
  */
 #include <vmnet/vmnet.h>
@@ -23,6 +23,7 @@ static interface_ref interface;
 static int socket_fd;
 static size_t packet_bytes;
 static bool one_an_event;
+static vmnet_network_configuration_ref configuration; /* or NULL: the mode's network */
 static uint8_t frames[BATCH][FRAME_MAX];
 
 /* On the interface's queue. */
@@ -82,11 +83,25 @@ static xpc_object_t read_options(char **argv)
         {"checksum", &vmnet_enable_checksum_offload_key, true},
         {"isolated", &vmnet_enable_isolation_key, true},
     };
+    static const struct {
+        const char *name;
+        void (*disable)(vmnet_network_configuration_ref configuration);
+    } nats[] = {
+        {"no-nat44", vmnet_network_configuration_disable_nat44},
+        {"no-nat66", vmnet_network_configuration_disable_nat66},
+    };
     xpc_object_t desc = xpc_dictionary_create(NULL, NULL, 0);
 
     xpc_dictionary_set_uint64(desc, vmnet_operation_mode_key,
                               strcmp(argv[0], "host") == 0 ? VMNET_HOST_MODE : VMNET_SHARED_MODE);
     for (argv++; *argv; argv++) {
+        for (size_t i = 0; i < sizeof(nats) / sizeof(nats[0]); i++) {
+            if (strcmp(*argv, nats[i].name) != 0)
+                continue;
+            if (!configuration)
+                configuration = vmnet_network_configuration_create(VMNET_SHARED_MODE, NULL);
+            nats[i].disable(configuration);
+        }
         one_an_event = one_an_event || strcmp(*argv, "one") == 0;
         for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++)
             if (strcmp(*argv, switches[i].name) == 0)
@@ -111,6 +126,7 @@ int main(int argc, char **argv)
 {
     dispatch_queue_t queue = dispatch_queue_create("vmnetsocket.interface", DISPATCH_QUEUE_SERIAL);
     dispatch_queue_t socket_queue = dispatch_queue_create("vmnetsocket.socket", NULL);
+    vmnet_start_interface_completion_handler_t started;
     dispatch_source_t source;
     xpc_object_t desc;
 
@@ -126,7 +142,7 @@ int main(int argc, char **argv)
       on_socket();
     });
     dispatch_suspend(queue); /* the completion waits until there is an interface */
-    interface = vmnet_start_interface(desc, queue, ^(vmnet_return_t status, xpc_object_t params) {
+    started = ^(vmnet_return_t status, xpc_object_t params) {
       if (status != VMNET_SUCCESS) {
           fprintf(stderr, "vmnetsocket: status %d\n", status);
           exit(1);
@@ -139,7 +155,10 @@ int main(int argc, char **argv)
                                            on_packets();
                                          });
       dispatch_resume(source);
-    });
+    };
+    interface = configuration ? vmnet_interface_start_with_network(
+                                    vmnet_network_create(configuration, NULL), desc, queue, started)
+                              : vmnet_start_interface(desc, queue, started);
     dispatch_resume(queue);
     xpc_release(desc);
     dispatch_main();

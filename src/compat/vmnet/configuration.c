@@ -72,8 +72,10 @@ vmnet_return_t vmnet_network_configuration_set_external_interface(
     if (!configuration || !interface_name || !interface_name[0] ||
         configuration->mode != VMNET_SHARED_MODE)
         return hint(__func__, VMNET_INVALID_ARGUMENT, "no name, or not in shared mode");
-    configuration->wanted |= EXTERNAL;
-    return VMNET_SUCCESS;
+    return hint(__func__, VMNET_NOT_AUTHORIZED,
+                "traffic leaves by the host's own routes, as that of its user's programs does: an "
+                "interface for it, such as %s, is an administrator's to choose",
+                interface_name);
 }
 
 /* RFC 1918, and a mask that leaves the gateway and a guest their addresses. */
@@ -126,10 +128,18 @@ vmnet_return_t vmnet_network_configuration_add_dhcp_reservation(
     vmnet_network_configuration_ref configuration, const ether_addr_t *client,
     const struct in_addr *reservation)
 {
-    if (!configuration || !client || !reservation || (client->ether_addr_octet[0] & 1))
+    const uint8_t *mac = client ? client->ether_addr_octet : NULL;
+    char address[INET_ADDRSTRLEN];
+
+    if (!configuration || !client || !reservation || (mac[0] & 1))
         return hint(__func__, VMNET_INVALID_ARGUMENT,
                     "no MAC address of one machine, or no address");
-    configuration->wanted |= RESERVATION;
+    if (configuration->reservations_len == RESERVATIONS_MAX)
+        return hint(__func__, VMNET_INVALID_ARGUMENT, "more than %d reservations",
+                    RESERVATIONS_MAX);
+    snprintf(configuration->reservations[configuration->reservations_len++], RESERVATION_TEXT_MAX,
+             "dhcp-host=%02x:%02x:%02x:%02x:%02x:%02x,%s", mac[0], mac[1], mac[2], mac[3], mac[4],
+             mac[5], inet_ntop(AF_INET, reservation, address, sizeof(address)));
     return VMNET_SUCCESS;
 }
 

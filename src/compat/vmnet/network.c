@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Network objects (macOS 26). Such a network is one of libopenvmnet with a name of its own, "vmnet-MODE-N", or
- * without DHCP, "host-UUID" with N in the UUID. It lives as long as the object, or an interface on it: the object
- * holds a port of it, through which no frame goes. The first process that makes N has the port's host name KEEPER,
- * which is there once on a network: two that choose the same N at the same time do not get the same network.
- *
- * What a configuration asks for and libopenvmnet cannot do is refused where the network is to be made, with the
- * reason as a hint. To disregard that somebody wants no DHCP would be worse.
+ * Network objects (macOS 26). Such a network is one of libopenvmnet with a name of its own, "vmnet-MODE-N". It lives
+ * as long as the object, or an interface on it: the object holds a port of it, through which no frame goes. The
+ * first process that makes N has the port's host name KEEPER, which is there once on a network: two that choose the
+ * same N at the same time do not get the same network.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -58,35 +55,24 @@ static const char *mode_name(vmnet_mode_t mode)
     return mode == VMNET_HOST_MODE ? "host" : "shared";
 }
 
-/* What cannot be done. A network without any NAT is what host mode is. */
-static vmnet_return_t check(const char *call,
-                            const struct vmnet_network_configuration *configuration,
-                            vmnet_mode_t *ret_mode)
+/* What is left out; in host mode there is no NAT to be left out. */
+static void add_switches(const struct vmnet_network_configuration *configuration,
+                         struct options *options)
 {
     static const struct {
         unsigned wanted;
-        const char *text;
-    } refusals[] = {
-        {NO_DNS, "the network's DNS server cannot be left out"},
-        {NO_RA, "the network's router advertisements cannot be left out"},
-        {EXTERNAL, "the way out is the host's own routes: an interface for it cannot be chosen"},
-        {RESERVATION, "reservations are made in the network's file, openvmnet.conf(5)"},
-    };
-    unsigned no_nat = configuration->wanted & (NO_NAT44 | NO_NAT66);
-    bool no_dhcp = configuration->wanted & NO_DHCP;
+        const char *option;
+        bool of_host;
+    } switches[] = {{NO_DHCP, "dhcp", true},
+                    {NO_DNS, "dns", true},
+                    {NO_RA, "ra", true},
+                    {NO_NAT44, "nat44", false},
+                    {NO_NAT66, "nat66", false}};
 
-    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
-        if (configuration->wanted & refusals[i].wanted)
-            return hint(call, VMNET_FAILURE, "%s", refusals[i].text);
-    *ret_mode = configuration->mode;
-    if (configuration->mode == VMNET_SHARED_MODE && no_nat == (NO_NAT44 | NO_NAT66))
-        *ret_mode = VMNET_HOST_MODE;
-    else if (configuration->mode == VMNET_SHARED_MODE && no_nat)
-        return hint(call, VMNET_FAILURE, "NAT can be left out for IPv4 and IPv6 together only");
-    if (no_dhcp && (*ret_mode != VMNET_HOST_MODE || configuration->has_subnet))
-        return hint(call, VMNET_FAILURE,
-                    "DHCP can be left out in host mode only, and then the subnet cannot be chosen");
-    return VMNET_SUCCESS;
+    for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++)
+        if (configuration->wanted & switches[i].wanted &&
+            (switches[i].of_host || configuration->mode == VMNET_SHARED_MODE))
+            options_add(options, "%s=off", switches[i].option);
 }
 
 static void add_addresses(const struct vmnet_network_configuration *configuration,
@@ -130,25 +116,28 @@ static struct openvmnet_port *attach_keeper(const char *name, vmnet_mode_t mode,
                                             const struct vmnet_network_configuration *configuration,
                                             struct openvmnet_error *ret_error)
 {
-    const char *list[OPTIONS_MAX + 1];
+    const char *list[OPTIONS_MAX + RESERVATIONS_MAX + 1];
     struct options options = {0};
 
-    if (configuration && configuration->wanted & NO_DHCP)
-        options_add(&options, "net-uuid=%s", name + strlen("host-"));
-    else
-        options_add(&options, "network=%s", name);
+    options_add(&options, "network=%s", name);
     options_add(&options, "mode=%s", mode_name(mode));
     options_add(&options, "isolated=on");
     if (configuration) {
         options_add(&options, "hostname=" KEEPER);
         add_addresses(configuration, &options);
+        add_switches(configuration, &options);
     }
     options_list(&options, list);
+    if (configuration) {
+        for (unsigned i = 0; i < configuration->reservations_len; i++)
+            list[options.len + i] = configuration->reservations[i];
+        list[options.len + configuration->reservations_len] = NULL;
+    }
     return openvmnet_attach(list, ret_error);
 }
 
 static struct openvmnet_port *make_network(const struct vmnet_network_configuration *configuration,
-                                           vmnet_mode_t mode, struct openvmnet_error *ret_error)
+                                           struct openvmnet_error *ret_error)
 {
     struct openvmnet_port *port = NULL;
     char name[NETWORK_NAME_MAX];
@@ -157,13 +146,10 @@ static struct openvmnet_port *make_network(const struct vmnet_network_configurat
     snprintf(ret_error->text, sizeof(ret_error->text), "there are %d networks already",
              NETWORKS_MAX);
     for (int i = 1; !port && i <= NETWORKS_MAX; i++) {
-        if (configuration->wanted & NO_DHCP)
-            snprintf(name, sizeof(name), "host-766d6e65-7400-4000-8000-%012x", (unsigned)i);
-        else
-            snprintf(name, sizeof(name), "vmnet-%s-%d", mode_name(mode), i);
+        snprintf(name, sizeof(name), "vmnet-%s-%d", mode_name(configuration->mode), i);
         if (is_running(name))
             continue;
-        port = attach_keeper(name, mode, configuration, ret_error);
+        port = attach_keeper(name, configuration->mode, configuration, ret_error);
         if (!port && ret_error->code != -EEXIST)
             break;
     }
@@ -204,7 +190,6 @@ static struct vmnet_network *network_new(vmnet_mode_t mode, struct openvmnet_por
 vmnet_network_ref vmnet_network_create(vmnet_network_configuration_ref configuration,
                                        vmnet_return_t *ret_status)
 {
-    vmnet_mode_t mode = VMNET_HOST_MODE;
     struct openvmnet_port *keeper;
     struct openvmnet_error error;
     vmnet_return_t status;
@@ -213,11 +198,7 @@ vmnet_network_ref vmnet_network_create(vmnet_network_configuration_ref configura
         set_status(ret_status, hint(__func__, VMNET_INVALID_ARGUMENT, "the configuration is NULL"));
         return NULL;
     }
-    status = check(__func__, configuration, &mode);
-    set_status(ret_status, status);
-    if (status != VMNET_SUCCESS)
-        return NULL;
-    keeper = make_network(configuration, mode, &error);
+    keeper = make_network(configuration, &error);
     if (!keeper) {
         set_status(ret_status, hint(__func__, status_of(error.code), "%s", error.text));
         return NULL;
@@ -228,7 +209,7 @@ vmnet_network_ref vmnet_network_create(vmnet_network_configuration_ref configura
         openvmnet_port_free(&keeper);
         return NULL;
     }
-    return network_new(mode, keeper, ret_status);
+    return network_new(configuration->mode, keeper, ret_status);
 }
 
 xpc_object_t vmnet_network_copy_serialization(vmnet_network_ref network, vmnet_return_t *status)

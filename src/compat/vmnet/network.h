@@ -10,6 +10,8 @@
 #include "compat/vmnet/rule.h"
 
 #define RULES_MAX 128 /* of one configuration */
+#define RESERVATIONS_MAX 64
+#define RESERVATION_TEXT_MAX 48
 
 enum wanted {
     NO_NAT44 = 1,
@@ -17,8 +19,6 @@ enum wanted {
     NO_DHCP = 4,
     NO_DNS = 8,
     NO_RA = 16,
-    EXTERNAL = 32,
-    RESERVATION = 64,
 };
 
 /* The head of both objects. */
@@ -35,6 +35,8 @@ struct vmnet_network_configuration {
     bool has_subnet, has_prefix;
     struct in_addr subnet, mask;
     struct in6_addr prefix;
+    char reservations[RESERVATIONS_MAX][RESERVATION_TEXT_MAX]; /* options, "dhcp-host=…" */
+    unsigned reservations_len;
     struct rule *rules;
     unsigned rules_len;
 };

@@ -140,6 +140,9 @@ static const struct key {
     {&vmnet_subnet_mask_key, XPC_TYPE_STRING, HOST | SHARED, true, "subnet-mask", read_string},
     {&vmnet_nat66_prefix_key, XPC_TYPE_STRING, SHARED, true, "nat66-prefix", read_string},
     {&vmnet_network_identifier_key, XPC_TYPE_UUID, HOST, true, "net-uuid", read_uuid},
+    {&vmnet_host_ip_address_key, XPC_TYPE_STRING, HOST, true, "host-ip-address", read_string},
+    {&vmnet_host_subnet_mask_key, XPC_TYPE_STRING, HOST, true, "host-subnet-mask", read_string},
+    {&vmnet_host_ipv6_address_key, XPC_TYPE_STRING, HOST, true, "host-ipv6-address", read_string},
     {&vmnet_interface_id_key, XPC_TYPE_UUID, ANY, false, "interface-id", read_uuid},
     {&vmnet_enable_isolation_key, XPC_TYPE_BOOL, ANY, false, "isolated", read_switch},
     {&vmnet_allocate_mac_address_key, XPC_TYPE_BOOL, ANY, false, NULL, read_allocate},
@@ -189,30 +192,6 @@ static vmnet_return_t read_mode(const char *call, xpc_object_t desc, operating_m
     return VMNET_SUCCESS;
 }
 
-/* The three keys for the host's address on a network without DHCP. */
-static vmnet_return_t read_host_address(const struct reading *reading, xpc_object_t desc)
-{
-    const char *const *const host_keys[] = {&vmnet_host_ip_address_key, &vmnet_host_subnet_mask_key,
-                                            &vmnet_host_ipv6_address_key};
-
-    for (size_t i = 0; i < sizeof(host_keys) / sizeof(host_keys[0]); i++) {
-        const char *key = *host_keys[i];
-        xpc_object_t value = xpc_dictionary_get_value(desc, key);
-
-        if (!value)
-            continue;
-        if (xpc_get_type(value) != XPC_TYPE_STRING || !options_find(reading->options, "net-uuid"))
-            return hint(reading->call, VMNET_INVALID_ARGUMENT,
-                        "%s has to be a string, and to stand beside %s", key,
-                        vmnet_network_identifier_key);
-        return hint(reading->call, VMNET_FAILURE,
-                    "%s: the host's address on a network without DHCP cannot be chosen here; "
-                    "leave it out, and find it among the parameters",
-                    key);
-    }
-    return VMNET_SUCCESS;
-}
-
 static vmnet_return_t check_together(const struct reading *reading, xpc_object_t desc)
 {
     const struct wishes *wishes = reading->wishes;
@@ -241,8 +220,6 @@ vmnet_return_t options_read(const char *call, xpc_object_t desc, bool network,
     }
     for (size_t i = 0; status == VMNET_SUCCESS && i < sizeof(keys) / sizeof(keys[0]); i++)
         status = read_key(&reading, &keys[i], desc, network);
-    if (status == VMNET_SUCCESS)
-        status = read_host_address(&reading, desc);
     if (status == VMNET_SUCCESS)
         status = check_together(&reading, desc);
     /* A client may bring any MAC address along, and several, and many do. */

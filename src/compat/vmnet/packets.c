@@ -68,6 +68,14 @@ static ssize_t tap_writev(int fd, const struct iovec *iov, unsigned len)
 
 /* ---- checks */
 
+/* A call, of read or write. */
+struct transfer {
+    const char *call;
+    struct interface *interface; /* pinned */
+    struct offload offload;
+    int wanted; /* packets */
+};
+
 /* Whether the pieces hold what the packet says. */
 static bool is_covered(const struct vmpktdesc *packet)
 {
@@ -86,24 +94,15 @@ static bool is_covered(const struct vmpktdesc *packet)
     return bytes >= packet->vm_pkt_size;
 }
 
-static vmnet_return_t check_call(const char *call, const struct vmpktdesc *packets,
-                                 const int *pktcnt)
+static vmnet_return_t check_buffers(const struct transfer *transfer,
+                                    const struct vmpktdesc *packets)
 {
-    if (!pktcnt || *pktcnt < 0 || (!packets && *pktcnt))
-        return hint(call, VMNET_INVALID_ARGUMENT, "packets or count is NULL, or less than none");
-    if (*pktcnt > PACKETS_MAX)
-        return hint(call, VMNET_TOO_MANY_PACKETS, "%d packets: a call takes %d", *pktcnt,
-                    PACKETS_MAX);
-    return VMNET_SUCCESS;
-}
+    const struct interface *interface = transfer->interface;
 
-static vmnet_return_t check_buffers(const char *call, const struct interface *interface,
-                                    const struct vmpktdesc *packets, int count)
-{
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < transfer->wanted; i++)
         if (packets[i].vm_pkt_size < interface->max_packet_bytes || !is_covered(&packets[i]))
             return hint(
-                call, VMNET_INVALID_ARGUMENT,
+                transfer->call, VMNET_INVALID_ARGUMENT,
                 "packet %d has %zu bytes of room, or says so: it has to be %s, %zu, in 1 to "
                 "%d pieces",
                 i, packets[i].vm_pkt_size, vmnet_max_packet_size_key, interface->max_packet_bytes,
@@ -111,18 +110,18 @@ static vmnet_return_t check_buffers(const char *call, const struct interface *in
     return VMNET_SUCCESS;
 }
 
-static vmnet_return_t check_frames(const char *call, const struct interface *interface,
-                                   const struct vmpktdesc *packets, int count)
+static vmnet_return_t check_frames(const struct transfer *transfer, const struct vmpktdesc *packets)
 {
+    const struct interface *interface = transfer->interface;
     size_t least = ETHERNET_BYTES + (interface->wishes.virtio_header ? VIRTIO_HEADER_BYTES : 0);
 
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < transfer->wanted; i++) {
         if (packets[i].vm_pkt_size > interface->max_packet_bytes)
-            return hint(call, VMNET_PACKET_TOO_BIG, "packet %d has %zu bytes: %s is %zu", i,
-                        packets[i].vm_pkt_size, vmnet_max_packet_size_key,
+            return hint(transfer->call, VMNET_PACKET_TOO_BIG, "packet %d has %zu bytes: %s is %zu",
+                        i, packets[i].vm_pkt_size, vmnet_max_packet_size_key,
                         interface->max_packet_bytes);
         if (packets[i].vm_pkt_size < least || !is_covered(&packets[i]))
-            return hint(call, VMNET_INVALID_ARGUMENT,
+            return hint(transfer->call, VMNET_INVALID_ARGUMENT,
                         "packet %d has %zu bytes: a frame has at least %zu, in 1 to %d pieces that "
                         "hold them",
                         i, packets[i].vm_pkt_size, least, PACKET_IOVS_MAX);
@@ -135,6 +134,37 @@ static struct offload offload_of(const struct interface *interface)
     return (struct offload){interface->wishes.checksum,
                             interface->wishes.tso && !interface->wishes.virtio_header,
                             interface->mtu};
+}
+
+/* Begins @transfer, whose call is named already. What is wrong with a packet is for @check to find. */
+static vmnet_return_t transfer_begin(struct transfer *transfer, interface_ref ref,
+                                     const struct vmpktdesc *packets, const int *pktcnt,
+                                     vmnet_return_t (*check)(const struct transfer *transfer,
+                                                             const struct vmpktdesc *packets))
+{
+    vmnet_return_t status;
+
+    if (!pktcnt || *pktcnt < 0 || (!packets && *pktcnt))
+        return hint(transfer->call, VMNET_INVALID_ARGUMENT,
+                    "packets or count is NULL, or less than none");
+    if (*pktcnt > PACKETS_MAX)
+        return hint(transfer->call, VMNET_TOO_MANY_PACKETS, "%d packets: a call takes %d", *pktcnt,
+                    PACKETS_MAX);
+    transfer->interface = interface_pin(ref, &status);
+    if (!transfer->interface)
+        return hint(transfer->call, status, "the interface is not up");
+    transfer->wanted = *pktcnt;
+    transfer->offload = offload_of(transfer->interface);
+    return check(transfer, packets);
+}
+
+/* Nothing to end where there is no interface. */
+static void transfer_end(const struct transfer *transfer, int count, int *ret_count)
+{
+    if (!transfer->interface)
+        return;
+    *ret_count = count;
+    interface_unpin(transfer->interface);
 }
 
 /* ---- reading */
@@ -183,33 +213,24 @@ static enum took read_one(const struct interface *interface, const struct offloa
 
 vmnet_return_t vmnet_read(interface_ref ref, struct vmpktdesc *packets, int *pktcnt)
 {
-    static const char call[] = "vmnet_read";
-    vmnet_return_t status = check_call(call, packets, pktcnt);
-    struct interface *interface;
-    struct offload offload;
+    struct transfer transfer = {.call = __func__};
+    vmnet_return_t status = transfer_begin(&transfer, ref, packets, pktcnt, check_buffers);
     int count = 0;
 
-    if (status != VMNET_SUCCESS)
-        return status;
-    interface = interface_pin(ref, &status);
-    if (!interface)
-        return hint(call, status, "the interface is not up");
-    status = check_buffers(call, interface, packets, *pktcnt);
-    offload = offload_of(interface);
-    for (int tries = 0; status == VMNET_SUCCESS && tries < PACKETS_MAX && count < *pktcnt;
+    for (int tries = 0; status == VMNET_SUCCESS && tries < PACKETS_MAX && count < transfer.wanted;
          tries++) {
-        enum took took = read_one(interface, &offload, &packets[count]);
+        enum took took = read_one(transfer.interface, &transfer.offload, &packets[count]);
 
         if (took == TOOK)
             count++;
         else if (took == TOOK_ERROR && count == 0)
-            status = hint(call, VMNET_FAILURE, "the network has gone: %s", strerror(errno));
+            status = hint(__func__, VMNET_FAILURE, "the network has gone: %s", strerror(errno));
         if (took == TOOK_NONE || took == TOOK_ERROR)
             break;
     }
-    *pktcnt = count;
-    events_on_read(interface, (unsigned)count);
-    interface_unpin(interface);
+    if (transfer.interface)
+        events_on_read(transfer.interface, (unsigned)count);
+    transfer_end(&transfer, count, pktcnt);
     return status;
 }
 
@@ -259,30 +280,20 @@ static vmnet_return_t write_one(struct interface *interface, const struct offloa
 
 vmnet_return_t vmnet_write(interface_ref ref, struct vmpktdesc *packets, int *pktcnt)
 {
-    static const char call[] = "vmnet_write";
-    vmnet_return_t status = check_call(call, packets, pktcnt);
-    struct interface *interface;
-    struct offload offload;
+    struct transfer transfer = {.call = __func__};
+    vmnet_return_t status = transfer_begin(&transfer, ref, packets, pktcnt, check_frames);
     int count = 0;
 
-    if (status != VMNET_SUCCESS)
-        return status;
-    interface = interface_pin(ref, &status);
-    if (!interface)
-        return hint(call, status, "the interface is not up");
-    status = check_frames(call, interface, packets, *pktcnt);
-    offload = offload_of(interface);
-    while (status == VMNET_SUCCESS && count < *pktcnt) {
-        status = write_one(interface, &offload, &packets[count]);
+    while (status == VMNET_SUCCESS && count < transfer.wanted) {
+        status = write_one(transfer.interface, &transfer.offload, &packets[count]);
         if (status == VMNET_SUCCESS)
             count++;
         else
-            hint(call, status, "packet %d: %s", count, strerror(errno));
+            hint(__func__, status, "packet %d: %s", count, strerror(errno));
     }
     /* Some were written: the caller learns the rest's fate with the next call. */
     if (count > 0 && status == VMNET_BUFFER_EXHAUSTED)
         status = VMNET_SUCCESS;
-    *pktcnt = count;
-    interface_unpin(interface);
+    transfer_end(&transfer, count, pktcnt);
     return status;
 }
