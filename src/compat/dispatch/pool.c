@@ -16,18 +16,22 @@ struct pool {
     unsigned pending, waiting, threads, threads_max;
 };
 
-static struct pool workers = {.lock = PTHREAD_MUTEX_INITIALIZER,
-                              .items = {&workers.items, &workers.items},
-                              .threads_max = POOL_THREADS_MAX};
-/* Its one thread comes by itself. */
-static struct pool main_thread = {.lock = PTHREAD_MUTEX_INITIALIZER,
-                                  .items = {&main_thread.items, &main_thread.items}};
+/*
+ * The second is the main thread's, which comes by itself. An array, whose index is computed: of two variables a
+ * compiler may read both to choose between them, and then a thread sanitizer sees what the program does not do.
+ */
+static struct pool pools[] = {
+    {.lock = PTHREAD_MUTEX_INITIALIZER,
+     .items = {&pools[0].items, &pools[0].items},
+     .threads_max = POOL_THREADS_MAX},
+    {.lock = PTHREAD_MUTEX_INITIALIZER, .items = {&pools[1].items, &pools[1].items}}};
+static struct pool *const workers = &pools[0], *const main_thread = &pools[1];
 static pthread_once_t initialized = PTHREAD_ONCE_INIT;
 
 static void initialize(void)
 {
-    cond_init(&workers.ready);
-    cond_init(&main_thread.ready);
+    cond_init(&workers->ready);
+    cond_init(&main_thread->ready);
 }
 
 void pool_start_thread(void *(*run)(void *argument))
@@ -75,20 +79,20 @@ static void *run_worker(void *argument)
     struct item *item;
 
     (void)argument;
-    pthread_mutex_lock(&workers.lock);
-    while ((item = next_item(&workers, true))) {
-        pthread_mutex_unlock(&workers.lock);
+    pthread_mutex_lock(&workers->lock);
+    while ((item = next_item(workers, true))) {
+        pthread_mutex_unlock(&workers->lock);
         item_run(item);
-        pthread_mutex_lock(&workers.lock);
+        pthread_mutex_lock(&workers->lock);
     }
-    workers.threads--;
-    pthread_mutex_unlock(&workers.lock);
+    workers->threads--;
+    pthread_mutex_unlock(&workers->lock);
     return NULL;
 }
 
 void pool_submit(struct item *item, bool main_queue)
 {
-    struct pool *pool = main_queue ? &main_thread : &workers;
+    struct pool *pool = &pools[main_queue];
     bool start;
 
     pthread_once(&initialized, initialize);
@@ -110,9 +114,9 @@ void dispatch_main(void)
     for (;;) {
         struct item *item;
 
-        pthread_mutex_lock(&main_thread.lock);
-        item = next_item(&main_thread, false);
-        pthread_mutex_unlock(&main_thread.lock);
+        pthread_mutex_lock(&main_thread->lock);
+        item = next_item(main_thread, false);
+        pthread_mutex_unlock(&main_thread->lock);
         item_run(item);
     }
 }
