@@ -75,7 +75,8 @@ static int make_system_runtime(const char *path)
 {
     int result = path_make(path, 0755);
 
-    return result == 0 && chmod(path, 0755) < 0 ? -errno : result;
+    /* Where it is another's, that one has set it up. */
+    return result == 0 && geteuid() == 0 && chmod(path, 0755) < 0 ? -errno : result;
 }
 
 int path_runtime(enum net_scope scope, bool create, char ret_path[NET_PATH_MAX], struct err *err)
@@ -203,8 +204,16 @@ bool path_config_exists(enum net_scope scope, const char *network)
 
 static int path_remove_entry(int parent_fd, const char *name, int depth);
 
+static bool is_listed(const char *const *names, const char *name)
+{
+    for (; names && *names; names++)
+        if (strcmp(*names, name) == 0)
+            return true;
+    return false;
+}
+
 /* Takes over @fd, a directory. */
-static int path_remove_entries(int fd, int depth)
+static int path_remove_entries(int fd, int depth, const char *const *kept)
 {
     DIR *directory = depth < TREE_DEPTH_MAX ? fdopendir(fd) : NULL;
     struct dirent *entry;
@@ -215,7 +224,8 @@ static int path_remove_entries(int fd, int depth)
         return -ELOOP;
     }
     while ((entry = readdir(directory)))
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && result == 0)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && result == 0 &&
+            !is_listed(kept, entry->d_name))
             result = path_remove_entry(fd, entry->d_name, depth + 1);
     closedir(directory);
     return result;
@@ -227,7 +237,7 @@ static int path_remove_entry(int parent_fd, const char *name, int depth)
 
     if (fd < 0)
         return unlinkat(parent_fd, name, 0) < 0 ? -errno : 0;
-    result = path_remove_entries(fd, depth);
+    result = path_remove_entries(fd, depth, NULL);
     return result == 0 && unlinkat(parent_fd, name, AT_REMOVEDIR) < 0 ? -errno : result;
 }
 
@@ -236,11 +246,11 @@ int path_remove_tree(const char *path)
     return path_remove_entry(AT_FDCWD, path, 0);
 }
 
-int path_empty_directory(const char *path)
+int path_empty_directory(const char *path, const char *const *kept)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-    return fd < 0 ? -errno : path_remove_entries(fd, 0);
+    return fd < 0 ? -errno : path_remove_entries(fd, 0, kept);
 }
 
 int path_write_file(const char *path, const char *content, size_t len_bytes, unsigned mode,

@@ -45,8 +45,8 @@ bool path_config_exists(enum net_scope scope, const char *network);
 int path_make(const char *path, unsigned mode);
 /* Removes a directory and all below it; symbolic links are removed, never followed. 0 or -errno. */
 int path_remove_tree(const char *path);
-/* The same for what is in a directory, which stays. */
-int path_empty_directory(const char *path);
+/* The same for what is in a directory, which stays, but for the names in @kept (NULL: none), which NULL ends. */
+int path_empty_directory(const char *path, const char *const *kept);
 /*
  * Replaces a file at once: a reader sees the old content or the new, never a half (write to a
  * temporary file, fsync where @durable, rename). 0 or -errno.

@@ -211,7 +211,9 @@ int network_open(const struct net_spec *spec, bool lasting, uint64_t deadline_ms
             return result;
         }
         if (clock_now_ms() >= deadline_ms)
-            return err_set(err, -ETIMEDOUT, "neither answers nor ends; see vmnet status");
+            return err_set(err, -ETIMEDOUT, "neither answers nor ends; see %s%s",
+                           scope == NET_OF_SYSTEM ? "systemctl status openvmnet@" : "vmnet status",
+                           scope == NET_OF_SYSTEM ? spec->name : "");
         poll(NULL, 0, OPEN_RETRY_MS);
     }
 }

@@ -19,6 +19,7 @@
 #include "daemon/channel.h"
 #include "daemon/forward_host.h"
 #include "daemon/methods.h"
+#include "daemon/run_dir.h"
 #include "daemon/signals.h"
 
 const char engine_plane[] = "private";
@@ -395,7 +396,7 @@ static int engine_start(struct engine *engine, unsigned long descriptors, struct
 static void engine_clean_up(const struct engine *engine)
 {
     log_error("the parent process ended; the network ends with it");
-    path_remove_tree(engine->args->config->run_dir);
+    run_dir_remove(engine->args->config);
 }
 
 int engine_main(const struct engine_args *args)

@@ -7,10 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/descriptor.h"
@@ -18,12 +14,13 @@
 #include "base/paths.h"
 #include "base/process.h"
 #include "daemon/configure.h"
+#include "daemon/listen.h"
 #include "daemon/methods.h"
 #include "daemon/parent.h"
+#include "daemon/run_dir.h"
 #include "plane/plane.h"
 
 #define READY_FD 3
-#define CONTROL_BACKLOG 256
 
 struct options {
     struct net_spec spec;
@@ -155,83 +152,6 @@ static int go_to_background(struct err *err)
     return 0;
 }
 
-/*
- * Makes the network's runtime directory and locks it: who has the lock is the network. The lock ends
- * with the last process that has the descriptor. -EBUSY where another has it.
- */
-static int lock_run_dir(struct net_config *config, int *ret_fd, struct err *err)
-{
-    enum net_scope scope = config->system ? NET_OF_SYSTEM : NET_OF_USER;
-    /* Who may open the directory itself may lock it. */
-    mode_t mode = config->system ? 0711 : 0700;
-    char runtime[NET_PATH_MAX];
-    struct stat opened, named;
-    int fd, result = path_runtime(scope, true, runtime, err);
-
-    if (result == 0)
-        result = path_network(scope, config->name, config->run_dir, err);
-    while (result == 0) {
-        if (mkdir(config->run_dir, mode) < 0 && errno != EEXIST) {
-            if (errno != ENOENT)
-                return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
-            /* The directory above was removed meanwhile, with the last network in it. */
-            result = path_runtime(scope, true, runtime, err);
-            continue;
-        }
-        fd = open(config->run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 && errno == ENOENT)
-            continue; /* removed meanwhile by one that ended */
-        if (fd < 0)
-            return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-            result = errno == EWOULDBLOCK ? -EBUSY : -errno;
-            close(fd);
-            return err_set(err, result, "network '%s' %s", config->name,
-                           result == -EBUSY ? "runs already" : strerror(-result));
-        }
-        /* Between open and flock it may have been removed: then this lock is of nothing. */
-        if (fstat(fd, &opened) == 0 && stat(config->run_dir, &named) == 0 &&
-            opened.st_ino == named.st_ino && opened.st_dev == named.st_dev) {
-            *ret_fd = fd;
-            /* A network that was killed with all its processes has left things. */
-            result = path_empty_directory(config->run_dir);
-            if (result == 0 && fchmod(fd, mode) < 0)
-                result = -errno;
-            return result < 0 ? err_set(err, result, "%s: %s", config->run_dir, strerror(-result))
-                              : 0;
-        }
-        close(fd);
-    }
-    return result;
-}
-
-static int open_socket(const struct net_config *config, const char *name, int *ret_fd,
-                       struct err *err)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char path[NET_PATH_MAX];
-    int result = path_socket(config->run_dir, name, path, err), fd;
-    mode_t old;
-
-    if (result < 0)
-        return result;
-    fd = descriptor_socket(AF_UNIX, SOCK_STREAM, true);
-    memcpy(address.sun_path, path, strlen(path) + 1); /* path_socket() has checked that it fits */
-    /* To a network of the system all may connect: who may do what is said to them, control.h. */
-    old = umask(config->system ? 0111 : 0177);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-        listen(fd, CONTROL_BACKLOG) < 0) {
-        result = fd < 0 ? fd : -errno;
-        err_set(err, result, "%s: %s", path, strerror(-result));
-        if (fd >= 0)
-            close(fd);
-    } else {
-        *ret_fd = fd;
-    }
-    umask(old);
-    return result;
-}
-
 static void open_log(const struct net_config *config)
 {
     char path[NET_PATH_MAX + 8];
@@ -271,11 +191,11 @@ static void tell_ready(const struct options *options, int result, const struct e
     close(READY_FD);
 }
 
-static int run_network(const struct options *options, struct net_config *config, struct err *err)
+static int run_network(const struct options *options, struct net_config *config,
+                       struct parent_sockets sockets, struct err *err)
 {
     struct err warning = {""};
     struct parent *parent;
-    struct parent_sockets sockets = {-1, -1};
     int result, code;
 
     if (options->background)
@@ -283,10 +203,8 @@ static int run_network(const struct options *options, struct net_config *config,
     result = configure(&options->spec, config, &warning, err);
     if (result == 0)
         result = plane_check(err);
-    if (result == 0)
-        result = open_socket(config, PATH_CONTROL, &sockets.control_fd, err);
-    if (result == 0)
-        result = open_socket(config, PATH_STREAM, &sockets.stream_fd, err);
+    if (result == 0 && !config->activated)
+        result = listen_open(config, &sockets, err);
     if (result == 0 && options->lasting)
         result = make_lasting(config);
     if (result < 0 && !err->text[0])
@@ -307,6 +225,7 @@ int main(int argc, char **argv)
     static struct options options;
     static struct net_config config;
     static struct net_file file;
+    struct parent_sockets sockets = {-1, -1};
     struct err err = {""};
     int lock_fd = -1, result, code;
 
@@ -326,20 +245,20 @@ int main(int argc, char **argv)
         return 1;
     }
     snprintf(config.name, sizeof(config.name), "%s", options.spec.name);
+    if (config.system && !options.background)
+        result = listen_passed(config.name, &sockets, &err);
+    config.activated = result > 0;
     if (options.background)
         result = go_to_background(&err);
     process_set_name("vmnetd");
-    if (result == 0)
-        result = lock_run_dir(&config, &lock_fd, &err);
+    if (result >= 0)
+        result = run_dir_lock(&config, &lock_fd, &err);
     if (result < 0) {
         tell_ready(&options, result, NULL, &err);
         return 1;
     }
-    code = run_network(&options, &config, &err);
-    /* Still under the lock: nobody else is using the directory. The one above goes with the last. */
-    path_remove_tree(config.run_dir);
-    *strrchr(config.run_dir, '/') = '\0';
-    rmdir(config.run_dir);
+    code = run_network(&options, &config, sockets, &err);
+    run_dir_remove(&config); /* still under the lock: nobody else is using it */
     close(lock_fd);
     return code;
 }

@@ -24,6 +24,10 @@ pytestmark = [
 EXPECTED = [
     "bin/vmnet",
     "bin/vmnetd",
+    "lib/systemd/system/openvmnet@.service",
+    "lib/systemd/system/openvmnet@.socket",
+    "lib/sysusers.d/openvmnet.conf",
+    "lib/tmpfiles.d/openvmnet.conf",
     "share/bash-completion/completions/vmnet",
     "share/fish/vendor_completions.d/vmnet.fish",
     "share/zsh/site-functions/_vmnet",

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/run_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/paths.h"
+
+/* What is in it and not ours to remove. */
+static const char *const *kept(const struct net_config *config)
+{
+    static const char *const sockets[] = {PATH_CONTROL, PATH_STREAM, NULL};
+
+    return config->activated ? sockets : NULL;
+}
+
+int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err)
+{
+    enum net_scope scope = config->system ? NET_OF_SYSTEM : NET_OF_USER;
+    /* Who may open the directory itself may lock it. */
+    mode_t mode = config->system ? 0711 : 0700;
+    char runtime[NET_PATH_MAX];
+    struct stat opened, named;
+    int fd, result = path_runtime(scope, true, runtime, err);
+
+    if (result == 0)
+        result = path_network(scope, config->name, config->run_dir, err);
+    while (result == 0) {
+        if (mkdir(config->run_dir, mode) < 0 && errno != EEXIST) {
+            if (errno != ENOENT)
+                return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
+            /* The directory above was removed meanwhile, with the last network in it. */
+            result = path_runtime(scope, true, runtime, err);
+            continue;
+        }
+        fd = open(config->run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+            continue; /* removed meanwhile by one that ended */
+        if (fd < 0)
+            return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            result = errno == EWOULDBLOCK ? -EBUSY : -errno;
+            close(fd);
+            return err_set(err, result, "network '%s' %s", config->name,
+                           result == -EBUSY ? "runs already" : strerror(-result));
+        }
+        /* Between open and flock it may have been removed: then this lock is of nothing. */
+        if (fstat(fd, &opened) == 0 && stat(config->run_dir, &named) == 0 &&
+            opened.st_ino == named.st_ino && opened.st_dev == named.st_dev) {
+            *ret_fd = fd;
+            /* A network that was killed with all its processes has left things. */
+            result = path_empty_directory(config->run_dir, kept(config));
+            if (result == 0 && fchmod(fd, mode) < 0)
+                result = -errno;
+            return result < 0 ? err_set(err, result, "%s: %s", config->run_dir, strerror(-result))
+                              : 0;
+        }
+        close(fd);
+    }
+    return result;
+}
+
+void run_dir_remove(const struct net_config *config)
+{
+    char above[NET_PATH_MAX];
+
+    if (config->activated) {
+        path_empty_directory(config->run_dir, kept(config));
+        return;
+    }
+    path_remove_tree(config->run_dir);
+    snprintf(above, sizeof(above), "%s", config->run_dir);
+    *strrchr(above, '/') = '\0';
+    rmdir(above);
+}

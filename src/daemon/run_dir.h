@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The runtime directory of a network, config->run_dir: whose it is, and what is in it at the end. */
+#ifndef OPENVMNET_DAEMON_RUN_DIR_H
+#define OPENVMNET_DAEMON_RUN_DIR_H
+
+#include "base/netconfig.h"
+
+/*
+ * Makes the directory, which sets config->run_dir, locks it and empties it: who has the lock is the network. The
+ * lock ends with the last process that has the descriptor. -EBUSY where another has it; -errno with the reason.
+ */
+int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err);
+
+/*
+ * Removes the directory, under the lock, and the one above where that was the last. Where a service
+ * manager listens there for the network's next start, its sockets stay, and so the directory.
+ */
+void run_dir_remove(const struct net_config *config);
+
+#endif

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks of the system that a service manager listens for: started by who connects."""
+
+import contextlib
+import json
+import os
+import pathlib
+import select
+import shutil
+import subprocess
+
+import pytest
+from lab import PYTHON, TIMEOUT_S, poll
+from system import USER, SystemLab, needs_root
+
+pytestmark = needs_root
+
+ACTIVATE = pathlib.Path(__file__).resolve().parent / "activate.py"
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with SystemLab() as lab:
+        shutil.copy(ACTIVATE, lab.directory)
+        yield lab
+        lab.wait_until_clean()
+
+
+class Manager:
+    def __init__(self, lab, network, *options):
+        self.process = lab.host.start(
+            [PYTHON, lab.directory / "activate.py", network.directory]
+            + [lab.vmnetd_path, "--system", *options, network.name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def line(self):
+        assert select.select([self.process.stdout], [], [], 3 * TIMEOUT_S)[0], "the manager says nothing"
+        return self.process.stdout.readline().strip()
+
+    def said_nothing(self):
+        return not select.select([self.process.stdout], [], [], 0)[0]
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait(3 * TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def managed(lab, name, text, *options):
+    lab.define(name, text)
+    network = lab.system_network(name, start=False)
+    manager = Manager(lab, network, *options)
+    assert manager.line() == "ready"
+    try:
+        yield network, manager
+    finally:
+        manager.end()
+        print(manager.process.stderr.read())
+        shutil.rmtree(network.directory, ignore_errors=True)
+
+
+def test_started_by_a_machine_and_ends_with_it(lab):
+    with managed(lab, "lab", "allow-user = *\n") as (lan, manager):
+        user = lab.user()
+        inode = lan.control.stat().st_ino
+        for _ in range(2):
+            vm = user.start(
+                lab.vmnet_path, "run", "--network", "lab", "/bin/cat", "/proc/self/fdinfo/{fd}", "-",
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            assert "vmnet: lab " in vm.stderr.readline()
+            assert manager.line().startswith("started")
+            assert [port["user"] for port in lan.status()["ports"]] == [USER]
+            vm.communicate(timeout=TIMEOUT_S)
+            assert manager.line() == "ended 0"
+            # Nothing stays but the manager's sockets, which are the same.
+            assert sorted(os.listdir(lan.directory)) == ["control", "stream"]
+            assert lan.control.stat().st_ino == inode
+
+
+def test_looking_starts_nothing(lab):
+    with managed(lab, "lab", "") as (lan, manager):
+        user = lab.user()
+        assert json.loads(user.vmnet("ls", "--json").stdout) == []
+        assert json.loads(user.vmnet("status", "--json").stdout) == []
+        assert "does not run" in user.refused("status", "lab")
+        assert "does not run" in lab.vmnet("down", "lab", check=False).stderr
+        assert manager.said_nothing()
+
+
+def test_up_makes_it_lasting(lab):
+    with managed(lab, "lab", "") as (lan, manager):
+        lab.vmnet("up", "lab")
+        assert manager.line().startswith("started")
+        assert lan.describe()["lasting"]
+        assert [each["name"] for each in json.loads(lab.user().vmnet("ls", "--json").stdout)] == ["lab"]
+        lab.vmnet("down", "lab")
+        assert manager.line() == "ended 0"
+
+
+def test_sockets_outlive_a_kill(lab):
+    with managed(lab, "lab", "") as (lan, manager):
+        lab.vmnet("up", "lab")
+        pid = int(manager.line().split()[1])
+        assert lan.process("parent") == pid
+        lan.kill("parent")
+        assert manager.line() == "ended -9"
+        assert poll(lambda: sorted(os.listdir(lan.directory)) == ["control", "stream"])
+        lab.vmnet("up", "lab")
+        assert manager.line().startswith("started") and lan.is_running()
+
+
+def test_wrong_sockets_are_refused(lab):
+    with managed(lab, "lab", "") as (lan, manager):
+        other = lab.define("other", "")
+        command = [PYTHON, lab.directory / "activate.py", lab.run_openvmnet / "another"]
+        wrong = lab.host.start(
+            [*command, lab.vmnetd_path, "--system", "other"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert wrong.stdout.readline() == "ready\n"
+        lab.host.run([PYTHON, "-c", "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])",
+                      lab.run_openvmnet / "another" / "control"])  # fmt: skip
+        assert wrong.stdout.readline().startswith("started")
+        assert wrong.stdout.readline() == "ended 1\n"
+        wrong.stdin.close()
+        wrong.wait(TIMEOUT_S)
+        assert "is not a listening socket of network 'other'" in wrong.stderr.read()
+        shutil.rmtree(lab.run_openvmnet / "another")
+        other.unlink()
+
+
+@pytest.mark.parametrize("text", ["mode = wild\n", "allow-user = no-such-user\n"])
+def test_a_wrong_file_is_said(lab, text):
+    """By vmnetd to the manager's log; who connected learns where to look."""
+    lab.define("bad", text)
+    result = lab.host.run([lab.vmnetd_path, "--system", "bad"], check=False)
+    assert result.returncode == 1 and "bad.conf:1: " in result.stderr
