@@ -10,7 +10,7 @@ import os
 import shutil
 
 import pytest
-from lab import Lab, LabError, Network, poll
+from lab import BUILD, Lab, LabError, Network, poll
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="networks of the system are root's")
 
@@ -83,9 +83,10 @@ class SystemLab(Lab):
         """The build directory may be closed to others."""
         programs = self.directory / "programs"
         programs.mkdir(mode=0o755)
-        for name in ("vmnet", "vmnetd"):
-            shutil.copy(getattr(self, f"{name}_path"), programs / name)
-            setattr(self, f"{name}_path", programs / name)
+        for name in ("vmnet", "vmnetd", "openvmnet-bridge-helper"):
+            shutil.copy(BUILD / name, programs / name)
+        self.vmnet_path, self.vmnetd_path = programs / "vmnet", programs / "vmnetd"
+        self.helper_path = programs / "openvmnet-bridge-helper"
 
     def _open_tun(self):
         """As distributions have it; some containers and images do not."""

@@ -24,6 +24,7 @@ pytestmark = [
 EXPECTED = [
     "bin/vmnet",
     "bin/vmnetd",
+    "libexec/openvmnet-bridge-helper",
     "lib/systemd/system/openvmnet@.service",
     "lib/systemd/system/openvmnet@.socket",
     "lib/sysusers.d/openvmnet.conf",
@@ -32,7 +33,7 @@ EXPECTED = [
     "share/fish/vendor_completions.d/vmnet.fish",
     "share/zsh/site-functions/_vmnet",
 ]
-PAGES = ["man1/vmnet.1", "man7/openvmnet.7", "man8/vmnetd.8"]
+PAGES = ["man8/openvmnet-bridge-helper.8", "man1/vmnet.1", "man7/openvmnet.7", "man8/vmnetd.8"]
 
 
 def prefix():
