@@ -421,7 +421,8 @@ int configure_look_at_routes(const struct net_config *config, bool *ret_has_ipv6
 {
     struct plane_route *routes = calloc(PLANE_ROUTES_MAX, sizeof(*routes));
     const struct plane_route *overlap;
-    int result = routes ? plane_host_routes(routes, PLANE_ROUTES_MAX, ret_has_ipv6) : -ENOMEM;
+    int result =
+        routes ? plane_host_routes(config, routes, PLANE_ROUTES_MAX, ret_has_ipv6) : -ENOMEM;
 
     ret_warning->text[0] = '\0';
     if (result > 0) {
@@ -456,6 +457,9 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
         config->on[which] = net_spec_is_on(spec, which);
     snprintf(config->net_uuid, sizeof(config->net_uuid), "%s", spec->net_uuid);
     snprintf(config->ifname, sizeof(config->ifname), "%s", spec->ifname);
+    /* The host's kernel is the way out: what is left for a worker is forwards from its loopback. */
+    if (config->system)
+        config->workers = 1;
     config->host_ports = spec->host_ports;
     config->lease_time_s = config->file && config->file->lease_time_s ? config->file->lease_time_s
                                                                       : NET_LEASE_TIME_DEFAULT_S;
@@ -473,7 +477,7 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
                                      (uint8_t)(hash >> 8), (uint8_t)hash}};
     choose_prefix6(config, spec, id, id_len);
     lock_fd = lock_choice(config);
-    result = plane_host_routes(routes, PLANE_ROUTES_MAX, &config->host_has_ipv6);
+    result = plane_host_routes(config, routes, PLANE_ROUTES_MAX, &config->host_has_ipv6);
     config->host_has_ipv6 = config->host_has_ipv6 && config->on[NET_NAT66];
     if (result < 0) {
         log_warn("cannot read the host's routes: %s", strerror(-result));

@@ -89,6 +89,7 @@ json_t *network_describe(const struct network *network, const struct network_sta
                   config->domain, "mtu", (int)config->mtu, "lasting", state->lasting, "ports",
                   (int)network->ports_len);
     json_object_set_new(object, "system", json_boolean(config->system));
+    set_string(object, "bridge", state->bridge);
     json_object_set_new(object, "workers", json_integer(config->workers));
     for (enum net_switch which = 0; which < NET_SWITCHES; which++)
         json_object_set_new(object, net_switch_field(which), json_boolean(config->on[which]));

@@ -22,10 +22,13 @@
 #include "daemon/run_dir.h"
 #include "daemon/signals.h"
 
-const char engine_plane[] = "private";
-
 /* A router that does not answer for so long is being started anew. */
 #define ROUTER_TIMEOUT_MS 5000
+
+const char *engine_plane(const struct net_config *config)
+{
+    return config->system ? "system" : "private";
+}
 
 /* Asks the router which ports there are; those that are not named are gone. */
 static void engine_list_ports(struct engine *engine)
@@ -350,6 +353,7 @@ static int engine_prepare(struct engine *engine, struct err *err)
     if (result < 0)
         return err_set(err, result, "cannot start the engine: %s", strerror(-result));
     network_init(&engine->network, args->config);
+    plane_bridge_name(args->config, engine->bridge);
     engine_confine(engine);
     return 0;
 }

@@ -70,7 +70,8 @@ void engine_drop_port(struct engine *engine, struct network_port *port)
 struct network_state engine_state(const struct engine *engine)
 {
     return (struct network_state){
-        .plane = engine_plane,
+        .plane = engine_plane(engine->args->config),
+        .bridge = engine->bridge,
         .lasting = engine->lasting,
         .has_ipv6 = engine->has_ipv6,
         .warning = engine->warning.text,

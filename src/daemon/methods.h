@@ -64,8 +64,9 @@ struct engine {
     struct err warning; /* what the user should know of this network now, or "" */
     uint32_t next_id, next_socket;
     bool lasting, ended, has_ipv6, restored;
+    char bridge[16]; /* the network's, or "" */
 
-    /* The private plane's: its router, and the way out. */
+    /* Of a network of Linux's: its router, and the way out. */
     struct host *host;
     struct outside *outside;
     struct uplink *uplink;
@@ -80,7 +81,8 @@ struct engine {
 
 /* ---- what each plane has of its own: engine.c and status_uplink.c, or vmnet.c */
 
-extern const char engine_plane[]; /* its name: "private", "vmnet" */
+/* Its name: "private", "system", "vmnet". */
+const char *engine_plane(const struct net_config *config);
 /*
  * Has @message carried out by who makes ports, with @fd unless -1 and an id of its own; @on_answer gets the
  * answer, not before this has returned. 0, or -EAGAIN: then nothing was sent. @client may be NULL.

@@ -53,7 +53,7 @@ struct network {
 
 /* What is not the network's own, for its description. */
 struct network_state {
-    const char *plane;
+    const char *plane, *bridge; /* @bridge: or "" */
     bool lasting;
     bool has_ipv6;       /* a way out, now */
     const char *warning; /* or "" */

@@ -90,7 +90,7 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
         close_foreign(parent->stream_fd);
         close_foreign(parent->raw_fd[0]);
         close_foreign(parent->raw_fd[1]);
-        for (int i = PLANE_USER + 1; i < PLANE_HANDLES && parent->has_handles; i++)
+        for (int i = PLANE_ROUTER_HANDLES; i < PLANE_HANDLES && parent->has_handles; i++)
             close_foreign(parent->handles.fd[i]);
         _exit(router_main(&args));
     } else {
@@ -322,6 +322,8 @@ static int parent_open(struct parent *parent)
         return -errno;
     signal(SIGPIPE, SIG_IGN);
     confine_adopt_orphans();
+    if (parent->config->system)
+        return 0;
     /* Where root starts the network, guests' echo requests can be sent in any case. */
     parent->raw_fd[0] = uplink_open_raw(AF_INET);
     parent->raw_fd[1] = uplink_open_raw(AF_INET6);

@@ -10,6 +10,7 @@
 #include "base/confine.h"
 #include "base/descriptor.h"
 #include "base/log.h"
+#include "base/paths.h"
 #include "base/table.h"
 #include "daemon/channel.h"
 #include "daemon/signals.h"
@@ -174,13 +175,15 @@ static int router_start(struct router *router, struct message *ready, int *fds, 
     struct plane_handles handles;
     int result;
 
-    if (confine_die_with_parent(args->parent_pid, SIGKILL) < 0)
+    /* What would stay without us we have to remove: a network namespace ends by itself. */
+    if (confine_die_with_parent(args->parent_pid, args->config->system ? SIGTERM : SIGKILL) < 0)
         return -ESRCH;
     result = loop_new(&router->loop);
     if (result < 0)
         return err_set(err, result, "cannot start an event loop: %s", strerror(-result));
     if (args->handles) {
         result = plane_join(args->config, args->handles, &router->plane, err);
+        close(args->handles->fd[PLANE_DNS_UDP]); /* the engine's */
     } else {
         result = plane_create(args->config, &router->plane, &handles, err);
         if (result == 0)
@@ -201,6 +204,16 @@ static int router_start(struct router *router, struct message *ready, int *fds, 
     return plane_run(router->plane, router->loop, &events, err);
 }
 
+/* Told to stop: the network ends. Where its parent has ended nobody else can remove what is root's. */
+static void router_end(struct router *router)
+{
+    const struct net_config *config = router->args->config;
+
+    plane_destroy(router->plane);
+    if (config->system && getppid() != router->args->parent_pid)
+        path_remove_tree(config->run_dir);
+}
+
 int router_main(const struct router_args *args)
 {
     struct router router = {.args = args};
@@ -210,6 +223,8 @@ int router_main(const struct router_args *args)
     int result = router_start(&router, &ready, fds, &fds_len, &ready.err);
 
     if (result < 0) {
+        if (router.plane && !args->handles)
+            plane_destroy(router.plane);
         ready.type = MESSAGE_FAILED;
         ready.result = result;
         channel_send(args->parent_fd, &ready, NULL, 0);
@@ -222,6 +237,8 @@ int router_main(const struct router_args *args)
     if (result == 0) {
         plane_serve(router.plane);
         result = loop_run(router.loop);
+        if (result == 0)
+            router_end(&router);
     }
     plane_free(router.plane);
     loop_free(router.loop);

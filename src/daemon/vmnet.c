@@ -21,7 +21,10 @@
 #define FORWARDS_MAX 1024
 #define NAMES_BYTES 256
 
-const char engine_plane[] = "vmnet";
+const char *engine_plane(const struct net_config *config)
+{
+    return "vmnet";
+}
 
 struct parent {
     struct engine_args args;

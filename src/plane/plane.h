@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A plane is where a network's objects live and what moves its frames: on Linux without privileges, a
- * network namespace of its own. This is all that the daemon knows of it.
+ * network namespace of its own; for a network of the system, the host's. This is all that the daemon knows of it.
  *
  * The calls below are made by one process, the router. What outlives that process (the namespace, the
  * devices, the listeners) is reached through the descriptors in struct plane_handles, which the parent
@@ -26,10 +26,11 @@
 
 /* Descriptors, in the order in which they are passed on. */
 enum plane_handle {
-    PLANE_NAMESPACE, /* the network namespace */
-    PLANE_USER,      /* the user namespace that owns it; -1 where root made the network */
-    PLANE_DNS_UDP,   /* where the network's DNS server asks for what it does not know itself */
-    PLANE_DNS_TCP,
+    PLANE_NAMESPACE,      /* the network namespace */
+    PLANE_USER,           /* the user namespace that owns it; -1 where root made the network */
+    PLANE_DNS_UDP,        /* where the network's DNS server asks for what it does not know itself */
+    PLANE_ROUTER_HANDLES, /* those up to here are what plane_join() wants to have */
+    PLANE_DNS_TCP = PLANE_ROUTER_HANDLES,
     /* NET_WORKERS_MAX of each of these, -1 from the network's number of workers on. */
     PLANE_TUN,                                       /* packet devices of the uplink */
     PLANE_LISTEN_TCP4 = PLANE_TUN + NET_WORKERS_MAX, /* transparent listeners for detoured */
@@ -109,7 +110,7 @@ int plane_prepare(const struct net_config *config, struct err *err);
  */
 int plane_create(const struct net_config *config, struct plane **ret_plane,
                  struct plane_handles *ret_handles, struct err *err);
-/* Joins a network that an earlier process made. */
+/* Joins a network that an earlier process made. The handles stay the caller's. */
 int plane_join(const struct net_config *config, const struct plane_handles *handles,
                struct plane **ret_plane, struct err *err);
 
@@ -156,6 +157,11 @@ void plane_reap(struct plane *plane);
 /* Process id of the DNS server, 0 while there is none. */
 int plane_service_pid(const struct plane *plane);
 
+/*
+ * Ends the network: what plane_serve() started, and those of its objects that would outlive all of its processes, which
+ * only those in the host's own namespace do. Ports stay with who holds them.
+ */
+void plane_destroy(struct plane *plane);
 /* Ends what plane_serve() started and waits for it. Frees the plane; the objects live on. */
 void plane_free(struct plane *plane);
 
@@ -163,9 +169,16 @@ void plane_free(struct plane *plane);
 struct plane_route {
     uint32_t address; /* host order */
     unsigned prefix_len;
+    unsigned ifindex; /* 0: over several */
 };
-/* Fills at most @max routes; the default route only sets flags. Returns their number or -errno. */
-int plane_host_routes(struct plane_route *ret_routes, size_t max, bool *ret_ipv6_default);
+/*
+ * Fills at most @max routes, without those that @config's own network has in the host's namespace; the default route
+ * only sets flags. Returns their number or -errno.
+ */
+int plane_host_routes(const struct net_config *config, struct plane_route *ret_routes, size_t max,
+                      bool *ret_ipv6_default);
+/* What the network's bridge is called. */
+void plane_bridge_name(const struct net_config *config, char ret_name[16]);
 
 /* Calls @on_change from @loop after the routes of the caller's namespace have changed. 0 or -errno. */
 struct plane_watch;

@@ -262,7 +262,7 @@ int tcp_new(struct worker *worker, struct tcp **ret_tcp)
     tcp->listener[1] = (struct loop_source){.on_event = on_listener_1, .fd = -1};
     tcp->timer.on_timer = on_timer;
     tcp->ports = tcp_outside_ports();
-    result = tcp_listen(tcp, 0, worker->config.listen4_fd);
+    result = worker->config.listen4_fd >= 0 ? tcp_listen(tcp, 0, worker->config.listen4_fd) : 0;
     if (result == 0 && worker->config.listen6_fd >= 0)
         result = tcp_listen(tcp, 1, worker->config.listen6_fd);
     if (result < 0) {

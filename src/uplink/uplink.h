@@ -161,9 +161,10 @@ struct worker_config {
     const struct net_config *net;
     struct host *host;
     struct uplink_limits limits;
-    unsigned index, workers;            /* uplink_start() sets these, */
-    struct uplink_counters *counters;   /* and this */
-    int tun_fd, listen4_fd, listen6_fd; /* listen6_fd may be -1 */
+    unsigned index, workers;          /* uplink_start() sets these, */
+    struct uplink_counters *counters; /* and this */
+    /* listen6_fd may be -1; all are where the host's kernel is the way out, and only forwards are served. */
+    int tun_fd, listen4_fd, listen6_fd;
     int raw4_fd, raw6_fd; /* raw ICMP sockets of worker 0, which has all ICMP; or -1 */
     /*
      * A sequenced-packet socket to the router, which gives sockets inside the network: the worker sends a

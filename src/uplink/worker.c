@@ -394,7 +394,7 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
         result = echo_new(worker, &worker->echo);
     if (result == 0)
         result = loop_add(worker->loop, &worker->command_source, worker->command_fd[0], LOOP_IN);
-    if (result == 0)
+    if (result == 0 && config->tun_fd >= 0)
         result = loop_add(worker->loop, &worker->tun_source, config->tun_fd, LOOP_IN);
     if (result == 0) {
         /* Signals are the main thread's. */

@@ -16,6 +16,7 @@ one program: `guest.connect(...)`, `remote.listen(...)`. Every wait has a bound.
 import array
 import contextlib
 import ctypes
+import difflib
 import fcntl
 import hashlib
 import ipaddress
@@ -796,6 +797,7 @@ def host_state(namespace=None):
     for command in STATE_COMMANDS:
         text = run(command.split())
         text = re.sub(r"(valid_lft|preferred_lft) \S+|expires -?\d+sec", r"\1", text)
+        text = re.sub(r"(_timer) +\S+|counter packets \d+ bytes \d+", r"\1", text)
         state[command] = text
     for line in run(["grep", "-rs", ".", "/proc/sys/net"]).splitlines():
         path, _, value = line.partition(":")
@@ -812,7 +814,8 @@ def host_state_changes(before, after):
         is_setting = what.startswith("/proc/sys/net")
         if old == new or (is_setting and what not in before and "/conf/" not in what):
             continue
-        changes.append(f"{what}:\n--- before\n{old}\n--- after\n{new}")
+        lines = difflib.unified_diff(old.split("\n"), new.split("\n"), "before", "after", "", "", 1, "")
+        changes.append("\n".join([f"{what}:", *lines]))
     return changes
 
 

@@ -7,10 +7,20 @@ What the system has in /etc/openvmnet, /run/openvmnet and /var/lib/openvmnet is 
 
 import contextlib
 import os
+import re
 import shutil
 
 import pytest
-from lab import BUILD, Lab, LabError, Network, poll
+from lab import (
+    BUILD,
+    Lab,
+    LabError,
+    Network,
+    host_state,
+    host_state_changes,
+    poll,
+    read_exactly,
+)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="networks of the system are root's")
 
@@ -134,3 +144,72 @@ def started(lab, name, text=None):
         network.down()
     if not poll(lambda: not (network.directory / "network.json").exists()):
         raise LabError(f"network '{name}' does not end")
+
+
+@contextlib.contextmanager
+def running(lab, name, text="mode = shared\n", check=True):
+    """A network of the system. At its end the host is as it was before, which is looked at where nothing else is
+    changed meanwhile (@check)."""
+    before = host_state(lab.host)
+    network = lab.system_network(name, text)
+    try:
+        yield network
+        assert network.is_running(), f"the network died:\n{network.log()}"
+    finally:
+        # Shown by pytest only where something failed.
+        print(f"--- log of network {network.name}\n{network.log()}")
+        network.down()
+    if check:
+        assert_as_before(lab, before)
+
+
+def assert_as_before(lab, before):
+    """Waits until the host's network is as it was."""
+
+    def changes():
+        return host_state_changes(before, host_state(lab.host))
+
+    poll(lambda: not changes(), interval_s=0.1)
+    assert not changes(), "\n".join(changes())
+
+
+def table(lab, name):
+    """The rules of a network, as nft(8) lists them; "" where they are not there."""
+    return "".join(
+        lab.host.run(["nft", "list", "table", family, f"vmnet-{name}"], check=False).stdout
+        for family in ("inet", "bridge")
+    )
+
+
+def normal(rules):
+    """Rules without what packets have added to them."""
+    return re.sub(r"counter packets \d+ bytes \d+|\t\telements = {[^}]*limit rate[^}]*}\n", "", rules)
+
+
+def exchange(listener, connect):
+    """A connection and a byte each way. Returns who is seen as the client."""
+    with connect(listener.getsockname()[1]) as client:
+        accepted, peer = listener.accept()
+        with accepted:
+            accepted.settimeout(5)
+            client.sendall(b"q")
+            assert read_exactly(accepted, 1) == b"q"
+            accepted.sendall(b"a")
+            assert read_exactly(client, 1) == b"a"
+    return peer[0]
+
+
+def settings(lab):
+    """Settings of the host's own interfaces; those of networks of ours are theirs."""
+    return {
+        name: value
+        for name, value in host_state(lab.host).items()
+        if name.startswith("/proc/sys") and "/vm" not in name
+    }
+
+
+def refused(guest, address, port=9):
+    """A connection is denied at once, with an answer that says so."""
+    with pytest.raises(OSError) as failed:
+        guest.connect(address, port, timeout_s=3)
+    return not isinstance(failed.value, TimeoutError)

@@ -70,7 +70,7 @@ static bool is_plain(const char *text, const char *more)
     return true;
 }
 
-static void print_dns(FILE *file, const struct net_config *config)
+static void print_dns(FILE *file, const struct net_config *config, unsigned upstream_port)
 {
     char gateway[IP_TEXT_MAX], subnet[IP_TEXT_MAX];
     struct ip_addr gateway4 = ip_from_u32(config->gateway);
@@ -80,8 +80,8 @@ static void print_dns(FILE *file, const struct net_config *config)
     fprintf(file, "no-resolv\nno-hosts\ndomain-needed\nedns-packet-max=%d\n", EDNS_BYTES);
     /* With all-servers it does not try its only one a second time when that says that it has failed. */
     if (net_config_has_way_out(config))
-        fprintf(file, "server=127.0.0.1#%d\nall-servers\ndns-forward-max=%d\n",
-                DNSMASQ_UPSTREAM_PORT, QUERIES_MAX);
+        fprintf(file, "server=127.0.0.1#%u\nall-servers\ndns-forward-max=%d\n", upstream_port,
+                QUERIES_MAX);
     fprintf(file,
             "domain=%2$s\nlocal=/" NET_DOMAIN_ALL "/\nexpand-hosts\n"
             "hostsdir=%1$s/dnsmasq/names\n"
@@ -176,7 +176,7 @@ static void print_advertisements(FILE *file, const struct net_config *config, co
 }
 
 static void print_configuration(FILE *file, const struct net_config *config, const char *bridge,
-                                bool router6)
+                                unsigned upstream_port, bool router6)
 {
     unsigned lease_time_s = config->lease_time_s ? config->lease_time_s : NET_LEASE_TIME_DEFAULT_S;
 
@@ -192,7 +192,7 @@ static void print_configuration(FILE *file, const struct net_config *config, con
             "interface=%2$s\nexcept-interface=lo\nbind-dynamic\n",
             config->run_dir, bridge, router6 ? MARK_ROUTER6 : "");
     if (config->on[NET_DNS]) {
-        print_dns(file, config);
+        print_dns(file, config, upstream_port);
         print_records(file, config);
     } else {
         /* Nor does it tell guests of a server then. */
@@ -244,8 +244,8 @@ static void configuration_path(const struct net_config *config, char path[NET_PA
     snprintf(path, NET_PATH_MAX + 64, "%s/dnsmasq/conf", config->run_dir);
 }
 
-int dnsmasq_configure(const struct net_config *config, const char *bridge, bool router6,
-                      struct err *err)
+int dnsmasq_configure(const struct net_config *config, const char *bridge, unsigned upstream_port,
+                      bool router6, struct err *err)
 {
     char path[NET_PATH_MAX + 64], *text = NULL;
     size_t len_bytes;
@@ -266,7 +266,7 @@ int dnsmasq_configure(const struct net_config *config, const char *bridge, bool 
     file = open_memstream(&text, &len_bytes);
     if (!file)
         return err_set(err, -ENOMEM, "out of memory");
-    print_configuration(file, config, bridge, router6);
+    print_configuration(file, config, bridge, upstream_port, router6);
     if (fclose(file) != 0) {
         free(text);
         return err_set(err, -ENOMEM, "out of memory");

@@ -15,7 +15,7 @@
 #include "plane/plane.h"
 
 #define DNSMASQ_UPSTREAM_PORT                                                                      \
-    5353 /* on 127.0.0.1 of the namespace; the engine's resolver is there */
+    5353 /* on 127.0.0.1 of a network's own namespace; the engine's resolver is there */
 
 #define DNSMASQ_ROUTER6_LIFETIME_S 1800
 
@@ -27,11 +27,11 @@ extern const int dnsmasq_capabilities[DNSMASQ_CAPABILITIES];
 int dnsmasq_check(struct err *err);
 
 /*
- * Writes the configuration; keeps leases and host files that are there. @router6: guests are told that this is
- * their router for IPv6.
+ * Writes the configuration; keeps leases and host files that are there. What it does not know itself dnsmasq asks at
+ * 127.0.0.1, @upstream_port. @router6: guests are told that this is their router for IPv6.
  */
-int dnsmasq_configure(const struct net_config *config, const char *bridge, bool router6,
-                      struct err *err);
+int dnsmasq_configure(const struct net_config *config, const char *bridge, unsigned upstream_port,
+                      bool router6, struct err *err);
 /*
  * Guests get the network's domain and @search, the host's (as in struct resolv_conf), for names that they look up:
  * DHCP's option 119 and DNSSL (RFC 8106), unless the network's file has an option of its own. A dnsmasq that runs has

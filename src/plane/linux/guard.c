@@ -42,9 +42,6 @@
 
 #include "plane/linux/elements.h"
 
-#define TABLE_NAME "openvmnet"
-#define TABLE "bridge " TABLE_NAME
-
 /* Names of ports that are gone keep their counters until a port gets the name; then there are taps and veths. */
 #define ELEMENTS_MAX (2 * PLANE_PORTS_MAX)
 
@@ -52,9 +49,9 @@ static const char *const drop_names[] = {
 #define DROP_NAME(name) #name,
     PLANE_DROPS(DROP_NAME)};
 
-/* Arguments: elements, counters. */
+/* Arguments: elements, counters, the table. */
 static const char table_sets[] =
-    "table " TABLE " {\n"
+    "table bridge %3$s {\n"
     "  set unguarded { type ifname; size %1$d; }\n"
     "  set isolated { type ifname; size %1$d; }\n"
     "  set senders { type ifname . ether_addr; size %1$d; }\n"
@@ -171,14 +168,15 @@ static const char table_ipv6[] =
     "    goto source6\n"
     "  }\n";
 
-/* Arguments: IPv6's fast path or nothing, the bridge's MAC. */
+/* Arguments: what comes first, IPv6's fast path or nothing, what comes between the fast paths. */
 static const char table_prerouting[] =
     "  chain prerouting {\n"
     "    type filter hook prerouting priority -300; policy accept;\n"
+    "%1$s"
     "    ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 jump to_group\n"
     "    ether type ip meta l4proto tcp iifname . ether saddr . ip saddr @senders4 accept\n"
-    "    ether type ip6 ether daddr %2$s jump label\n"
-    "%1$s"
+    "%3$s"
+    "%2$s"
     "    iifname @unguarded accept\n"
     "    iifname . ether saddr != @senders goto spoofed_mac\n"
     /* What a tag hides is not looked at, but hosts look into tag 0. */
@@ -225,31 +223,57 @@ static void print_ipv6(FILE *text, const struct net_config *config)
     fprintf(text, table_ipv6, addresses, numbers, prefix);
 }
 
-static void print_prerouting(FILE *text, const struct net_config *config)
+/*
+ * In a namespace of the network's own the engine is told of each guest, and the rules for routed packets see to it
+ * that the router is no second way to another guest. In the host's there are other bridges, whose frames are no
+ * business of ours, and these rules do the latter: where br_netfilter is on, those for routed packets meet what the
+ * bridge passes on, too.
+ */
+static void print_prerouting(FILE *text, const struct place *place)
 {
-    char fast[256] = "", prefix[IP_TEXT_MAX], gateway[IP_TEXT_MAX], mac[MAC_TEXT_MAX];
+    const struct net_config *config = place->config;
+    char fast[256] = "", first[512] = "", between[64] = "", ipv4[2][IP_TEXT_MAX];
+    char prefix[IP_TEXT_MAX], gateway[IP_TEXT_MAX], mac[MAC_TEXT_MAX];
+    struct ip_addr subnet = ip_from_u32(net_config_subnet(config));
+    struct ip_addr gateway4 = ip_from_u32(config->gateway);
+    size_t len;
 
     if (config->prefix6.family)
         snprintf(fast, sizeof(fast),
                  "    ether type ip6 meta l4proto tcp ip6 saddr %s/64 ip6 saddr != %s"
                  " iifname . ether saddr @senders accept\n",
                  ip_format(&config->prefix6, prefix), ip_format(&config->gateway6, gateway));
-    fprintf(text, table_prerouting, fast, mac_format(&config->mac, mac));
+    mac_format(&config->mac, mac);
+    if (!place->host) {
+        snprintf(between, sizeof(between), "    ether type ip6 ether daddr %s jump label\n", mac);
+    } else {
+        len = (size_t)snprintf(first, sizeof(first),
+                               "    iifname != \"%s*\" accept\n"
+                               "    ether daddr %s ip daddr %s/%u ip daddr != %s drop\n",
+                               place->tap, mac, ip_format(&subnet, ipv4[0]), config->prefix_len,
+                               ip_format(&gateway4, ipv4[1]));
+        if (config->prefix6.family)
+            snprintf(first + len, sizeof(first) - len,
+                     "    ether daddr %s ip6 daddr %s/64 ip6 daddr != %s drop\n", mac, prefix,
+                     gateway);
+    }
+    fprintf(text, table_prerouting, first, fast, between);
 }
 
-void guard_write(FILE *text, const struct net_config *config)
+void guard_write(FILE *text, const struct place *place)
 {
+    const struct net_config *config = place->config;
     struct ip_addr gateway = ip_from_u32(config->gateway);
     char ipv4[IP_TEXT_MAX];
 
-    fprintf(text, table_sets, ELEMENTS_MAX, ELEMENTS_MAX * PLANE_DROPS_LEN);
+    fprintf(text, table_sets, ELEMENTS_MAX, ELEMENTS_MAX * PLANE_DROPS_LEN, place->table);
     for (int i = 0; i < PLANE_DROPS_LEN; i++)
         fprintf(text, "  chain %s { meta mark set %d goto count; }\n", drop_names[i], i);
     fprintf(text, table_group, GUARD_STORM_FRAMES_S, GUARD_STORM_BURST_FRAMES);
     fprintf(text, table_ipv4, ip_format(&gateway, ipv4));
     print_ipv6(text, config);
     fputs(table_label, text);
-    print_prerouting(text, config);
+    print_prerouting(text, place);
 }
 
 /* ---- ports: elements of the sets */
@@ -365,38 +389,38 @@ static int send_ports(struct elements *batch, struct mnl_socket *socket, struct 
                : 0;
 }
 
-int guard_add(struct mnl_socket *socket, const struct net_config *config,
-              const struct plane_port *port, bool forget, struct err *err)
+int guard_add(struct mnl_socket *socket, const struct place *place, const struct plane_port *port,
+              bool forget, struct err *err)
 {
     struct elements batch;
 
-    elements_begin(&batch, TABLE_NAME, 2 * PLANE_DROPS_LEN + SETS_LEN);
+    elements_begin(&batch, place->table, 2 * PLANE_DROPS_LEN + SETS_LEN);
     if (forget)
         put_forget_drops(&batch, port);
-    put_ports(&batch, NFT_MSG_NEWSETELEM, config, port, 1);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, port, 1);
     return send_ports(&batch, socket, err);
 }
 
-int guard_remove(struct mnl_socket *socket, const struct net_config *config,
+int guard_remove(struct mnl_socket *socket, const struct place *place,
                  const struct plane_port *port, struct err *err)
 {
     struct elements batch;
 
-    elements_begin(&batch, TABLE_NAME, 2 * SETS_LEN);
-    put_ports(&batch, NFT_MSG_NEWSETELEM, config, port, 1);
-    put_ports(&batch, NFT_MSG_DELSETELEM, config, port, 1);
+    elements_begin(&batch, place->table, 2 * SETS_LEN);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, port, 1);
+    put_ports(&batch, NFT_MSG_DELSETELEM, place->config, port, 1);
     return send_ports(&batch, socket, err);
 }
 
-int guard_replace(struct mnl_socket *socket, const struct net_config *config,
+int guard_replace(struct mnl_socket *socket, const struct place *place,
                   const struct plane_port *ports, size_t len, struct err *err)
 {
     struct elements batch;
 
-    elements_begin(&batch, TABLE_NAME, (len + 1) * SETS_LEN);
+    elements_begin(&batch, place->table, (len + 1) * SETS_LEN);
     for (size_t i = 0; i < SETS_LEN; i++)
         elements_put(&batch, NFT_MSG_DELSETELEM, sets[i].name, NULL);
-    put_ports(&batch, NFT_MSG_NEWSETELEM, config, ports, len);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, ports, len);
     return send_ports(&batch, socket, err);
 }
 
@@ -416,12 +440,17 @@ static void read_element(json_t *drops, json_t *element)
     json_object_set_new(drops, key, json_integer(packets));
 }
 
-json_t *guard_read_drops(struct nft_ctx *nft)
+json_t *guard_read_drops(struct nft_ctx *nft, const struct place *place)
 {
-    const char *output = ruleset_list(nft, "list set " TABLE " drops");
-    json_t *root = output ? json_loads(output, 0, NULL) : NULL;
-    json_t *drops = root ? json_object() : NULL, *item, *element;
+    char command[PLACE_TABLE_MAX + 32];
+    json_t *root, *drops, *item, *element;
+    const char *output;
     size_t i, k;
+
+    snprintf(command, sizeof(command), "list set bridge %s drops", place->table);
+    output = ruleset_list(nft, command);
+    root = output ? json_loads(output, 0, NULL) : NULL;
+    drops = root ? json_object() : NULL;
 
     json_array_foreach(json_object_get(root, "nftables"), i, item)
         json_array_foreach(json_object_get(json_object_get(item, "set"), "elem"), k, element)

@@ -10,7 +10,7 @@
 #include <libmnl/libmnl.h>
 #include <stddef.h>
 
-#include "base/netconfig.h"
+#include "plane/linux/place.h"
 #include "plane/linux/ruleset.h"
 #include "plane/plane.h"
 
@@ -25,21 +25,21 @@
  * Writes the table, without ports, in nftables' words, for a namespace that has none: no frame passes from a port
  * that is not added.
  */
-void guard_write(FILE *text, const struct net_config *config);
+void guard_write(FILE *text, const struct place *place);
 /*
  * Over a socket of elements_open(). 0, or -errno with the reason. Each of these is one batch. With @forget a port
  * begins with nothing counted although there was one of its name.
  */
-int guard_add(struct mnl_socket *socket, const struct net_config *config,
-              const struct plane_port *port, bool forget, struct err *err);
-int guard_remove(struct mnl_socket *socket, const struct net_config *config,
+int guard_add(struct mnl_socket *socket, const struct place *place, const struct plane_port *port,
+              bool forget, struct err *err);
+int guard_remove(struct mnl_socket *socket, const struct place *place,
                  const struct plane_port *port, struct err *err);
 /* Makes @ports all the ports there are; what was counted stays. */
-int guard_replace(struct mnl_socket *socket, const struct net_config *config,
+int guard_replace(struct mnl_socket *socket, const struct place *place,
                   const struct plane_port *ports, size_t len, struct err *err);
 
 /* What was dropped at all ports; NULL where it cannot be read. json_decref() ends it. */
-json_t *guard_read_drops(struct nft_ctx *nft);
+json_t *guard_read_drops(struct nft_ctx *nft, const struct place *place);
 /* The part of one port; zeros where @drops is NULL. */
 void guard_port_drops(const json_t *drops, const char *interface,
                       uint64_t ret_drops[PLANE_DROPS_LEN]);

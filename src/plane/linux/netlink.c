@@ -149,6 +149,46 @@ int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets)
     return netlink_talk(netlink, header, NULL, NULL);
 }
 
+struct link_answer {
+    int ifindex;
+    struct mac_addr mac;
+};
+
+static int on_link(const struct nlmsghdr *header, void *context)
+{
+    const struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+    struct link_answer *answer = context;
+    const struct nlattr *attr;
+
+    answer->ifindex = link->ifi_index;
+    mnl_attr_for_each(attr, header, sizeof(*link))
+    {
+        if (mnl_attr_get_type(attr) == IFLA_ADDRESS &&
+            mnl_attr_get_payload_len(attr) == sizeof(answer->mac))
+            memcpy(&answer->mac, mnl_attr_get_payload(attr), sizeof(answer->mac));
+    }
+    return MNL_CB_OK;
+}
+
+int netlink_get_link(struct netlink *netlink, const char *name, int *ret_ifindex,
+                     struct mac_addr *ret_mac)
+{
+    char buf[NETLINK_MESSAGE_BYTES];
+    struct nlmsghdr *header = netlink_begin(buf, RTM_GETLINK, 0);
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
+    struct link_answer answer = {0};
+    int result;
+
+    link->ifi_family = AF_UNSPEC;
+    mnl_attr_put_strz(header, IFLA_IFNAME, name);
+    result = netlink_talk(netlink, header, on_link, &answer);
+    if (result < 0)
+        return result;
+    *ret_ifindex = answer.ifindex;
+    *ret_mac = answer.mac;
+    return 0;
+}
+
 int netlink_delete_link(struct netlink *netlink, int ifindex)
 {
     char buf[NETLINK_MESSAGE_BYTES];

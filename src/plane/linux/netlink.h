@@ -44,6 +44,9 @@ int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int maste
                    const char *alias);
 /* How many packets wait for who reads a device. (SIOCSIFTXQLEN asks for rights over the whole machine.) */
 int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets);
+/* -ENODEV where there is none of that name. */
+int netlink_get_link(struct netlink *netlink, const char *name, int *ret_ifindex,
+                     struct mac_addr *ret_mac);
 int netlink_delete_link(struct netlink *netlink, int ifindex);
 int netlink_add_address(struct netlink *netlink, int ifindex, const struct ip_addr *addr,
                         unsigned prefix_len);

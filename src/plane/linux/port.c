@@ -78,7 +78,7 @@ static bool read_fields(char *const *fields, struct plane_port *port)
     return true;
 }
 
-bool port_read_alias(const char *alias, struct plane_port *ret_port)
+bool port_read_alias(const char *alias, const char *network, struct plane_port *ret_port)
 {
     char text[PORT_ALIAS_MAX + 1], *rest = text, *fields[FIELDS];
     size_t len_bytes = strlen(alias);
@@ -90,10 +90,12 @@ bool port_read_alias(const char *alias, struct plane_port *ret_port)
     for (int i = 0; i < FIELDS; i++)
         fields[i] = strsep(&rest, " ");
     /* strsep() gives NULL for each field that is missing, and leaves a rest where there are more. */
-    return fields[FIELDS - 1] && !rest && read_fields(fields, ret_port);
+    return fields[FIELDS - 1] && (*network ? rest && strcmp(rest, network) == 0 : !rest) &&
+           read_fields(fields, ret_port);
 }
 
-int port_write_alias(const struct plane_port *port, char ret_alias[PORT_ALIAS_MAX + 1])
+int port_write_alias(const struct plane_port *port, const char *network,
+                     char ret_alias[PORT_ALIAS_MAX + 1])
 {
     char mac[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
     struct ip_addr addr = ip_from_u32(port->ipv4);
@@ -102,30 +104,18 @@ int port_write_alias(const struct plane_port *port, char ret_alias[PORT_ALIAS_MA
 
     if (port->kind >= PORT_KINDS)
         return -EINVAL;
-    len = snprintf(ret_alias, PORT_ALIAS_MAX + 1, "%s %s %s %s %s %s%s%s %d:%u",
+    len = snprintf(ret_alias, PORT_ALIAS_MAX + 1, "%s %s %s %s %s %s%s%s %d:%u%s%s",
                    mac_format(&port->mac, mac), ip_format(&addr, ipv4), port->name,
                    port->interface_id, port_kind_name((enum port_kind)port->kind),
                    port->isolated ? "i" : "", port->anti_spoof ? "a" : "",
-                   port->isolated || port->anti_spoof ? "" : "-", port->owner_pid, port->owner_uid);
-    return len > 0 && len <= PORT_ALIAS_MAX && port_read_alias(ret_alias, &read) ? 0 : -EINVAL;
+                   port->isolated || port->anti_spoof ? "" : "-", port->owner_pid, port->owner_uid,
+                   *network ? " " : "", network);
+    return len > 0 && len <= PORT_ALIAS_MAX && port_read_alias(ret_alias, network, &read) ? 0
+                                                                                          : -EINVAL;
 }
 
-bool port_is_name(const char *name)
-{
-    static const char *const prefixes[] = {PORT_TAP_PREFIX, PORT_VETH_PREFIX};
-
-    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
-        size_t len = strlen(prefixes[i]);
-
-        if (strncmp(name, prefixes[i], len) == 0 && name[len] &&
-            strspn(name + len, "0123456789") == strlen(name + len))
-            return true;
-    }
-    return false;
-}
-
-bool port_read_link(const struct nlmsghdr *header, struct plane_port *ret_port,
-                    struct plane_port_stats *ret_stats)
+bool port_read_link(const struct nlmsghdr *header, const struct place *place,
+                    struct plane_port *ret_port, struct plane_port_stats *ret_stats)
 {
     const struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
     struct rtnl_link_stats64 counted = {0};
@@ -152,7 +142,7 @@ bool port_read_link(const struct nlmsghdr *header, struct plane_port *ret_port,
         default: break;
         }
     }
-    if (!port_is_name(name) || !port_read_alias(alias, ret_port))
+    if (!place_is_port(place, name) || !port_read_alias(alias, place->network, ret_port))
         return false;
     memcpy(ret_port->interface, name, sizeof(ret_port->interface));
     /* What we receive the guest has sent. */
@@ -165,4 +155,45 @@ bool port_read_link(const struct nlmsghdr *header, struct plane_port *ret_port,
             .down_dropped = counted.tx_dropped,
         };
     return true;
+}
+
+struct list_walk {
+    const struct place *place;
+    struct port_list *list;
+};
+
+static int on_listed_link(const struct nlmsghdr *header, void *context)
+{
+    struct list_walk *walk = context;
+    struct port_list *list = walk->list;
+
+    if (list->len < PLANE_PORTS_MAX &&
+        port_read_link(header, walk->place, &list->ports[list->len], NULL))
+        list->len++;
+    return MNL_CB_OK;
+}
+
+static void forget_listed_links(void *context)
+{
+    ((struct list_walk *)context)->list->len = 0;
+}
+
+int port_list_read(struct netlink *netlink, const struct place *place, struct port_list *ret_list,
+                   struct err *err)
+{
+    struct port_list list = {calloc(PLANE_PORTS_MAX, sizeof(*list.ports)), 0};
+    struct list_walk walk = {place, &list};
+    int result;
+
+    *ret_list = (struct port_list){0};
+    if (!list.ports)
+        return err_set(err, -ENOMEM, "out of memory");
+    result =
+        netlink_dump(netlink, RTM_GETLINK, AF_UNSPEC, on_listed_link, forget_listed_links, &walk);
+    if (result < 0) {
+        free(list.ports);
+        return err_set(err, result, "cannot list the network's links: %s", strerror(-result));
+    }
+    *ret_list = list;
+    return 0;
 }

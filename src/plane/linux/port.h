@@ -3,7 +3,8 @@
  * What is known of a port, and is read back from the kernel by whoever asks for its link.
  *
  * It is text in the alias of the interface: "MAC IPv4 NAME ID KIND FLAGS PID:UID". FLAGS has a letter for each thing
- * that is on: i(solated), a(nti-spoof); "-" for none. IPv4 is 0.0.0.0 where the port has none.
+ * that is on: i(solated), a(nti-spoof); "-" for none. IPv4 is 0.0.0.0 where the port has none. In the host's namespace
+ * " NETWORK" follows.
  */
 #ifndef OPENVMNET_PLANE_LINUX_PORT_H
 #define OPENVMNET_PLANE_LINUX_PORT_H
@@ -11,24 +12,31 @@
 #include <linux/netlink.h>
 #include <stdbool.h>
 
+#include "plane/linux/netlink.h"
+#include "plane/linux/place.h"
 #include "plane/plane.h"
 
-#define PORT_TAP_PREFIX "tap"
-#define PORT_VETH_PREFIX "veth"
 #define PORT_ALIAS_MAX 255 /* IFALIASZ - 1 */
 
-/* 0, or -EINVAL where @port is not what port_read_alias() would take. */
-int port_write_alias(const struct plane_port *port, char ret_alias[PORT_ALIAS_MAX + 1]);
-/* False for anything that port_write_alias() has not written. ret_port->interface stays empty. */
-bool port_read_alias(const char *alias, struct plane_port *ret_port);
+/* 0, or -EINVAL where @port is not what port_read_alias() would take. @network: "" in a namespace of its own. */
+int port_write_alias(const struct plane_port *port, const char *network,
+                     char ret_alias[PORT_ALIAS_MAX + 1]);
+/* False for anything that port_write_alias() has not written for @network. ret_port->interface stays empty. */
+bool port_read_alias(const char *alias, const char *network, struct plane_port *ret_port);
 
-/* Whether an interface of that name could be a port. */
-bool port_is_name(const char *name);
 /*
  * The port that a link message (RTM_NEWLINK, RTM_DELLINK) is of, and what the link has counted; no drops.
  * False where it is another link. @ret_stats may be NULL.
  */
-bool port_read_link(const struct nlmsghdr *header, struct plane_port *ret_port,
-                    struct plane_port_stats *ret_stats);
+bool port_read_link(const struct nlmsghdr *header, const struct place *place,
+                    struct plane_port *ret_port, struct plane_port_stats *ret_stats);
+
+/* The ports that there are. free(list->ports) ends it. 0, or -errno with the reason and an empty list. */
+struct port_list {
+    struct plane_port *ports;
+    size_t len;
+};
+int port_list_read(struct netlink *netlink, const struct place *place, struct port_list *ret_list,
+                   struct err *err);
 
 #endif

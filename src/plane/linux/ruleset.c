@@ -2,7 +2,9 @@
 #include "plane/linux/ruleset.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct nft_ctx *ruleset_open(void)
 {
@@ -54,4 +56,24 @@ const char *ruleset_list(struct nft_ctx *nft, const char *command)
     nft_ctx_get_error_buffer(nft);
     output = nft_ctx_get_output_buffer(nft);
     return failed ? NULL : output;
+}
+
+bool ruleset_has_table(struct nft_ctx *nft, const char *family, const char *table)
+{
+    char command[32];
+    const char *output, *name;
+    json_t *root, *item;
+    bool found = false;
+    size_t i;
+
+    snprintf(command, sizeof(command), "list tables %s", family);
+    output = ruleset_list(nft, command);
+    root = output ? json_loads(output, 0, NULL) : NULL;
+    json_array_foreach(json_object_get(root, "nftables"), i, item)
+    {
+        name = json_string_value(json_object_get(json_object_get(item, "table"), "name"));
+        found |= name && strcmp(name, table) == 0;
+    }
+    json_decref(root);
+    return found;
 }

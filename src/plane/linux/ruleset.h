@@ -27,6 +27,9 @@ struct ruleset {
 bool ruleset_begin(struct ruleset *ruleset);
 int ruleset_end(struct ruleset *ruleset, struct nft_ctx *nft, struct err *err);
 
+/* Whether there is a table of that name; its content is not looked at. */
+bool ruleset_has_table(struct nft_ctx *nft, const char *family, const char *table);
+
 /* Runs one command that lists something; its answer in JSON, valid until the next call, or NULL. */
 const char *ruleset_list(struct nft_ctx *nft, const char *command);
 

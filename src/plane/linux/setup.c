@@ -27,10 +27,10 @@
  * milliseconds. A guest can fill it with 64 KiB each.
  */
 #define UPLINK_QUEUE_PACKETS 2048
+#define DNS_BACKLOG 64
+#define DNS_PORT_TRIES 16
 
-/* A setting of the namespace. Settings of what the kernel does not have (IPv6, br_netfilter) are passed
- * over: there is nothing to set then. */
-static int sysctl_set(const char *name, const char *value, struct err *err)
+int setup_sysctl(const char *name, const char *value, struct err *err)
 {
     char path[128];
     int fd, error = 0;
@@ -98,7 +98,7 @@ static int setup_sysctls(struct err *err)
     int result = 0;
 
     for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && result == 0; i++)
-        result = sysctl_set(settings[i].name, settings[i].value, err);
+        result = setup_sysctl(settings[i].name, settings[i].value, err);
     return result;
 }
 
@@ -139,20 +139,47 @@ static int open_listener(int family, unsigned *ret_port)
     return fd;
 }
 
-static int open_dns(int type)
+static int open_dns(int type, unsigned *port)
 {
-    struct ip_endpoint local = {.addr = ip_from_u32(INADDR_LOOPBACK),
-                                .port = DNSMASQ_UPSTREAM_PORT};
+    struct ip_endpoint local = {.addr = ip_from_u32(INADDR_LOOPBACK), .port = (uint16_t)*port};
     struct sockaddr_storage address;
     socklen_t len = endpoint_to_sockaddr(&local, &address);
-    int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;
 
-    if (fd >= 0 && (bind(fd, (struct sockaddr *)&address, len) < 0 ||
-                    (type == SOCK_STREAM && listen(fd, 64) < 0))) {
-        close(fd);
-        return -1;
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, len) == 0 &&
+        (type != SOCK_STREAM || listen(fd, DNS_BACKLOG) == 0) &&
+        getsockname(fd, (struct sockaddr *)&address, &len) == 0 &&
+        endpoint_from_sockaddr(&address, &local) == 0) {
+        *port = local.port;
+        return fd;
     }
-    return fd;
+    error = -errno;
+    if (fd >= 0)
+        close(fd);
+    return error;
+}
+
+int setup_dns_sockets(unsigned *port, int *ret_udp_fd, int *ret_tcp_fd)
+{
+    bool any = *port == 0;
+    int tcp = -1;
+
+    *ret_udp_fd = -1;
+    /* A port that is free for the one need not be for the other. */
+    for (int tries = 0; tries < (any ? DNS_PORT_TRIES : 1); tries++) {
+        if (*ret_udp_fd >= 0)
+            close(*ret_udp_fd);
+        if (any)
+            *port = 0;
+        *ret_udp_fd = open_dns(SOCK_DGRAM, port);
+        if (*ret_udp_fd < 0)
+            return *ret_udp_fd;
+        tcp = open_dns(SOCK_STREAM, port);
+        if (tcp != -EADDRINUSE)
+            break;
+    }
+    *ret_tcp_fd = tcp;
+    return tcp < 0 ? tcp : 0;
 }
 
 /* The uplink of one worker, whose packets have its mark. */
@@ -210,15 +237,16 @@ static int setup_uplinks(const struct net_config *config, struct netlink *netlin
     return result;
 }
 
-static int setup_links(const struct net_config *config, struct netlink *netlink,
+static int setup_links(const struct place *place, struct netlink *netlink,
                        struct plane_handles *handles, struct err *err)
 {
+    const struct net_config *config = place->config;
     struct ip_addr gateway4 = ip_from_u32(config->gateway);
     int lo = (int)if_nametoindex("lo"), uplinks[NET_WORKERS_MAX], bridge, result;
 
     result = netlink_set_up(netlink, lo, 0, 0, NULL);
     if (result == 0)
-        result = netlink_add_bridge(netlink, SETUP_BRIDGE, &config->mac);
+        result = netlink_add_bridge(netlink, place->bridge, &config->mac);
     if (result < 0)
         return err_set(err, result,
                        "cannot make the bridge of the network: %s; the kernel needs the module "
@@ -228,12 +256,12 @@ static int setup_links(const struct net_config *config, struct netlink *netlink,
      * No other link has an address: over upN nobody is to be spoken to but the engine, and a port would only
      * say to its guest who it is.
      */
-    result = sysctl_set("ipv6/conf/default/addr_gen_mode", "1", err);
+    result = setup_sysctl("ipv6/conf/default/addr_gen_mode", "1", err);
     if (result == 0)
         result = setup_uplinks(config, netlink, handles->fd, uplinks, err);
     if (result < 0)
         return result;
-    bridge = (int)if_nametoindex(SETUP_BRIDGE);
+    bridge = (int)if_nametoindex(place->bridge);
     result = netlink_set_up(netlink, bridge, config->mtu, 0, NULL);
     if (result == 0)
         result = netlink_add_address(netlink, bridge, &gateway4, config->prefix_len);
@@ -251,6 +279,8 @@ static int setup_links(const struct net_config *config, struct netlink *netlink,
 static int setup_listeners(const struct net_config *config, int *fds,
                            struct policy_ports *ret_ports)
 {
+    unsigned dns_port = DNSMASQ_UPSTREAM_PORT;
+
     for (unsigned i = 0; i < config->workers; i++) {
         int *fd4 = &fds[PLANE_LISTEN_TCP4 + i], *fd6 = &fds[PLANE_LISTEN_TCP6 + i];
 
@@ -263,22 +293,19 @@ static int setup_listeners(const struct net_config *config, int *fds,
         if (*fd6 < 0)
             return -errno;
     }
-    fds[PLANE_DNS_UDP] = open_dns(SOCK_DGRAM);
-    if (fds[PLANE_DNS_UDP] < 0)
-        return -errno;
-    fds[PLANE_DNS_TCP] = open_dns(SOCK_STREAM);
-    return fds[PLANE_DNS_TCP] < 0 ? -errno : 0;
+    return setup_dns_sockets(&dns_port, &fds[PLANE_DNS_UDP], &fds[PLANE_DNS_TCP]);
 }
 
-int setup_namespace(const struct net_config *config, struct netlink *netlink, struct nft_ctx *nft,
+int setup_namespace(const struct place *place, struct netlink *netlink, struct nft_ctx *nft,
                     struct plane_handles *handles, struct err *err)
 {
+    const struct net_config *config = place->config;
     struct policy_ports ports[NET_WORKERS_MAX] = {0};
     struct ruleset ruleset;
     int result = setup_sysctls(err);
 
     if (result == 0)
-        result = setup_links(config, netlink, handles, err);
+        result = setup_links(place, netlink, handles, err);
     if (result < 0)
         return result;
     result = setup_listeners(config, handles->fd, ports);
@@ -286,8 +313,8 @@ int setup_namespace(const struct net_config *config, struct netlink *netlink, st
         return err_set(err, result, "cannot open the network's listeners: %s", strerror(-result));
     /* In one batch: each that libnftables runs begins with reading what there is. */
     if (ruleset_begin(&ruleset)) {
-        policy_write(ruleset.file, config, SETUP_BRIDGE, SETUP_UPLINK, ports);
-        guard_write(ruleset.file, config);
+        policy_write(ruleset.file, config, place->bridge, SETUP_UPLINK, ports);
+        guard_write(ruleset.file, place);
     }
     result = ruleset_end(&ruleset, nft, err);
     return result < 0 ? err_prefix(err, result,

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The private plane: a network in a namespace of its own.
+ * The planes of Linux. The private one: a network in a namespace of its own.
  *
  *   tap0 … veth0 … ══ guard ══ br0 (gateway address) ══ policy ══ up0 (TUN) ── the engine, outside
+ *
+ * The system one: a network in the host's own namespace, which routes for it.
+ *
+ *   vm1a2b3c-0 …  ══ guard ══ vmnet-NAME (gateway address) ══ rules ══ the host's interfaces
+ *
+ * What differs is what there is before the first port and how it is called (setup.c or system.c, place.c); ports,
+ * guard and dnsmasq are the same.
  *
  * What is known of a port stands in the alias of its interface (port.h). So there is one truth, it goes away
  * with the interface, and whoever asks the kernel for the links has all of it.
@@ -35,9 +42,11 @@
 #include "plane/linux/guard.h"
 #include "plane/linux/namespace.h"
 #include "plane/linux/netlink.h"
+#include "plane/linux/place.h"
 #include "plane/linux/port.h"
 #include "plane/linux/ruleset.h"
 #include "plane/linux/setup.h"
+#include "plane/linux/system.h"
 #include "plane/linux/tap.h"
 
 #define VETH_PEER "eth0"
@@ -47,9 +56,11 @@
 
 struct plane {
     const struct net_config *config;
-    bool created;    /* by this process, and it has had no port yet */
-    bool names_used; /* a port may have gone, whose name the next one gets */
-    bool router6;    /* guests are told that this is their router for IPv6 */
+    struct place place;
+    struct system *system; /* NULL on the private plane */
+    bool created;          /* by this process, and it has had no port yet */
+    bool names_used;       /* a port may have gone, whose name the next one gets */
+    bool router6;          /* guests are told that this is their router for IPv6 */
     struct plane_outside outside;
     struct nft_ctx *nft;
     struct mnl_socket *elements; /* of nftables' sets */
@@ -78,8 +89,12 @@ int plane_check(struct err *err)
 
 int plane_prepare(const struct net_config *config, struct err *err)
 {
-    int result = dnsmasq_configure(config, SETUP_BRIDGE, config->host_has_ipv6, err);
+    struct place place;
+    int result;
 
+    place_init(&place, config);
+    result =
+        dnsmasq_configure(config, place.bridge, DNSMASQ_UPSTREAM_PORT, config->host_has_ipv6, err);
     if (result == 0 && config->file && config->file->dhcp_options_len)
         result = dnsmasq_test(config, err);
     return result;
@@ -94,6 +109,7 @@ static int plane_new(const struct net_config *config, struct plane **ret_plane, 
     if (!plane)
         return err_set(err, -ENOMEM, "out of memory");
     plane->config = config;
+    place_init(&plane->place, config);
     plane->monitor_source.fd = -1;
     result = netlink_open(&plane->netlink);
     if (result == 0)
@@ -118,14 +134,21 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
 
     for (int i = 0; i < PLANE_HANDLES; i++)
         handles->fd[i] = -1;
-    result = namespace_create(&handles->fd[PLANE_USER], &handles->fd[PLANE_NAMESPACE], err);
+    result = config->system
+                 ? 0
+                 : namespace_create(&handles->fd[PLANE_USER], &handles->fd[PLANE_NAMESPACE], err);
     if (result == 0)
         result = plane_new(config, &plane, err);
     if (result < 0)
         return result;
     plane->created = true;
+    plane->names_used = config->system; /* ports there may be of an earlier life */
     plane->router6 = config->host_has_ipv6;
-    result = setup_namespace(config, &plane->netlink, plane->nft, handles, err);
+    if (config->system)
+        result = system_create(&plane->place, &plane->netlink, plane->nft, plane->elements, handles,
+                               &plane->system, err);
+    else
+        result = setup_namespace(&plane->place, &plane->netlink, plane->nft, handles, err);
     if (result < 0) {
         plane_free(plane);
         return result;
@@ -137,10 +160,15 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
 int plane_join(const struct net_config *config, const struct plane_handles *handles,
                struct plane **ret_plane, struct err *err)
 {
-    int result = namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
+    int result = config->system
+                     ? 0
+                     : namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
 
     if (result == 0)
         result = plane_new(config, ret_plane, err);
+    if (result == 0 && config->system)
+        result = system_join(&(*ret_plane)->place, &(*ret_plane)->netlink, (*ret_plane)->nft,
+                             (*ret_plane)->elements, handles, &(*ret_plane)->system, err);
     if (result == 0) {
         (*ret_plane)->router6 = dnsmasq_was_router6(config);
         (*ret_plane)->names_used = true;
@@ -153,7 +181,7 @@ static void port_gone(struct plane *plane, const struct plane_port *port)
     struct err err;
 
     plane->names_used = true;
-    if (guard_remove(plane->elements, plane->config, port, &err) < 0)
+    if (guard_remove(plane->elements, &plane->place, port, &err) < 0)
         log_warn("port %s: its rules stay: %s", port->interface, err.text);
     if (port->ipv4)
         dnsmasq_remove_host(plane->config, port->interface, plane->service_pid);
@@ -164,50 +192,23 @@ static int on_monitor_message(const struct nlmsghdr *header, void *context)
     struct plane *plane = context;
     struct plane_port port;
 
-    if (header->nlmsg_type != RTM_DELLINK || !port_read_link(header, &port, NULL))
+    if (header->nlmsg_type != RTM_DELLINK || !port_read_link(header, &plane->place, &port, NULL))
         return MNL_CB_OK;
     port_gone(plane, &port);
     plane->events.on_gone(plane->events.context, port.interface);
     return MNL_CB_OK;
 }
 
-struct port_list {
-    struct plane_port *ports;
-    size_t len;
-};
-
-static int on_remembered_link(const struct nlmsghdr *header, void *context)
-{
-    struct port_list *list = context;
-
-    if (list->len < PLANE_PORTS_MAX && port_read_link(header, &list->ports[list->len], NULL))
-        list->len++;
-    return MNL_CB_OK;
-}
-
-static void forget_remembered_links(void *context)
-{
-    struct port_list *list = context;
-
-    list->len = 0;
-}
-
 /* Ports may have gone without a word: makes rules and names those of the ports that there are. */
 static int plane_look_again(struct plane *plane, struct err *err)
 {
-    struct port_list list = {calloc(PLANE_PORTS_MAX, sizeof(*list.ports)), 0};
-    int result;
+    struct port_list list;
+    int result = port_list_read(&plane->netlink, &plane->place, &list, err);
 
-    if (!list.ports)
-        return err_set(err, -ENOMEM, "out of memory");
-    result = netlink_dump(&plane->netlink, RTM_GETLINK, AF_UNSPEC, on_remembered_link,
-                          forget_remembered_links, &list);
     if (result == 0) {
         dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service_pid);
         if (!plane->created)
-            result = guard_replace(plane->elements, plane->config, list.ports, list.len, err);
-    } else {
-        err_set(err, result, "cannot list the network's links: %s", strerror(-result));
+            result = guard_replace(plane->elements, &plane->place, list.ports, list.len, err);
     }
     free(list.ports);
     return result;
@@ -279,6 +280,13 @@ void plane_reap(struct plane *plane)
     plane->events.on_service(plane->events.context);
 }
 
+static int plane_configure_service(struct plane *plane, struct err *err)
+{
+    unsigned port = plane->system ? system_dns_port(plane->system) : DNSMASQ_UPSTREAM_PORT;
+
+    return dnsmasq_configure(plane->config, plane->place.bridge, port, plane->router6, err);
+}
+
 int plane_run(struct plane *plane, struct loop *loop, const struct plane_events *events,
               struct err *err)
 {
@@ -299,13 +307,36 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
         result = confine_capabilities(dnsmasq_capabilities, DNSMASQ_CAPABILITIES, false);
     if (result < 0)
         return err_set(err, result, "cannot watch the network's links: %s", strerror(-result));
-    result = plane_look_again(plane, err);
+    if (plane->system)
+        result = system_run(plane->system, loop, err);
+    if (result == 0)
+        result = plane_look_again(plane, err);
     plane->created = false;
+    return result;
+}
+
+/* In the host's namespace the port that dnsmasq asks at is not known before, and machines may be there already. */
+static int plane_prepare_system(struct plane *plane, struct err *err)
+{
+    struct port_list list;
+    int result = plane_configure_service(plane, err);
+
+    if (result == 0)
+        result = port_list_read(&plane->netlink, &plane->place, &list, err);
+    if (result < 0)
+        return result;
+    for (size_t i = 0; i < list.len && result == 0; i++)
+        result = dnsmasq_add_host(plane->config, &list.ports[i], err);
+    free(list.ports);
     return result;
 }
 
 void plane_serve(struct plane *plane)
 {
+    struct err err;
+
+    if (plane->system && plane_prepare_system(plane, &err) < 0)
+        log_error("%s", err.text);
     service_start(plane);
 }
 
@@ -327,7 +358,7 @@ static int veth_open(struct plane *plane, struct plane_port *port, int peer_fd, 
     int result = -EEXIST;
 
     for (int i = 0; i < PLANE_PORTS_MAX && result == -EEXIST; i++) {
-        snprintf(port->interface, sizeof(port->interface), PORT_VETH_PREFIX "%d", i);
+        snprintf(port->interface, sizeof(port->interface), "%.10s%d", plane->place.veth, i);
         if (!if_nametoindex(port->interface))
             result = netlink_add_veth(&plane->netlink, port->interface, VETH_PEER, peer_fd,
                                       &port->mac, plane->config->mtu);
@@ -352,11 +383,16 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
 
     if (plane->loop)
         on_monitor(&plane->monitor_source, LOOP_IN);
-    result = guard_add(plane->elements, plane->config, port, plane->names_used, err);
+    result = guard_add(plane->elements, &plane->place, port, plane->names_used, err);
     if (result < 0)
         return result;
-    result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface),
-                            plane->config->mtu, (int)if_nametoindex(SETUP_BRIDGE), alias);
+    /* A port is no interface of the host's for itself. */
+    if (plane->system)
+        result = system_prepare_port(port->interface, err);
+    if (result == 0)
+        result =
+            netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface),
+                           plane->config->mtu, (int)if_nametoindex(plane->place.bridge), alias);
     if (result < 0)
         err_set(err, result, "cannot attach %s to the network's bridge: %s", port->interface,
                 result == -EXFULL || result == -EBUSY ? "a bridge has no room for more ports"
@@ -371,17 +407,17 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
 int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, int *ret_fd,
                    struct err *err)
 {
-    char alias[PORT_ALIAS_MAX + 1];
+    char alias[PORT_ALIAS_MAX + 1], template[IFNAMSIZ];
     int result;
 
     *ret_fd = -1;
-    result = port_write_alias(port, alias);
+    result = port_write_alias(port, plane->place.network, alias);
     if (result < 0)
         return err_set(err, result, "port '%s': its facts do not make an interface alias",
                        port->name);
-    result = port->kind == PORT_VETH
-                 ? veth_open(plane, port, peer_fd, err)
-                 : tap_open(PORT_TAP_PREFIX "%d", false, port->interface, ret_fd, err);
+    snprintf(template, sizeof(template), "%.10s%%d", plane->place.tap);
+    result = port->kind == PORT_VETH ? veth_open(plane, port, peer_fd, err)
+                                     : tap_open(template, false, port->interface, ret_fd, err);
     if (result < 0)
         return result;
     result = port_attach(plane, port, alias, err);
@@ -397,7 +433,7 @@ int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, in
 
 int plane_remove_port(struct plane *plane, const char *interface, struct err *err)
 {
-    unsigned ifindex = port_is_name(interface) ? if_nametoindex(interface) : 0;
+    unsigned ifindex = place_is_port(&plane->place, interface) ? if_nametoindex(interface) : 0;
     int result = ifindex ? netlink_delete_link(&plane->netlink, (int)ifindex) : -ENODEV;
 
     return result < 0
@@ -409,7 +445,7 @@ struct port_walk {
     void (*each)(void *context, const struct plane_port *port,
                  const struct plane_port_stats *stats);
     void *context;
-    struct nft_ctx *nft;
+    struct plane *plane;
     json_t *drops; /* read at the first port: without ports there are none */
 };
 
@@ -419,10 +455,10 @@ static int on_listed_link(const struct nlmsghdr *header, void *context)
     struct plane_port_stats stats;
     struct plane_port port;
 
-    if (!port_read_link(header, &port, &stats))
+    if (!port_read_link(header, &walk->plane->place, &port, &stats))
         return MNL_CB_OK;
     if (!walk->drops)
-        walk->drops = guard_read_drops(walk->nft);
+        walk->drops = guard_read_drops(walk->plane->nft, &walk->plane->place);
     if (!walk->drops) /* unreadable: not tried again for each port */
         walk->drops = json_object();
     guard_port_drops(walk->drops, port.interface, stats.drops);
@@ -435,7 +471,7 @@ int plane_list_ports(struct plane *plane,
                                   const struct plane_port_stats *stats),
                      void *context)
 {
-    struct port_walk walk = {.each = each, .context = context, .nft = plane->nft};
+    struct port_walk walk = {.each = each, .context = context, .plane = plane};
     int result = netlink_dump(&plane->netlink, RTM_GETLINK, AF_UNSPEC, on_listed_link, NULL, &walk);
 
     json_decref(walk.drops);
@@ -448,7 +484,9 @@ int plane_open_socket(struct plane *plane, int family, int type)
 
     if ((family != AF_INET && family != AF_INET6) || (type != SOCK_STREAM && type != SOCK_DGRAM))
         return -EINVAL;
-    fd = setup_open_transparent(family, type);
+    /* In the host's namespace any address would be somebody's: there is one to connect from, the gateway's. */
+    fd = plane->system ? socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+                       : setup_open_transparent(family, type);
     if (fd < 0)
         return -errno;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -464,11 +502,11 @@ static void plane_set_router6(struct plane *plane, bool has_ipv6)
     if (has_ipv6 == plane->router6)
         return;
     plane->router6 = has_ipv6;
-    if (dnsmasq_configure(config, SETUP_BRIDGE, has_ipv6, &err) < 0)
+    if (plane_configure_service(plane, &err) < 0)
         log_error("%s", err.text);
     if (!config->on[NET_RA] || !config->on[NET_NAT66] || !config->prefix6.family)
         return;
-    result = advertise_router(SETUP_BRIDGE, has_ipv6 ? DNSMASQ_ROUTER6_LIFETIME_S : 0);
+    result = advertise_router(plane->place.bridge, has_ipv6 ? DNSMASQ_ROUTER6_LIFETIME_S : 0);
     if (result < 0)
         log_warn("guests are told late of their way out by IPv6: %s", strerror(-result));
     if (plane->service_pid > 0) {
@@ -502,18 +540,32 @@ int plane_service_pid(const struct plane *plane)
     return plane->service_pid;
 }
 
+static void plane_stop_service(struct plane *plane)
+{
+    if (plane->service_pid <= 0)
+        return;
+    kill(plane->service_pid, SIGKILL);
+    waitpid(plane->service_pid, NULL, 0);
+    plane->service_pid = 0;
+}
+
+void plane_destroy(struct plane *plane)
+{
+    plane_stop_service(plane);
+    if (plane->system)
+        system_destroy(plane->system);
+}
+
 void plane_free(struct plane *plane)
 {
     if (!plane)
         return;
-    if (plane->service_pid > 0) {
-        kill(plane->service_pid, SIGKILL);
-        waitpid(plane->service_pid, NULL, 0);
-    }
+    plane_stop_service(plane);
     if (plane->loop) {
         loop_remove(plane->loop, &plane->monitor_source);
         loop_timer_clear(plane->loop, &plane->service_timer);
     }
+    system_free(plane->system);
     netlink_close(&plane->monitor);
     netlink_close(&plane->netlink);
     if (plane->elements)

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the objects of a network are, and what they are called there. In a namespace of its own a network has the
+ * short names to itself. In the host's it shares them with all that is there, so its names have its own in them.
+ */
+#ifndef OPENVMNET_PLANE_LINUX_PLACE_H
+#define OPENVMNET_PLANE_LINUX_PLACE_H
+
+#include <net/if.h>
+#include <stdbool.h>
+
+#include "base/netconfig.h"
+
+#define PLACE_TABLE_MAX (sizeof("vmnet-") + NET_NAME_MAX)
+
+struct place {
+    const struct net_config *config;
+    bool host;                   /* the host's own namespace: the system plane */
+    const char *network;         /* as in the aliases of its links; "" in one of its own */
+    char bridge[IFNAMSIZ];       /* "vmnet-NAME" in the host's, or a part of it and a hash */
+    char table[PLACE_TABLE_MAX]; /* of nftables, in each family; "vmnet-NAME" in the host's */
+    char tap[IFNAMSIZ], veth[IFNAMSIZ]; /* what the names of ports begin with; digits follow */
+};
+
+void place_init(struct place *place, const struct net_config *config);
+/* Whether an interface of that name could be a port. */
+bool place_is_port(const struct place *place, const char *name);
+
+#endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel tells of each change of a batch, and at its end, in a message of the new generation, whose batch it was.
+ */
+#include "plane/linux/ruleset_watch.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/table.h"
+
+/* Of every message that names a table it is the first (NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, …). */
+#define ATTR_TABLE 1
+
+struct ruleset_watch {
+    struct loop *loop;
+    struct loop_source source;
+    struct mnl_socket *socket;
+    const char *table;
+    bool lost; /* in the batch that is being told */
+    void (*on_change)(void *context, bool lost, const char *program);
+    void *context;
+};
+
+static const struct nlattr *find_attr(const struct nlmsghdr *header, int type)
+{
+    const struct nlattr *attr;
+
+    mnl_attr_for_each(attr, header,
+                      sizeof(struct nfgenmsg)) if (mnl_attr_get_type(attr) == type) return attr;
+    return NULL;
+}
+
+static void on_generation(struct ruleset_watch *watch, const struct nlmsghdr *header)
+{
+    const struct nlattr *pid = find_attr(header, NFTA_GEN_PROC_PID);
+    const struct nlattr *name = find_attr(header, NFTA_GEN_PROC_NAME);
+    bool lost = watch->lost;
+
+    watch->lost = false;
+    if (pid && ntohl(mnl_attr_get_u32(pid)) == (uint32_t)getpid())
+        return;
+    watch->on_change(watch->context, lost, name ? mnl_attr_get_str(name) : "");
+}
+
+static int on_message(const struct nlmsghdr *header, void *context)
+{
+    struct ruleset_watch *watch = context;
+    const struct nlattr *table;
+
+    if (header->nlmsg_type >> 8 != NFNL_SUBSYS_NFTABLES)
+        return MNL_CB_OK;
+    switch (header->nlmsg_type & 0xff) {
+    case NFT_MSG_NEWGEN: on_generation(watch, header); break;
+    case NFT_MSG_DELTABLE:
+    case NFT_MSG_DELCHAIN:
+    case NFT_MSG_DELRULE:
+    case NFT_MSG_DELSET:
+    case NFT_MSG_DELSETELEM:
+        table = find_attr(header, ATTR_TABLE);
+        watch->lost |= table && strcmp(mnl_attr_get_str(table), watch->table) == 0;
+        break;
+    default: break;
+    }
+    return MNL_CB_OK;
+}
+
+static void on_readable(struct loop_source *source, unsigned events)
+{
+    struct ruleset_watch *watch = CONTAINER_OF(source, struct ruleset_watch, source);
+    char buf[32768];
+    ssize_t len;
+
+    while ((len = recv(source->fd, buf, sizeof(buf), MSG_DONTWAIT)) != 0) {
+        if (len > 0)
+            mnl_cb_run(buf, (size_t)len, 0, 0, on_message, watch);
+        else if (errno == ENOBUFS)
+            watch->on_change(watch->context, true, "");
+        else
+            break;
+    }
+}
+
+int ruleset_watch_new(struct loop *loop, const char *table,
+                      void (*on_change)(void *context, bool lost, const char *program),
+                      void *context, struct ruleset_watch **ret_watch)
+{
+    struct ruleset_watch *watch = calloc(1, sizeof(*watch));
+    int group = NFNLGRP_NFTABLES, result = 0;
+
+    if (!watch)
+        return -ENOMEM;
+    *watch = (struct ruleset_watch){
+        .loop = loop,
+        .source = {.on_event = on_readable, .fd = -1},
+        .table = table,
+        .on_change = on_change,
+        .context = context,
+    };
+    watch->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+    if (!watch->socket || mnl_socket_bind(watch->socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
+        mnl_socket_setsockopt(watch->socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
+        result = -errno;
+    if (result == 0)
+        result = loop_add(loop, &watch->source, mnl_socket_get_fd(watch->socket), LOOP_IN);
+    if (result < 0) {
+        ruleset_watch_free(watch);
+        return result;
+    }
+    *ret_watch = watch;
+    return 0;
+}
+
+void ruleset_watch_free(struct ruleset_watch *watch)
+{
+    if (!watch)
+        return;
+    loop_remove(watch->loop, &watch->source);
+    if (watch->socket)
+        mnl_socket_close(watch->socket);
+    free(watch);
+}

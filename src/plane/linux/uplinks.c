@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Linux forwards what came in over an interface where that is allowed there. IPv4 has a setting for each interface. IPv6
+ * has one since Linux 6.17 (force_forwarding). Before, there is one for all of them, and it makes a host a router which
+ * ignores router advertisements, and so loses its addresses and its default route; accept_ra=2 says that it does not.
+ *
+ * That an interface is open does not mean that the host becomes a router for those who are behind it. What came in there
+ * and does not go to a network of ours was not forwarded before, and is dropped. (uplinks_open() writes those rules.)
+ */
+#include "plane/linux/uplinks.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OF_ALL_PATH "/proc/sys/net/ipv6/conf/all/force_forwarding"
+/* Three for each uplink, and those that are for all. */
+#define WANTED_MAX (3 * UPLINKS_MAX + 2)
+
+static void add_uplink(struct uplinks *uplinks, unsigned ifindex, int family)
+{
+    unsigned i = 0;
+
+    while (i < uplinks->len && uplinks->each[i].ifindex != ifindex)
+        i++;
+    if (i == UPLINKS_MAX)
+        return;
+    if (i == uplinks->len) {
+        uplinks->each[i].ifindex = ifindex;
+        uplinks->each[i].ipv4 = uplinks->each[i].ipv6 = false;
+        if (!if_indextoname(ifindex, uplinks->each[i].name) ||
+            strcmp(uplinks->each[i].name, "lo") == 0 ||
+            strncmp(uplinks->each[i].name, "vmnet-", strlen("vmnet-")) == 0)
+            return;
+        uplinks->len++;
+    }
+    uplinks->each[i].ipv4 |= family == AF_INET;
+    uplinks->each[i].ipv6 |= family == AF_INET6;
+}
+
+static void add_nexthops(struct uplinks *uplinks, const struct nlattr *attr, int family)
+{
+    const struct rtnexthop *hop = mnl_attr_get_payload(attr);
+    int left = mnl_attr_get_payload_len(attr);
+
+    for (; RTNH_OK(hop, left); left -= RTNH_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop))
+        add_uplink(uplinks, (unsigned)hop->rtnh_ifindex, family);
+}
+
+static int on_route(const struct nlmsghdr *header, void *context)
+{
+    const struct rtmsg *route = mnl_nlmsg_get_payload(header);
+    const uint8_t *to = NULL;
+    const struct nlattr *attr;
+
+    if (route->rtm_type != RTN_UNICAST)
+        return MNL_CB_OK;
+    mnl_attr_for_each(attr, header, sizeof(*route)) if (mnl_attr_get_type(attr) == RTA_DST) to =
+        mnl_attr_get_payload(attr);
+    /* Each interface has a link-local prefix; that says nothing. */
+    if (route->rtm_family == AF_INET6 && to && to[0] == 0xfe && (to[1] & 0xc0) == 0x80)
+        return MNL_CB_OK;
+    mnl_attr_for_each(attr, header, sizeof(*route))
+    {
+        if (mnl_attr_get_type(attr) == RTA_OIF)
+            add_uplink(context, mnl_attr_get_u32(attr), route->rtm_family);
+        else if (mnl_attr_get_type(attr) == RTA_MULTIPATH)
+            add_nexthops(context, attr, route->rtm_family);
+    }
+    return MNL_CB_OK;
+}
+
+static void forget(void *context)
+{
+    ((struct uplinks *)context)->len = 0;
+}
+
+static void forget6(void *context)
+{
+    struct uplinks *uplinks = context;
+
+    for (unsigned i = 0; i < uplinks->len; i++)
+        uplinks->each[i].ipv6 = false;
+}
+
+int uplinks_read(struct netlink *netlink, struct uplinks *ret_uplinks)
+{
+    int result;
+
+    ret_uplinks->len = 0;
+    result = netlink_dump(netlink, RTM_GETROUTE, AF_INET, on_route, forget, ret_uplinks);
+    /* A kernel without IPv6 has no such routes. */
+    if (result == 0)
+        netlink_dump(netlink, RTM_GETROUTE, AF_INET6, on_route, forget6, ret_uplinks);
+    return result;
+}
+
+struct wanted {
+    struct setting each[WANTED_MAX];
+    size_t len;
+};
+
+static void want(struct wanted *wanted, const char *family, const char *interface, const char *name,
+                 const char *value)
+{
+    struct setting *setting = &wanted->each[wanted->len++];
+
+    snprintf(setting->name, sizeof(setting->name), "%s/conf/%s/%s", family, interface, name);
+    snprintf(setting->value, sizeof(setting->value), "%s", value);
+}
+
+/* What makes the host forward; whoever reads accept_ra=0 has said that there are to be no advertisements. */
+static void want_forwarding(struct wanted *wanted, const struct net_config *config,
+                            const struct uplinks *uplinks, bool of_each)
+{
+    bool nat4 = net_config_has_nat(config, AF_INET), nat6 = net_config_has_nat(config, AF_INET6);
+    bool any6 = false;
+
+    for (unsigned i = 0; i < uplinks->len; i++) {
+        const char *name = uplinks->each[i].name;
+        bool ipv6 = nat6 && uplinks->each[i].ipv6;
+
+        if (nat4 && uplinks->each[i].ipv4)
+            want(wanted, "ipv4", name, "forwarding", "1");
+        if (ipv6 && of_each)
+            want(wanted, "ipv6", name, "force_forwarding", "1");
+        else if (ipv6 && settings_is_on(name, "accept_ra"))
+            want(wanted, "ipv6", name, "accept_ra", "2");
+        any6 |= ipv6;
+    }
+    if (any6 && !of_each)
+        want(wanted, "ipv6", "all", "forwarding", "1");
+}
+
+int uplinks_open(const struct place *place, const struct uplinks *uplinks, FILE *text,
+                 struct err *err)
+{
+    struct wanted wanted = {.len = 0};
+    int result;
+
+    want_forwarding(&wanted, place->config, uplinks, access(OF_ALL_PATH, F_OK) == 0);
+    result = settings_hold(place->config, wanted.each, wanted.len, err);
+    if (!text)
+        return result;
+    fprintf(text, "flush chain inet %s closed\n", place->table);
+    for (size_t i = 0; i < wanted.len; i++) {
+        const char *name = wanted.each[i].name, *interface = name + strlen("ipv4/conf/");
+        const char *end = strchr(interface, '/');
+
+        if (!wanted.each[i].changed || strcmp(end, "/accept_ra") == 0)
+            continue;
+        fprintf(text, "add rule inet %s closed meta nfproto %.4s ", place->table, name);
+        if (strncmp(interface, "all/", strlen("all/")) != 0)
+            fprintf(text, "iifname \"%.*s\" ", (int)(end - interface), interface);
+        fputs("drop\n", text);
+    }
+    return result;
+}

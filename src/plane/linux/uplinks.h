@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host's interfaces that lead out for a network of the system plane, and what the host needs to forward there:
+ * settings of these interfaces alone, where the kernel has such.
+ */
+#ifndef OPENVMNET_PLANE_LINUX_UPLINKS_H
+#define OPENVMNET_PLANE_LINUX_UPLINKS_H
+
+#include "base/err.h"
+#include "plane/linux/netlink.h"
+#include "plane/linux/place.h"
+#include "plane/linux/settings.h"
+
+#define UPLINKS_MAX 64
+
+struct uplinks {
+    unsigned len;
+    struct {
+        unsigned ifindex;
+        char name[IFNAMSIZ];
+        bool ipv4, ipv6;
+    } each[UPLINKS_MAX];
+};
+
+/*
+ * All interfaces that have a route, but for lo, networks of ours, and what is of the link alone. 0 or -errno. What is
+ * more than UPLINKS_MAX is left out.
+ */
+int uplinks_read(struct netlink *netlink, struct uplinks *ret_uplinks);
+
+/*
+ * Lets the host forward from and to @uplinks (none: puts all back), and writes to @text the rules by which it forwards
+ * nothing more than without us: of the interfaces that were closed, from nowhere but networks of ours to these. 0, or
+ * -errno with the reason.
+ */
+int uplinks_open(const struct place *place, const struct uplinks *uplinks, FILE *text,
+                 struct err *err);
+
+#endif
