@@ -136,6 +136,12 @@ OPENVMNET_API char *openvmnet_list(struct openvmnet_error *ret_error);
 OPENVMNET_API char *openvmnet_status(const char *network, struct openvmnet_error *ret_error);
 
 /*
+ * The interfaces of the host, in the calling process's network namespace, and which of them machines could be bridged
+ * to: a JSON text as `vmnet interfaces --json` prints it, to be freed by free(3).
+ */
+OPENVMNET_API char *openvmnet_interfaces(struct openvmnet_error *ret_error);
+
+/*
  * A TCP connection from the network's gateway to a name or address on the network, as a descriptor; or a
  * negative errno value. No packet of it leaves the network.
  */

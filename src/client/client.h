@@ -101,4 +101,10 @@ int client_call(const char *network, const char *method, json_t *parameters, jso
  */
 int client_list(json_t **ret_names, struct err *err);
 
+/*
+ * The interfaces of the calling process's network namespace, as `vmnet interfaces --json` prints them; the caller's.
+ * 0 or -errno.
+ */
+int client_interfaces(json_t **ret_interfaces, struct err *err);
+
 #endif

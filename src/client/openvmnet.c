@@ -335,6 +335,15 @@ char *openvmnet_status(const char *network, struct openvmnet_error *ret_error)
     return report_text(ret_error, result, given(network), reply, &err);
 }
 
+char *openvmnet_interfaces(struct openvmnet_error *ret_error)
+{
+    json_t *interfaces = NULL;
+    struct err err = {""};
+    int result = client_interfaces(&interfaces, &err);
+
+    return report_text(ret_error, result, "", interfaces, &err);
+}
+
 /* ---- forwards */
 
 /* @interface: of the port that it belongs to, or NULL. */

@@ -37,7 +37,7 @@ class Error(ctypes.Structure):
 error = Error()
 for name in ("attach", "port_get"):
     getattr(lib, "openvmnet_" + name).restype = ctypes.c_void_p
-for name in ("list", "status", "forwards"):
+for name in ("list", "status", "forwards", "interfaces"):
     getattr(lib, "openvmnet_" + name).restype = ctypes.c_void_p
 
 def options(*texts):
@@ -201,7 +201,7 @@ def test_network(lab):
     said = program(
         lab,
         """
-say(list=text_of(lib.openvmnet_list))
+say(list=text_of(lib.openvmnet_list), interfaces=text_of(lib.openvmnet_interfaces))
 say(code=lib.openvmnet_start(options("network=own", "start-address=192.168.90.1",
     "end-address=192.168.90.9", "subnet-mask=255.255.255.0"), None))
 say(code=lib.openvmnet_start(options("network=own"), ctypes.byref(error)), text=error.text.decode())
@@ -216,6 +216,7 @@ say(list=text_of(lib.openvmnet_list))
 """,
     )
     before, started, again, other, listed, busy, stopped, gone, after = said
+    assert before["interfaces"] == json.loads(lab.vmnet("interfaces", "--json").stdout)
     assert started == {"code": 0}
     assert again["code"] == -17 and "runs already" in again["text"]
     assert other["code"] == -17

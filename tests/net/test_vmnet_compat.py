@@ -4,6 +4,7 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import socket
@@ -78,6 +79,13 @@ def test_hint(run):
     assert re.search(r"libvmnet: vmnet_start_interface: not authorized \(1010\): .*mode=bridged", result.stderr)
     result = run(CONFORMANCE, "bad descriptions", env={"VMNET_DEBUG": "1"})
     assert "invalid argument (1003): vmnet_operation_mode is not set" in result.stderr
+
+
+def test_interface_list(run, lab):
+    """What could be bridged is what the command says."""
+    listed = json.loads(lab.vmnet("interfaces", "--json").stdout)
+    told = re.findall(r"with a name: (\S+)$", run(CONFORMANCE, "bridged").stdout, re.M)
+    assert told == [interface["name"] for interface in listed if interface["canBridge"]] != []
 
 
 def test_not_authorized(run, lab):

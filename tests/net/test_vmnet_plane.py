@@ -18,6 +18,7 @@ from lab import BUILD, HOST4, REMOTE, REMOTE4, Failed, LabError, Network, poll, 
 
 VMNETD = BUILD / "tests" / "net" / "vmnetd-vmnet"
 UUID = "7b0cd13e-9c4e-4d9f-8b1e-2a4f6f1c0d11"
+ADDRESSES = ("--start-address", "10.77.0.1", "--end-address", "10.77.0.9", "--subnet-mask", "255.255.255.0")
 OWN_MAC = "52:54:00:12:34:56"
 
 pytestmark = pytest.mark.skipif(
@@ -167,6 +168,20 @@ def test_identifier(new_network, new_guest):
     assert guest.ping(gateway) == 1
 
 
+def test_host_addresses(new_network, new_guest):
+    """Those that are asked for are known at once, and are what the framework is asked for."""
+    network = new_network(
+        "--mode", "host", "--net-uuid", UUID[:-1] + "2", "--host-ip-address", "10.81.0.254",
+        "--host-subnet-mask", "255.255.255.0", "--host-ipv6-address", "fd00:81::9",
+    )  # fmt: skip
+    guest = new_guest(network, kind="dgram", configure=False)
+    assert network.describe()["gateway"] == guest.port.facts["gateway"] == "10.81.0.254"
+    guest.up()
+    guest.ip("address add 10.81.0.7/24 dev eth0")
+    guest.ip("address add fd00:81::7/64 dev eth0 nodad")
+    assert guest.ping("10.81.0.254") == guest.ping("fd00:81::9") == 1
+
+
 # ---- forwards: the framework's rules
 
 
@@ -234,6 +249,8 @@ def test_no_taps(network):
         (["--host-loopback", "on"], "host-loopback=on"),
         (["--host-ports", "22"], "pf.conf"),
         (["--dhcp", "off"], "dhcp=off"),
+        (["--dhcp-host", "52:54:00:00:00:01,192.168.64.9"], "dhcp-host reserves"),
+        ([*ADDRESSES, "--dhcp-range", "10.77.0.5-10.77.0.6"], "dhcp-range keeps"),
     ],
 )
 def test_refused_options(lab, options, text):

@@ -72,10 +72,13 @@ vmnet_return_t vmnet_network_configuration_set_external_interface(
     if (!configuration || !interface_name || !interface_name[0] ||
         configuration->mode != VMNET_SHARED_MODE)
         return hint(__func__, VMNET_INVALID_ARGUMENT, "no name, or not in shared mode");
-    return hint(__func__, VMNET_NOT_AUTHORIZED,
-                "traffic leaves by the host's own routes, as that of its user's programs does: an "
-                "interface for it, such as %s, is an administrator's to choose",
-                interface_name);
+    if (list_is_way_out(__func__, interface_name))
+        return VMNET_SUCCESS;
+    return hint(
+        __func__, VMNET_NOT_AUTHORIZED,
+        "no default route leads to %s: what leaves does so by the host's own routes, as its "
+        "user's programs do, and another way is an administrator's to make",
+        interface_name);
 }
 
 /* RFC 1918, and a mask that leaves the gateway and a guest their addresses. */

@@ -102,6 +102,9 @@ void learn_frame(struct interface *interface, const struct iovec *iov, unsigned 
 int learn_begin(struct interface *interface);
 void learn_end(struct interface *interface);
 
+/* Whether a default route of the host leads to the interface @name (list.c). */
+bool list_is_way_out(const char *call, const char *name);
+
 /* ---- reporting */
 
 /* With VMNET_DEBUG set, says on stderr why. Returns @status. */

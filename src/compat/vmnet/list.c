@@ -1,59 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * vmnet_copy_shared_interface_list(): wired interfaces with hardware behind them that belong to no bridge or bond,
- * what bridged mode would stand on. Without one an empty array: clients do not look for NULL.
- */
-#include <dirent.h>
-#include <stdbool.h>
-#include <stdio.h>
+/* The host's interfaces, as `vmnet interfaces` knows them. */
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include <vmnet/vmnet.h>
+#include "compat/vmnet/interface.h"
 
-#define NET_DIRECTORY "/sys/class/net"
-#define ARPHRD_ETHER_TEXT "1\n"
-
-static bool has(const char *name, const char *what)
+/* An array, to be released; or NULL. */
+static json_t *list_interfaces(const char *call)
 {
-    char path[300];
+    struct openvmnet_error error;
+    char *text = openvmnet_interfaces(&error);
+    json_t *interfaces = text ? json_loads(text, 0, NULL) : NULL;
 
-    snprintf(path, sizeof(path), NET_DIRECTORY "/%s/%s", name, what);
-    return access(path, F_OK) == 0;
+    if (!text)
+        hint(call, VMNET_FAILURE, "%s", error.text);
+    free(text);
+    return interfaces;
 }
 
-static bool is_ethernet(const char *name)
-{
-    char path[300], text[8] = "";
-    FILE *file;
-
-    snprintf(path, sizeof(path), NET_DIRECTORY "/%s/type", name);
-    file = fopen(path, "re");
-    if (!file)
-        return false;
-    if (!fgets(text, sizeof(text), file))
-        text[0] = '\0';
-    fclose(file);
-    return strcmp(text, ARPHRD_ETHER_TEXT) == 0;
-}
-
-static int can_bridge(const struct dirent *entry)
-{
-    return entry->d_name[0] != '.' && is_ethernet(entry->d_name) && has(entry->d_name, "device") &&
-           !has(entry->d_name, "master") && !has(entry->d_name, "wireless");
-}
-
+/* Without an interface an empty array: clients do not look for NULL. */
 xpc_object_t vmnet_copy_shared_interface_list(void)
 {
     xpc_object_t list = xpc_array_create(NULL, 0);
-    struct dirent **entries = NULL;
-    int len = scandir(NET_DIRECTORY, &entries, can_bridge, alphasort);
+    json_t *interfaces = list_interfaces(__func__), *interface;
+    size_t i;
 
-    for (int i = 0; i < len; i++) {
-        xpc_array_set_string(list, XPC_ARRAY_APPEND, entries[i]->d_name);
-        free(entries[i]);
-    }
-    free(entries);
+    json_array_foreach(interfaces, i,
+                       interface) if (json_is_true(json_object_get(interface, "canBridge")))
+        xpc_array_set_string(list, XPC_ARRAY_APPEND,
+                             json_string_value(json_object_get(interface, "name")));
+    json_decref(interfaces);
     return list;
+}
+
+bool list_is_way_out(const char *call, const char *name)
+{
+    json_t *interfaces = list_interfaces(call), *interface;
+    bool found = false;
+    size_t i;
+
+    json_array_foreach(interfaces, i, interface)
+    {
+        const char *other = json_string_value(json_object_get(interface, "name"));
+
+        found = found || (other && strcmp(other, name) == 0 &&
+                          json_is_true(json_object_get(interface, "default")));
+    }
+    json_decref(interfaces);
+    return found;
 }

@@ -4,7 +4,7 @@
  * only sysfs knows (wireless, speed) is believed where it speaks of the same device: a mount of sysfs
  * belongs to one namespace for ever.
  */
-#include "cli/interfaces.h"
+#include "client/interfaces.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The host's network interfaces; base/bridging.h says how a bridged network could stand on each. */
-#ifndef OPENVMNET_CLI_INTERFACES_H
-#define OPENVMNET_CLI_INTERFACES_H
+#ifndef OPENVMNET_CLIENT_INTERFACES_H
+#define OPENVMNET_CLIENT_INTERFACES_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
  * Links by getifaddrs(3), the default routes by sysctl(3) of the routing table (route(4)). vmnet.framework also bridges
  * wireless interfaces and translates MAC addresses by itself: nothing here says "wireless".
  */
-#include "cli/interfaces.h"
+#include "client/interfaces.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
