@@ -41,7 +41,7 @@ def bound(request):
 
 
 @contextlib.contextmanager
-def laboratory(**options):
+def _laboratory(**options):
     """A laboratory. At its end the host is as it was, and so is the machine where root ran this."""
     for program in ("ip", "nft", "tc", "busybox", "ping", "traceroute", "dnsmasq", "mount"):
         if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
@@ -57,10 +57,16 @@ def laboratory(**options):
     assert not changes, "the host is not as it was:\n" + "\n".join(changes)
 
 
+@pytest.fixture(scope="session")
+def laboratory():
+    """laboratory(OPTION=...) is a context: a laboratory that is not as the others."""
+    return _laboratory
+
+
 @pytest.fixture(scope="module")
 def lab():
     """The laboratory of a file's tests."""
-    with laboratory() as lab:
+    with _laboratory() as lab:
         yield lab
 
 

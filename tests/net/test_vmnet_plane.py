@@ -13,7 +13,6 @@ import signal
 import socket
 
 import pytest
-from conftest import laboratory
 from lab import BUILD, HOST4, REMOTE, REMOTE4, Failed, LabError, Network, poll, send_between
 
 VMNETD = BUILD / "tests" / "net" / "vmnetd-vmnet"
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def lab():
+def lab(laboratory):
     with laboratory(vmnetd=VMNETD) as lab:
         yield lab
 
