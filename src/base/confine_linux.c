@@ -118,7 +118,7 @@ int confine_engine_calls(struct err *err)
         "brk", "madvise", "mmap", "mprotect", "mremap", "munmap", "sysinfo",
         /* files: the resolver's configuration and the network's state */
         "access", "close", "close_range", "dup", "dup2", "dup3", "faccessat", "faccessat2", "fcntl",
-        "fstat", "fstatfs", "fsync", "ftruncate", "getdents64", "lseek", "mkdir", "mkdirat",
+        "fstat", "fstatfs", "fsync", "ftruncate", "getdents64", "lseek", "memfd_create", "mkdir", "mkdirat",
         "newfstatat", "open", "openat", "pread64", "readlink", "readlinkat", "rename", "renameat",
         "renameat2", "rmdir", "stat", "lstat", "statx", "unlink", "unlinkat", "umask",
         "inotify_add_watch", "inotify_init1", "inotify_rm_watch",

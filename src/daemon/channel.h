@@ -30,6 +30,7 @@ enum message_type {
     MESSAGE_LIST_PORTS,
     MESSAGE_OPEN_SOCKET, /* a transparent one of .family and .socket_type */
     MESSAGE_SET_OUTSIDE, /* .outside: what the host's network is like; no answer */
+    MESSAGE_SET_FORWARDS, /* all of them, struct plane_forward after struct, in the file beside; no answer */
     /* router -> engine */
     MESSAGE_DONE,      /* answer to the request of the same id, with its descriptors */
     MESSAGE_PORT,      /* answer to LIST_PORTS: one for each with .stats, then DONE */

@@ -207,6 +207,7 @@ static void engine_router_changed(struct engine *engine)
         if (engine->requests[i].used)
             engine_answer(engine, &engine->requests[i], &answer, NULL, 0);
     outside_tell(engine->outside);
+    forward_uplink_tell(engine->forward_host);
     engine_list_ports(engine);
 }
 

@@ -32,4 +32,7 @@ void forward_host_retarget(struct forward_host *host, uint32_t id, const struct 
 /* Connections that exist stay. */
 void forward_host_close(struct forward_host *host, uint32_t id);
 
+/* forward_uplink.c: tells the router soon of all forwards, for it is a new one. NULL is fine. */
+void forward_uplink_tell(struct forward_host *host);
+
 #endif

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * On the system plane the kernel leads in what comes from elsewhere, before any socket sees it, so the guest sees its
+ * client and no process is on the way. The router makes the rules for that, and is told of all forwards at once. The
+ * sockets are there all the same: they keep the port from other programs, and serve who is on the host itself.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "daemon/channel.h"
 #include "daemon/forward_host.h"
 #include "daemon/methods.h"
 #include "uplink/relay.h"
@@ -17,22 +24,110 @@
 #define CLOSE_RETRY_MS 1
 #define CLOSE_MS 1000
 
+/* The router is told once of what changes together. */
+#define TELL_MS 10
+
+struct told {
+    uint32_t id;
+    struct plane_forward forward;
+};
+
 struct forward_host {
+    struct engine *engine;
     struct uplink *uplink;
     uint64_t closed_ms; /* when a port was last closed */
+    struct told *told;  /* on the system plane: all that there are */
+    size_t told_len, told_max;
+    struct loop_timer timer;
 };
+
+/* ---- the kernel's */
+
+static bool tells(const struct forward_host *host)
+{
+    return host->engine->args->config->system;
+}
+
+void forward_uplink_tell(struct forward_host *host)
+{
+    if (host && tells(host) && !host->timer.due_ms)
+        loop_timer_set(host->engine->loop, &host->timer, TELL_MS);
+}
+
+/* In a file without a name: however many there are, they are one message, whole or not at all. */
+static int write_told(const struct forward_host *host)
+{
+    int fd = memfd_create("forwards", MFD_CLOEXEC);
+
+    for (size_t i = 0; fd >= 0 && i < host->told_len; i++) {
+        if (write(fd, &host->told[i].forward, sizeof(host->told[i].forward)) < 0) {
+            close(fd);
+            fd = -1;
+        }
+    }
+    return fd;
+}
+
+static void on_tell_timer(struct loop_timer *timer)
+{
+    struct forward_host *host = CONTAINER_OF(timer, struct forward_host, timer);
+    struct message message = {.type = MESSAGE_SET_FORWARDS};
+    int fd = write_told(host);
+
+    if (fd < 0 || channel_send(host->engine->args->router_fd, &message, &fd, 1) < 0)
+        forward_uplink_tell(host);
+    if (fd >= 0)
+        close(fd);
+}
+
+static struct told *find_told(struct forward_host *host, uint32_t id)
+{
+    for (size_t i = 0; i < host->told_len; i++)
+        if (host->told[i].id == id)
+            return &host->told[i];
+    return NULL;
+}
+
+static int add_told(struct forward_host *host, uint32_t id, const struct plane_forward *forward)
+{
+    size_t max = host->told_max ? 2 * host->told_max : 16;
+    struct told *more;
+
+    if (host->told_len == host->told_max) {
+        more = realloc(host->told, max * sizeof(*more));
+        if (!more)
+            return -ENOMEM;
+        host->told = more;
+        host->told_max = max;
+    }
+    host->told[host->told_len++] = (struct told){id, *forward};
+    forward_uplink_tell(host);
+    return 0;
+}
+
+/* ---- sockets */
 
 int forward_host_new(struct engine *engine, struct forward_host **ret_host)
 {
-    *ret_host = calloc(1, sizeof(**ret_host));
-    if (!*ret_host)
+    struct forward_host *host = calloc(1, sizeof(*host));
+
+    if (!host)
         return -ENOMEM;
-    (*ret_host)->uplink = engine->uplink;
+    host->engine = engine;
+    host->uplink = engine->uplink;
+    host->timer.on_timer = on_tell_timer;
+    /* What the router knows of an engine before this one. */
+    forward_uplink_tell(host);
+    *ret_host = host;
     return 0;
 }
 
 void forward_host_free(struct forward_host *host)
 {
+    if (!host)
+        return;
+    loop_timer_clear(host->engine->loop, &host->timer);
+    free(host->told);
     free(host);
 }
 
@@ -98,12 +193,39 @@ static int explain_open(int error, bool udp, const struct ip_endpoint *host, str
     }
 }
 
+/* Datagrams go to guests by the kernel alone there: a socket has no way to write in its client's name. */
+static int check_datagrams(const struct forward_host *host, const struct ip_endpoint *address,
+                           const struct ip_endpoint *guest, struct err *err)
+{
+    const struct net_config *config = host->engine->args->config;
+    const struct ip_addr *addr = &address->addr;
+    bool loopback =
+        addr->family == AF_INET ? addr->bytes[0] == 127 : IN6_IS_ADDR_LOOPBACK(&addr->v6);
+
+    if (loopback)
+        return err_set(err, -EOPNOTSUPP,
+                       "a UDP forward of a network of the system leads in what comes from other "
+                       "machines, not what comes over the host's loopback: write 0.0.0.0 or an "
+                       "address of the host; on the host itself use the guest's own address");
+    if (!net_config_has_nat(config, addr->family) ||
+        (guest->addr.family && guest->addr.family != addr->family))
+        return err_set(err, -EOPNOTSUPP,
+                       "a UDP forward of a network of the system needs a guest that has a way out "
+                       "by the same IP version as the host's address");
+    return 0;
+}
+
 int forward_host_open(struct forward_host *host, uint32_t id, bool udp,
                       const struct ip_endpoint *address, const struct ip_endpoint *guest,
                       struct err *err)
 {
-    int fd = open_host_socket(udp, address), result;
+    struct plane_forward forward = {.udp = udp, .host = *address, .guest = *guest};
+    int fd, result;
 
+    result = udp && tells(host) ? check_datagrams(host, address, guest, err) : 0;
+    if (result < 0)
+        return result;
+    fd = open_host_socket(udp, address);
     for (int tries = 0; fd == -EADDRINUSE && tries < CLOSE_TRIES && host->closed_ms &&
                         clock_now_ms() - host->closed_ms < CLOSE_MS;
          tries++) {
@@ -113,6 +235,12 @@ int forward_host_open(struct forward_host *host, uint32_t id, bool udp,
     if (fd < 0)
         return explain_open(fd, udp, address, err);
     result = uplink_add_forward(host->uplink, id, udp, fd, guest);
+    if (result == 0 && tells(host)) {
+        result = add_told(host, id, &forward);
+        if (result < 0)
+            uplink_remove_forward(host->uplink, id);
+        return result < 0 ? err_set(err, result, "out of memory") : 0;
+    }
     if (result == 0)
         return 0;
     close(fd);
@@ -121,11 +249,23 @@ int forward_host_open(struct forward_host *host, uint32_t id, bool udp,
 
 void forward_host_retarget(struct forward_host *host, uint32_t id, const struct ip_endpoint *guest)
 {
+    struct told *told = find_told(host, id);
+
     uplink_retarget_forward(host->uplink, id, guest);
+    if (told) {
+        told->forward.guest = *guest;
+        forward_uplink_tell(host);
+    }
 }
 
 void forward_host_close(struct forward_host *host, uint32_t id)
 {
+    struct told *told = find_told(host, id);
+
     uplink_remove_forward(host->uplink, id);
     host->closed_ms = clock_now_ms();
+    if (told) {
+        *told = host->told[--host->told_len];
+        forward_uplink_tell(host);
+    }
 }

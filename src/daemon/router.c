@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -88,6 +89,24 @@ static int router_check_port(const struct router *router, const struct plane_por
     return result;
 }
 
+/* The engine's word alone leads nobody anywhere but to a guest of this network. */
+static void router_set_forwards(struct router *router, int fd)
+{
+    const struct net_config *config = router->args->config;
+    struct plane_forward *forwards = calloc(PLANE_FORWARDS_MAX, sizeof(*forwards));
+    ssize_t len =
+        forwards && fd >= 0 ? pread(fd, forwards, PLANE_FORWARDS_MAX * sizeof(*forwards), 0) : -1;
+    size_t kept = 0;
+
+    for (size_t i = 0; len >= 0 && i < (size_t)len / sizeof(*forwards); i++)
+        if (forwards[i].host.port && forwards[i].guest.port &&
+            net_config_contains(config, &forwards[i].guest.addr))
+            forwards[kept++] = forwards[i];
+    if (len >= 0)
+        plane_set_forwards(router->plane, forwards, kept);
+    free(forwards);
+}
+
 static void router_answer(struct router *router, const struct message *request, int peer_fd)
 {
     struct message answer = {.type = MESSAGE_DONE, .id = request->id, .port = request->port};
@@ -112,6 +131,7 @@ static void router_answer(struct router *router, const struct message *request, 
             answer.result =
                 err_set(&answer.err, fd, "cannot open a socket in the network: %s", strerror(-fd));
         break;
+    case MESSAGE_SET_FORWARDS: router_set_forwards(router, peer_fd); return;
     case MESSAGE_SET_OUTSIDE: plane_set_outside(router->plane, &request->outside); return;
     default: answer.result = err_set(&answer.err, -EBADMSG, "unknown request %u", request->type);
     }

@@ -86,6 +86,13 @@ struct plane_outside {
     unsigned resolvers; /* another number: names may mean something else than before */
 };
 
+/* What comes to @host (any address: to all of the host's) goes to @guest. Passed on as bytes. */
+struct plane_forward {
+    bool udp;
+    struct ip_endpoint host, guest;
+};
+#define PLANE_FORWARDS_MAX 16384 /* more are the sockets' alone */
+
 struct plane;
 
 /*
@@ -152,6 +159,8 @@ int plane_list_ports(struct plane *plane,
 int plane_open_socket(struct plane *plane, int family, int type);
 /* To be called whenever it may have changed. */
 void plane_set_outside(struct plane *plane, const struct plane_outside *outside);
+/* Ports of the host that lead to guests, where the host's kernel does that; elsewhere it does nothing. */
+void plane_set_forwards(struct plane *plane, const struct plane_forward *forwards, size_t len);
 /* To be called after each SIGCHLD: starts again what plane_serve() had started and has ended. */
 void plane_reap(struct plane *plane);
 /* Process id of the DNS server, 0 while there is none. */

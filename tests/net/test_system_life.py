@@ -31,6 +31,13 @@ def lab():
         assert_as_before(lab, before)
 
 
+def kill_all(lab):
+    for pid in lab.processes():
+        with contextlib.suppress(ProcessLookupError):  # dnsmasq ends with the router
+            os.kill(pid, signal.SIGKILL)
+    assert poll(lambda: not lab.processes())
+
+
 def test_addresses_of_the_host_are_not_taken(lab):
     before = host_state(lab.host)
     lab.host.ip("route add 192.168.200.0/22 dev out0")
@@ -104,9 +111,7 @@ def test_all_die_and_one_takes_over(lab):
     before = host_state(lab.host)
     network = lab.system_network("again", "")
     with network.guest(name="survivor") as guest:
-        for pid in lab.processes():
-            os.kill(pid, signal.SIGKILL)
-        assert poll(lambda: not lab.processes())
+        kill_all(lab)
         assert "vmnet-again" in lab.host.ip("link show")
         with running_again(lab, "again") as network:
             assert [port["name"] for port in network.status()["ports"]] == ["survivor"]
@@ -133,9 +138,7 @@ def test_settings_of_a_network_that_was_killed(lab):
     lab.system_network("killed", "")
     changed = settings(lab)
     assert changed != before
-    for pid in lab.processes():
-        os.kill(pid, signal.SIGKILL)
-    assert poll(lambda: not lab.processes())
+    kill_all(lab)
     assert settings(lab) == changed
     with running_again(lab, "killed"):
         assert settings(lab) == changed

@@ -535,6 +535,12 @@ void plane_set_outside(struct plane *plane, const struct plane_outside *outside)
     plane->outside = *outside;
 }
 
+void plane_set_forwards(struct plane *plane, const struct plane_forward *forwards, size_t len)
+{
+    if (plane->system)
+        system_set_forwards(plane->system, forwards, len);
+}
+
 int plane_service_pid(const struct plane *plane)
 {
     return plane->service_pid;

@@ -31,6 +31,8 @@ struct system {
     struct nft_ctx *nft;
     struct mnl_socket *elements;
     unsigned dns_port;
+    struct plane_forward *forwards;
+    size_t forwards_len;
     struct loop *loop; /* NULL until system_run() */
     struct loop_source monitor_source;
     struct netlink monitor; /* of routes and of what is forwarded */
@@ -62,6 +64,7 @@ void system_free(struct system *system)
     }
     ruleset_watch_free(system->watch);
     netlink_close(&system->monitor);
+    free(system->forwards);
     free(system);
 }
 
@@ -279,6 +282,8 @@ static int load_rules(struct system *system, const struct port_list *list, struc
         fprintf(ruleset.file, "table bridge %1$s\ndelete table bridge %1$s\n",
                 system->place->table);
         guard_write(ruleset.file, system->place);
+        system_rules_write_forwards(ruleset.file, system->place, system->forwards,
+                                    system->forwards_len);
         opened = open_uplinks(system, ruleset.file, &settings_err);
     }
     result = ruleset_end(&ruleset, system->nft, err);
@@ -488,6 +493,28 @@ int system_run(struct system *system, struct loop *loop, struct err *err)
     else
         on_look_timer(&system->look_timer);
     return 0;
+}
+
+void system_set_forwards(struct system *system, const struct plane_forward *forwards, size_t len)
+{
+    struct plane_forward *copy = malloc(len * sizeof(*copy) + 1);
+    struct ruleset ruleset;
+    struct err err;
+
+    if (!copy) {
+        log_warn("network '%s': its forwards are served by sockets alone: out of memory",
+                 system->place->config->name);
+        return;
+    }
+    memcpy(copy, forwards, len * sizeof(*copy));
+    free(system->forwards);
+    system->forwards = copy;
+    system->forwards_len = len;
+    if (ruleset_begin(&ruleset))
+        system_rules_write_forwards(ruleset.file, system->place, copy, len);
+    if (ruleset_end(&ruleset, system->nft, &err) < 0)
+        log_warn("network '%s': its forwards are served by sockets alone: %s",
+                 system->place->config->name, err.text);
 }
 
 void system_destroy(struct system *system)

@@ -35,6 +35,8 @@ int system_run(struct system *system, struct loop *loop, struct err *err);
 int system_prepare_port(const char *interface, struct err *err);
 /* The port on 127.0.0.1 at which the engine answers dnsmasq. */
 unsigned system_dns_port(const struct system *system);
+/* See plane_set_forwards(). */
+void system_set_forwards(struct system *system, const struct plane_forward *forwards, size_t len);
 /* Removes what system_create() has made, and puts the host's settings back. */
 void system_destroy(struct system *system);
 void system_free(struct system *system);

@@ -214,11 +214,42 @@ static void write_masquerade(FILE *text, const struct place *place, const char *
             protocol, subnet, place->bridge, group);
 }
 
+/*
+ * A forward of one address of the host, and one of all of them. The host's loopback is not asked here: what comes from
+ * the host itself goes another way.
+ */
+static void write_forwards(FILE *text, const struct net_config *config)
+{
+    static const struct {
+        int family;
+        const char *ip, *type;
+    } families[] = {{AF_INET, "ip", "ipv4_addr"}, {AF_INET6, "ip6", "ipv6_addr"}};
+
+    for (int i = 0; i < 2; i++)
+        fprintf(text,
+                "  map one_%1$s { type inet_proto . %2$s . inet_service : %2$s . inet_service; }\n"
+                "  map all_%1$s { type inet_proto . inet_service : %2$s . inet_service; }\n",
+                families[i].ip, families[i].type);
+    fputs("  chain prerouting {\n"
+          "    type nat hook prerouting priority dstnat; policy accept;\n"
+          "    meta l4proto != { tcp, udp } accept\n"
+          "    fib daddr type != local accept\n",
+          text);
+    for (int i = 0; i < 2; i++)
+        if (net_config_has_nat(config, families[i].family))
+            fprintf(text,
+                    "    dnat %1$s to meta l4proto . %1$s daddr . th dport map @one_%1$s\n"
+                    "    dnat %1$s to meta l4proto . th dport map @all_%1$s\n",
+                    families[i].ip);
+    fputs("  }\n", text);
+}
+
 static void write_nat(FILE *text, const struct place *place, const char *subnet4,
                       const char *subnet6)
 {
     const struct net_config *config = place->config;
 
+    write_forwards(text, config);
     fputs("  chain postrouting {\n"
           "    type nat hook postrouting priority srcnat; policy accept;\n",
           text);
@@ -253,6 +284,32 @@ void system_rules_write(FILE *text, const struct place *place)
     if (net_config_has_way_out(config))
         write_nat(text, place, subnet4, subnet6);
     fputs("}\n", text);
+}
+
+void system_rules_write_forwards(FILE *text, const struct place *place,
+                                 const struct plane_forward *forwards, size_t len)
+{
+    static const char *const maps[] = {"one_ip", "all_ip", "one_ip6", "all_ip6"};
+    static const struct ip_addr none;
+    char host[IP_TEXT_MAX], guest[IP_TEXT_MAX];
+
+    if (!net_config_has_way_out(place->config))
+        return;
+    for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
+        fprintf(text, "flush map inet %s %s\n", place->table, maps[i]);
+    for (size_t i = 0; i < len; i++) {
+        const struct ip_endpoint *from = &forwards[i].host, *to = &forwards[i].guest;
+        const char *family = from->addr.family == AF_INET ? "ip" : "ip6";
+        bool all = memcmp(from->addr.bytes, none.bytes, ip_len_bytes(&from->addr)) == 0;
+
+        if (from->addr.family != to->addr.family)
+            continue;
+        fprintf(text, "add element inet %s %s_%s { %s . ", place->table, all ? "all" : "one",
+                family, forwards[i].udp ? "udp" : "tcp");
+        if (!all)
+            fprintf(text, "%s . ", ip_format(&from->addr, host));
+        fprintf(text, "%u : %s . %u }\n", from->port, ip_format(&to->addr, guest), to->port);
+    }
 }
 
 void system_rules_remove(FILE *text, const struct place *place)
