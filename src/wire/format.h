@@ -117,8 +117,51 @@ enum {
     WIRE_ICMPV6_ERROR_LAST = 127, /* RFC 4443 2.1: error messages have the high bit clear */
     WIRE_ICMPV6_ECHO = 128,
     WIRE_ICMPV6_ECHO_REPLY = 129,
+    WIRE_ICMPV6_NEIGHBOUR_ADVERT = 136,
     WIRE_ICMPV6_REDIRECT = 137,
 };
+
+/* IEEE 802.3 3.1 */
+struct wire_ethernet {
+    uint8_t dst[6];
+    uint8_t src[6];
+    uint8_t type[2]; /* WIRE_ETHERTYPE_* */
+};
+static_assert(sizeof(struct wire_ethernet) == 14, "IEEE 802.3");
+enum {
+    WIRE_ETHERTYPE_ARP = 0x0806,
+    WIRE_ETHERTYPE_RARP = 0x8035,
+    WIRE_ETHERTYPE_IPV6 = 0x86dd,
+};
+
+/* RFC 826 and RFC 903, of IPv4 on Ethernet */
+struct wire_arp {
+    uint8_t hardware_type[2];
+    uint8_t protocol_type[2];
+    uint8_t hardware_len, protocol_len;
+    uint8_t operation[2];
+    uint8_t sender_mac[6], sender_ip[4];
+    uint8_t target_mac[6], target_ip[4];
+};
+static_assert(sizeof(struct wire_arp) == 28, "RFC 826");
+enum {
+    WIRE_ARP_REQUEST = 1,
+    WIRE_ARP_REVERSE_REQUEST = 3,
+};
+
+/* RFC 4861 4.4, with the one option that a neighbour advertisement has (4.6.1) */
+struct wire_neighbour_advert {
+    uint8_t type;
+    uint8_t code;
+    uint8_t checksum[2];
+    uint8_t flags[4]; /* WIRE_ND_OVERRIDE and others, and reserved bits */
+    uint8_t target[16];
+    uint8_t option_type, option_len; /* the latter in units of 8 bytes */
+    uint8_t mac[6];
+};
+static_assert(sizeof(struct wire_neighbour_advert) == 32, "RFC 4861");
+#define WIRE_ND_OVERRIDE 0x20000000
+#define WIRE_ND_TARGET_LINK_LAYER 2
 
 static inline uint16_t get16(const uint8_t bytes[2])
 {
