@@ -18,7 +18,8 @@ deb_build="gcc libc6-dev meson ninja-build pkg-config libmnl-dev libnftables-dev
     libblocksruntime-dev dnsmasq-base scdoc"
 deb_demo="qemu-system-x86 busybox-static iperf3 python3 zstd"
 deb_check="libcmocka-dev python3-pytest python3-scapy clang iproute2 nftables procps util-linux curl
-    bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish"
+    bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish
+    frr"
 deb_lint="clang clang-format clang-tidy"
 deb_bench="iproute2 nftables passt slirp4netns"
 
@@ -26,7 +27,8 @@ deb_bench="iproute2 nftables passt slirp4netns"
 commands_build="cc meson ninja pkg-config dnsmasq scdoc"
 modules_build="libmnl libnftables jansson libseccomp libcap-ng inih libpcap ncursesw"
 commands_demo="qemu-system-x86_64 busybox iperf3 python3 zstd"
-commands_check="clang ip nft ps unshare curl dig ping strace tcpdump traceroute ssh dropbear c++ zsh fish"
+commands_check="clang ip nft ps unshare curl dig ping strace tcpdump traceroute ssh dropbear c++ zsh fish
+    vtysh"
 modules_check="cmocka"
 commands_lint="clang clang-format clang-tidy"
 commands_bench="ip nft ss pasta slirp4netns"
@@ -57,12 +59,12 @@ jansson-devel libseccomp-devel libcap-ng-devel inih-devel libpcap-devel ncurses-
 libblocksruntime-devel dnsmasq \
 scdoc libcmocka-devel python3-pytest python3-scapy clang clang-tools-extra qemu-system-x86-core \
 busybox iperf3 iproute nftables procps-ng util-linux curl bind-utils iputils strace tcpdump \
-traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt \
+traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt frr \
 slirp4netns"
 hint_arch="pacman -S --needed gcc meson ninja pkgconf libmnl nftables jansson libseccomp libcap-ng \
 libinih libpcap ncurses dnsmasq scdoc cmocka python-pytest python-scapy clang qemu-system-x86 \
 busybox iperf3 iproute2 procps-ng util-linux curl bind iputils strace tcpdump traceroute openssh dropbear zsh \
-fish zstd passt slirp4netns"
+fish zstd passt slirp4netns frr"
 hint_brew="brew install meson ninja pkgconf jansson inih libpcap ncurses dnsmasq scdoc cmocka pytest \
 scapy qemu iperf3 tcpdump dropbear zsh fish zstd"
 
@@ -96,6 +98,15 @@ apt() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@"
 }
 
+# frr is a service that its package starts. It stays masked: `systemctl unmask frr` where it is wanted.
+mask_services() {
+    case "$missing " in
+    *" frr "*)
+        [ ! -d /etc/systemd/system ] || [ -e /etc/systemd/system/frr.service ] ||
+            $as_root ln -s /dev/null /etc/systemd/system/frr.service ;;
+    esac
+}
+
 install_with_apt() {
     find_missing_packages
     [ -n "$missing" ] || exit 0
@@ -110,6 +121,7 @@ install_with_apt() {
     fi
     echo "Installing:$missing"
     have_candidates || apt update
+    mask_services
     # shellcheck disable=SC2086 # a list of words
     apt install -y --no-install-recommends $missing
     find_missing_packages

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One network on three hosts, over FRR's BGP EVPN and the kernel's VXLAN, as docs/multi-host.md has it.
+
+vmnetd has no part in it yet: it has no networks on a Linux bridge. The guests' taps are made ports of the bridge by
+lanport.c, with the sources of the plane (tap.c, netlink.c, announce.c).
+"""
+
+import contextlib
+
+import pytest
+
+from evpn import MTU, EvpnLab, reason_to_skip
+from lab import send_between
+
+RARP = 0x8035
+
+pytestmark = pytest.mark.skipif(reason_to_skip() is not None, reason=str(reason_to_skip()))
+
+
+@pytest.fixture(scope="module")
+def evpn(lab):
+    with EvpnLab(lab) as evpn:
+        yield evpn
+
+
+@pytest.fixture(scope="module")
+def guests(evpn):
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(host.guest(host.number)) for host in evpn.hosts]
+
+
+def reached(evpn, guest, address, timeout_s=5):
+    evpn.settled(lambda: guest.ping(address, timeout_s=1), f"{guest.name} reaches {address}", timeout_s)
+
+
+def others(evpn, host):
+    return [other for other in evpn.hosts if other is not host]
+
+
+def test_all_reach_each_other(evpn, guests, version):
+    for sender in guests:
+        for receiver in guests:
+            if sender is not receiver:
+                reached(evpn, sender, receiver.addresses[version])
+    send_between(guests[0], guests[2], version, 1 << 20)
+
+
+def test_hosts_know_where(evpn, guests):
+    """Each host's kernel has each machine's place, and the hosts reach machines elsewhere."""
+    for host, guest in zip(evpn.hosts, guests, strict=True):
+        assert host.place(guest.mac) == "here"
+        for other in others(evpn, host):
+            evpn.settled(
+                lambda o=other, h=host, g=guest: o.place(g.mac) == h.address, f"{other.name}: {guest.name}"
+            )
+            assert other.run(["ping", "-n", "-c", "1", "-w", "3", guest.ipv4], check=False).returncode == 0
+
+
+def test_mtu(guests):
+    """The largest frame passes; the outer packet is not cut into fragments for it."""
+    for header, address in ((28, guests[2].ipv4), (48, guests[2].ipv6)):
+        words = ["ping", "-n", "-M", "do", "-c", "1", "-w", "3", "-s", MTU - header, address]
+        assert "1 received" in guests[0].run(words).stdout
+    assert "1 received" in guests[0].run(["ping", "-n", "-c", "1", "-w", "3", "-s", "4000", guests[2].ipv4]).stdout
+
+
+def test_addresses_from_any_host(evpn):
+    """DHCP and router advertisements of each host, with the MTU; leases are of disjoint pools."""
+    servers = []
+    for host in evpn.hosts:
+        file = host.directory / "dnsmasq.conf"
+        file.write_text(evpn.recipe.block("dnsmasq", host.number))
+        servers.append(
+            host.start(["dnsmasq", "-k", "-C", file, "-u", "root", "-x", host.directory / "dnsmasq.pid"]
+                       + ["-l", host.directory / "leases"])  # fmt: skip
+        )
+    try:
+        with evpn.hosts[1].guest(40, configure=False) as guest:
+            guest.ipv4 = None
+            guest.up()
+            lease = guest.dhcp()
+            pools = {evpn.recipe.value(2, n): evpn.recipe.value(4, n).split(",") for n in (1, 2, 3)}
+            first, last = (int(address.rpartition(".")[2]) for address in pools[lease["serverid"]])
+            assert first <= int(lease["ip"].rpartition(".")[2]) <= last
+            assert lease["mtu"] == str(MTU) and "router" not in lease
+            assert guest.wait_ipv6().startswith("fd12:3456:789a:1:")
+            assert "default" not in guest.ip("-6 route")
+            assert guest.run(["cat", "/proc/sys/net/ipv6/conf/eth0/mtu"]).stdout.strip() == str(MTU)
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+def test_silent_machine_is_found(evpn, guests):
+    """A machine that says nothing has moved: its port is announced, and frames for it come at once."""
+    first, second, third = evpn.hosts
+    with guests[2].packets("eth0", RARP) as seen, first.port(20, "none") as old:
+        evpn.settled(lambda: third.place(old.mac) == first.address, "the machine is found")
+        before = third.mobility(old.mac)
+        # The old port stays: nothing but the announcement tells of the new one.
+        with second.port(20, "none") as new:
+            evpn.settled(lambda: third.place(new.mac) == second.address, "its move is followed", 2)
+            evpn.settled(lambda: first.place(new.mac) == second.address, "also where it was", 2)
+            assert second.place(new.mac) == "here" and third.mobility(new.mac) > before
+        for _ in range(2):
+            assert bytes.fromhex(old.mac.replace(":", "")) in seen.recv(2048), "switches beyond learn it, too"
+    evpn.settled(lambda: not any(host.place(old.mac) for host in evpn.hosts), "it is forgotten when it is gone")
+
+
+def test_announced_address(evpn, guests):
+    """It replaces what neighbours on the bridge believed. Between hosts FRR's knowledge stands for it."""
+    for number, address in ((30, "10.1.0.99"), (31, "fd12:3456:789a:1::99")):
+        neighbour = guests[0]
+        neighbour.ip(f"neigh replace {address} lladdr 52:56:00:00:00:aa dev eth0 nud stale")
+        with evpn.hosts[0].port(number, address) as port:
+            evpn.settled(
+                lambda a=address, p=port: p.mac in neighbour.ip(f"neigh show to {a} dev eth0"),
+                f"{address} is learnt",
+            )
+
+
+def test_machine_moves(evpn, guests, version):
+    """With its addresses, while another one talks to it."""
+    first, second, third = evpn.hosts
+    number = 50 + version
+    with first.guest(number) as before:
+        reached(evpn, guests[2], before.addresses[version])
+        reached(evpn, before, guests[1].addresses[version])
+    with second.guest(number, before.ipv4) as after:
+        assert after.addresses == before.addresses and after.mac == before.mac
+        evpn.settled(lambda: third.place(after.mac) == second.address, "the move is followed", 2)
+        reached(evpn, guests[2], after.addresses[version], 2)
+        reached(evpn, guests[0], after.addresses[version], 2)
+
+
+def test_attached_before_it_moves(evpn, guests):
+    """Live migration: the port at the destination says nothing until the machine runs there."""
+    first, second, third = evpn.hosts
+    with first.guest(60) as before, second.guest(60, configure=False) as after:
+        reached(evpn, guests[2], before.ipv4)
+        assert third.place(before.mac) == first.address
+        after.ip_batch(f"link set eth0 mtu {MTU} addrgenmode none\nlink set eth0 up\n")
+        before.ip("link set eth0 down")
+        after.ip(f"address add {before.ipv4}/24 dev eth0")
+        reached(evpn, after, guests[2].ipv4)
+        evpn.settled(lambda: third.place(before.mac) == second.address, "the move is followed", 2)
+        # And what is announced too early is brought back by the next frame.
+        after.ip("link set eth0 down")
+        before.ip("link set eth0 up")
+        reached(evpn, before, guests[2].ipv4)
+        evpn.settled(lambda: third.place(before.mac) == first.address, "and back", 2)
+
+
+def test_host_is_cut_off(evpn, guests):
+    """And comes back. Its link stays up, so that nothing but silence tells of it."""
+    first, second, third = evpn.hosts
+    with third.guest(70) as neighbour:
+        reached(evpn, guests[0], neighbour.ipv4)
+        third.set_cut(True)
+        try:
+            assert guests[0].ping(guests[1].ipv4) == 1 and guests[0].ping(guests[1].ipv6) == 1
+            assert guests[2].ping(neighbour.ipv4) == 1, "machines of the host that is cut off"
+            evpn.settled(lambda: first.place(neighbour.mac) is None, "its machines are forgotten", 8)
+            evpn.settled(lambda: third.place(guests[0].mac) is None, "and by it the others", 8)
+            assert guests[0].ping(guests[1].ipv4) == 1
+            assert guests[2].ping(neighbour.ipv4) == 1
+            assert guests[0].ping(neighbour.ipv4, timeout_s=1) == 0
+        finally:
+            third.set_cut(False)
+        took = evpn.settled(lambda: guests[0].ping(neighbour.ipv4, timeout_s=1), "it is back", 10)
+        print(f"back within {took:.1f} s")
+        for guest in guests[:2]:
+            reached(evpn, guest, guests[2].ipv4)
+            reached(evpn, neighbour, guest.ipv6)
+        evpn.settled(lambda: first.place(guests[2].mac) == third.address, "its machines are known again")
+
+
+def test_file_of_the_document(lab, evpn):
+    """vmnet takes the file, and says what is not there yet."""
+    file = lab.directory / "lan.conf"
+    file.write_text(evpn.recipe.block("ini", 1))
+    shown = lab.vmnet("check", file).stdout
+    assert "mode bridged" in shown and "interface br-lan" in shown and f"mtu {MTU}" in shown
