@@ -265,7 +265,7 @@ static struct interface *interface_new(const char *call, const struct options *n
     }
     interface->call = call;
     interface->fd = -1;
-    interface->wishes.mode = mode;
+    interface->wishes = (struct wishes){.mode = mode, .allocate_mac = true};
     if (network)
         interface->options = *network;
     if (xpc_get_type(desc) != XPC_TYPE_DICTIONARY)

@@ -50,11 +50,6 @@ static void network_free(void *object)
     free(network);
 }
 
-static const char *mode_name(vmnet_mode_t mode)
-{
-    return mode == VMNET_HOST_MODE ? "host" : "shared";
-}
-
 /* What is left out; in host mode there is no NAT to be left out. */
 static void add_switches(const struct vmnet_network_configuration *configuration,
                          struct options *options)

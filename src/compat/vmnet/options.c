@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -70,7 +71,41 @@ bool uuid_parse_text(const char *text, uint8_t ret_uuid[16])
     return *text == '\0';
 }
 
+const char *mode_name(operating_modes_t mode)
+{
+    return mode == VMNET_HOST_MODE ? "host" : mode == VMNET_SHARED_MODE ? "shared" : "bridged";
+}
+
 /* ---- keys: what each asks for; the value has the right type */
+
+static const struct key {
+    const char *const *key;
+    xpc_type_t type;
+    unsigned modes;
+    bool of_network;    /* may not stand beside a network object */
+    const char *option; /* libopenvmnet's; NULL: a wish, a bool */
+    size_t wish;        /* where it is in struct wishes */
+} keys[] = {
+    {&vmnet_shared_interface_name_key, XPC_TYPE_STRING, BRIDGED, true, "ifname", 0},
+    {&vmnet_mtu_key, XPC_TYPE_UINT64, HOST | SHARED, true, "mtu", 0},
+    {&vmnet_start_address_key, XPC_TYPE_STRING, HOST | SHARED, true, "start-address", 0},
+    {&vmnet_end_address_key, XPC_TYPE_STRING, HOST | SHARED, true, "end-address", 0},
+    {&vmnet_subnet_mask_key, XPC_TYPE_STRING, HOST | SHARED, true, "subnet-mask", 0},
+    {&vmnet_nat66_prefix_key, XPC_TYPE_STRING, SHARED, true, "nat66-prefix", 0},
+    {&vmnet_network_identifier_key, XPC_TYPE_UUID, HOST, true, "net-uuid", 0},
+    {&vmnet_host_ip_address_key, XPC_TYPE_STRING, HOST, true, "host-ip-address", 0},
+    {&vmnet_host_subnet_mask_key, XPC_TYPE_STRING, HOST, true, "host-subnet-mask", 0},
+    {&vmnet_host_ipv6_address_key, XPC_TYPE_STRING, HOST, true, "host-ipv6-address", 0},
+    {&vmnet_interface_id_key, XPC_TYPE_UUID, ANY, false, "interface-id", 0},
+    {&vmnet_enable_isolation_key, XPC_TYPE_BOOL, ANY, false, "isolated", 0},
+    {&vmnet_allocate_mac_address_key, XPC_TYPE_BOOL, ANY, false, NULL,
+     offsetof(struct wishes, allocate_mac)},
+    {&vmnet_enable_tso_key, XPC_TYPE_BOOL, ANY, false, NULL, offsetof(struct wishes, tso)},
+    {&vmnet_enable_checksum_offload_key, XPC_TYPE_BOOL, ANY, false, NULL,
+     offsetof(struct wishes, checksum)},
+    {&vmnet_enable_virtio_header_key, XPC_TYPE_BOOL, ANY, false, NULL,
+     offsetof(struct wishes, virtio_header)},
+};
 
 struct reading {
     const char *call;
@@ -78,82 +113,23 @@ struct reading {
     struct wishes *wishes;
 };
 
-static void read_string(struct reading *reading, const char *option, xpc_object_t value)
+static void read_value(struct reading *reading, const struct key *key, xpc_object_t value)
 {
-    options_add(reading->options, "%s=%s", option, xpc_string_get_string_ptr(value));
-}
+    char uuid[37];
 
-static void read_number(struct reading *reading, const char *option, xpc_object_t value)
-{
-    options_add(reading->options, "%s=%" PRIu64, option, xpc_uint64_get_value(value));
-}
-
-static void read_uuid(struct reading *reading, const char *option, xpc_object_t value)
-{
-    char text[37];
-
-    uuid_format(xpc_uuid_get_bytes(value), text);
-    options_add(reading->options, "%s=%s", option, text);
-}
-
-static void read_switch(struct reading *reading, const char *option, xpc_object_t value)
-{
-    options_add(reading->options, "%s=%s", option, xpc_bool_get_value(value) ? "on" : "off");
-}
-
-static void read_allocate(struct reading *reading, const char *option, xpc_object_t value)
-{
-    (void)option;
-    reading->wishes->no_mac = !xpc_bool_get_value(value);
-}
-
-static void read_tso(struct reading *reading, const char *option, xpc_object_t value)
-{
-    (void)option;
-    reading->wishes->tso = xpc_bool_get_value(value);
-}
-
-static void read_checksum(struct reading *reading, const char *option, xpc_object_t value)
-{
-    (void)option;
-    reading->wishes->checksum = xpc_bool_get_value(value);
-}
-
-static void read_virtio(struct reading *reading, const char *option, xpc_object_t value)
-{
-    (void)option;
-    reading->wishes->virtio_header = xpc_bool_get_value(value);
-}
-
-static const struct key {
-    const char *const *key;
-    xpc_type_t type;
-    unsigned modes;
-    bool of_network; /* may not stand beside a network object */
-    const char *option;
-    void (*read)(struct reading *reading, const char *option, xpc_object_t value);
-} keys[] = {
-    {&vmnet_shared_interface_name_key, XPC_TYPE_STRING, BRIDGED, true, "ifname", read_string},
-    {&vmnet_mtu_key, XPC_TYPE_UINT64, HOST | SHARED, true, "mtu", read_number},
-    {&vmnet_start_address_key, XPC_TYPE_STRING, HOST | SHARED, true, "start-address", read_string},
-    {&vmnet_end_address_key, XPC_TYPE_STRING, HOST | SHARED, true, "end-address", read_string},
-    {&vmnet_subnet_mask_key, XPC_TYPE_STRING, HOST | SHARED, true, "subnet-mask", read_string},
-    {&vmnet_nat66_prefix_key, XPC_TYPE_STRING, SHARED, true, "nat66-prefix", read_string},
-    {&vmnet_network_identifier_key, XPC_TYPE_UUID, HOST, true, "net-uuid", read_uuid},
-    {&vmnet_host_ip_address_key, XPC_TYPE_STRING, HOST, true, "host-ip-address", read_string},
-    {&vmnet_host_subnet_mask_key, XPC_TYPE_STRING, HOST, true, "host-subnet-mask", read_string},
-    {&vmnet_host_ipv6_address_key, XPC_TYPE_STRING, HOST, true, "host-ipv6-address", read_string},
-    {&vmnet_interface_id_key, XPC_TYPE_UUID, ANY, false, "interface-id", read_uuid},
-    {&vmnet_enable_isolation_key, XPC_TYPE_BOOL, ANY, false, "isolated", read_switch},
-    {&vmnet_allocate_mac_address_key, XPC_TYPE_BOOL, ANY, false, NULL, read_allocate},
-    {&vmnet_enable_tso_key, XPC_TYPE_BOOL, ANY, false, NULL, read_tso},
-    {&vmnet_enable_checksum_offload_key, XPC_TYPE_BOOL, ANY, false, NULL, read_checksum},
-    {&vmnet_enable_virtio_header_key, XPC_TYPE_BOOL, ANY, false, NULL, read_virtio},
-};
-
-static const char *mode_name(operating_modes_t mode)
-{
-    return mode == VMNET_HOST_MODE ? "host" : mode == VMNET_SHARED_MODE ? "shared" : "bridged";
+    if (!key->option) {
+        *(bool *)((char *)reading->wishes + key->wish) = xpc_bool_get_value(value);
+    } else if (key->type == XPC_TYPE_STRING) {
+        options_add(reading->options, "%s=%s", key->option, xpc_string_get_string_ptr(value));
+    } else if (key->type == XPC_TYPE_UINT64) {
+        options_add(reading->options, "%s=%" PRIu64, key->option, xpc_uint64_get_value(value));
+    } else if (key->type == XPC_TYPE_UUID) {
+        uuid_format(xpc_uuid_get_bytes(value), uuid);
+        options_add(reading->options, "%s=%s", key->option, uuid);
+    } else {
+        options_add(reading->options, "%s=%s", key->option,
+                    xpc_bool_get_value(value) ? "on" : "off");
+    }
 }
 
 static vmnet_return_t read_key(struct reading *reading, const struct key *key, xpc_object_t desc,
@@ -174,7 +150,7 @@ static vmnet_return_t read_key(struct reading *reading, const struct key *key, x
     if (!(key->modes & 1U << (mode - VMNET_HOST_MODE)))
         return hint(reading->call, VMNET_INVALID_ARGUMENT,
                     "%s has no place in %s mode: leave it out", *key->key, mode_name(mode));
-    key->read(reading, key->option, value);
+    read_value(reading, key, value);
     return VMNET_SUCCESS;
 }
 

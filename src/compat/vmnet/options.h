@@ -17,9 +17,12 @@ struct options {
 /* Of the description what is not the network's business. */
 struct wishes {
     operating_modes_t mode;
-    bool no_mac; /* the client has one of its own */
+    bool allocate_mac; /* else the client has one of its own */
     bool tso, checksum, virtio_header;
 };
+
+/* "host", "shared", "bridged". */
+const char *mode_name(operating_modes_t mode);
 
 /* A text that is too long is cut, and so refused by who reads it. */
 void options_add(struct options *options, const char *format, ...)

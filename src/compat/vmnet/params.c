@@ -68,7 +68,7 @@ xpc_object_t params_create(const struct interface *interface)
 {
     xpc_object_t params = xpc_dictionary_create_empty();
 
-    if (!interface->wishes.no_mac)
+    if (interface->wishes.allocate_mac)
         xpc_dictionary_set_string(params, vmnet_mac_address_key,
                                   openvmnet_port_get(interface->port, "mac"));
     set_uuid(params, vmnet_interface_id_key, openvmnet_port_get(interface->port, "interface-id"));
