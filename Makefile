@@ -39,6 +39,7 @@ help:
 	@echo 'make lint     formatting, clang-tidy, a build with clang without warnings'
 	@echo 'make format   format the sources'
 	@echo 'make install  install below PREFIX ($(PREFIX)), honours DESTDIR'
+	@echo 'make deb      Debian packages in $(BUILD)/deb'
 	@echo 'make uninstall remove what that put there, with the same PREFIX and DESTDIR'
 	@echo 'make clean    remove all build directories'
 
@@ -152,10 +153,14 @@ uninstall:
 	$(MESON) setup --reconfigure $(BUILD) >/dev/null
 	DESTDIR=$(DESTDIR) MESON='$(MESON)' $(PYTHON) contrib/install.py uninstall $(BUILD)
 
+# Packages for Debian and its like, in $(BUILD)/deb.
+deb:
+	@$(PYTHON) contrib/deb.py $(BUILD)
+
 clean:
 	rm -rf build build-asan build-tsan build-clang build-macos
 
 comma = ,
 
 .PHONY: all help deps build clang-build demo check unit-tests network-tests tests-as-user tests-as-root soak churn \
-	bench bench-streams asan tsan macos lint format install uninstall clean
+	bench bench-streams asan tsan macos lint format install uninstall deb clean
