@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <seccomp.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -29,6 +30,7 @@ int confine_capabilities(const int *capabilities, size_t len, int inherit)
 {
     capng_type_t type = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
     capng_select_t select = CAPNG_SELECT_CAPS;
+    uint64_t kept = 0;
 
     if (capng_get_caps_process() < 0)
         return -EPERM;
@@ -36,17 +38,124 @@ int confine_capabilities(const int *capabilities, size_t len, int inherit)
      * there is nothing in it that a program could use, given no_new_privs below. */
     if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP))
         select = CAPNG_SELECT_BOTH;
+    for (size_t i = 0; i < len; i++)
+        if (capng_have_capability(CAPNG_PERMITTED, (unsigned)capabilities[i]))
+            kept |= 1ull << capabilities[i];
     capng_clear(CAPNG_SELECT_ALL);
     if (inherit) {
         type |= CAPNG_INHERITABLE | CAPNG_AMBIENT;
         select |= CAPNG_SELECT_AMBIENT;
     }
     for (size_t i = 0; i < len; i++)
-        if (capng_update(CAPNG_ADD, type | CAPNG_BOUNDING_SET, (unsigned)capabilities[i]) < 0)
+        if ((kept & 1ull << capabilities[i]) &&
+            capng_update(CAPNG_ADD, type | CAPNG_BOUNDING_SET, (unsigned)capabilities[i]) < 0)
             return -EINVAL;
     if (capng_apply(select) < 0)
         return -EPERM;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int confine_user(unsigned uid, unsigned gid, const int *capabilities, size_t len)
+{
+    capng_clear(CAPNG_SELECT_BOTH);
+    for (size_t i = 0; i < len; i++)
+        if (capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
+                         (unsigned)capabilities[i]) < 0)
+            return -EINVAL;
+    if (capng_apply(CAPNG_SELECT_BOUNDS) < 0 ||
+        capng_change_id((int)uid, (int)gid, CAPNG_DROP_SUPP_GRP) < 0)
+        return -EPERM;
+    return 0;
+}
+
+int confine_effective(bool on)
+{
+    if (capng_get_caps_process() < 0)
+        return -EPERM;
+    for (unsigned i = 0; i <= CAP_LAST_CAP; i++)
+        if (capng_have_capability(CAPNG_PERMITTED, i) &&
+            capng_update(on ? CAPNG_ADD : CAPNG_DROP, CAPNG_EFFECTIVE, i) < 0)
+            return -EPERM;
+    return capng_apply(CAPNG_SELECT_CAPS) < 0 ? -EPERM : 0;
+}
+
+/* @calls ends with NULL; some of them do not exist on every architecture. */
+static int add_calls(scmp_filter_ctx filter, uint32_t action, const char *const *calls)
+{
+    int error = 0;
+
+    for (; *calls && error == 0; calls++) {
+        int number = seccomp_syscall_resolve_name(*calls);
+
+        if (number != __NR_SCMP_ERROR)
+            error = seccomp_rule_add(filter, action, number, 0);
+        if (error == -EDOM)
+            error = 0;
+    }
+    return error;
+}
+
+int confine_service_calls(struct err *err)
+{
+    static const char *const calls[] = {"acct",
+                                        "add_key",
+                                        "adjtimex",
+                                        "bpf",
+                                        "chroot",
+                                        "clock_adjtime",
+                                        "clock_settime",
+                                        "create_module",
+                                        "delete_module",
+                                        "finit_module",
+                                        "fsconfig",
+                                        "fsmount",
+                                        "fsopen",
+                                        "fspick",
+                                        "init_module",
+                                        "ioperm",
+                                        "iopl",
+                                        "kcmp",
+                                        "kexec_file_load",
+                                        "kexec_load",
+                                        "keyctl",
+                                        "lookup_dcookie",
+                                        "mount",
+                                        "mount_setattr",
+                                        "move_mount",
+                                        "move_pages",
+                                        "nfsservctl",
+                                        "open_by_handle_at",
+                                        "open_tree",
+                                        "perf_event_open",
+                                        "pivot_root",
+                                        "process_madvise",
+                                        "process_vm_readv",
+                                        "process_vm_writev",
+                                        "ptrace",
+                                        "quotactl",
+                                        "quotactl_fd",
+                                        "reboot",
+                                        "request_key",
+                                        "setdomainname",
+                                        "sethostname",
+                                        "settimeofday",
+                                        "swapoff",
+                                        "swapon",
+                                        "syslog",
+                                        "umount2",
+                                        "unshare",
+                                        "userfaultfd",
+                                        "vhangup",
+                                        NULL};
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    int error = filter ? add_calls(filter, SCMP_ACT_ERRNO(EPERM), calls) : -ENOMEM;
+
+    if (error == 0)
+        error = seccomp_load(filter); /* which sets no_new_privs */
+    seccomp_release(filter);
+    if (error < 0)
+        return err_set(err, error, "cannot restrict system calls (seccomp): %s", strerror(-error));
+    return 0;
 }
 
 #define LANDLOCK_READ                                                                              \
@@ -126,23 +235,15 @@ int confine_engine_calls(struct err *err)
         "exit", "exit_group", "getegid", "geteuid", "getgid", "getpid", "getppid", "getrandom",
         "getrlimit", "getrusage", "getuid", "kill", "prctl", "prlimit64", "tgkill", "uname",
         /* sanitizers */
-        "sigaltstack", "personality",
+        "sigaltstack", "personality", NULL,
     };
     /* clang-format on */
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
-    int error = 0;
+    int error;
 
     if (!filter)
         return err_set(err, -ENOMEM, "seccomp: out of memory");
-    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]) && error == 0; i++) {
-        int number = seccomp_syscall_resolve_name(calls[i]);
-
-        /* Some of them do not exist on every architecture. */
-        if (number != __NR_SCMP_ERROR)
-            error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
-        if (error == -EDOM)
-            error = 0;
-    }
+    error = add_calls(filter, SCMP_ACT_ALLOW, calls);
     if (error == 0)
         error = seccomp_load(filter);
     seccomp_release(filter);

@@ -60,6 +60,9 @@ static int path_check_private(enum net_scope scope, const char *path, struct err
 
     if (lstat(path, &status) < 0)
         return err_set(err, -errno, "%s: %s", path, strerror(errno));
+    /* The system's is for its own user too, who can remove there what is its own and no more (rights.h). */
+    if (scope == NET_OF_SYSTEM && (status.st_mode & S_ISVTX))
+        status.st_mode &= ~(mode_t)S_IWGRP;
     if (!S_ISDIR(status.st_mode) || status.st_uid != owner || (status.st_mode & 022))
         return err_set(
             err, -EPERM,
@@ -74,9 +77,12 @@ static int path_check_private(enum net_scope scope, const char *path, struct err
 static int make_system_runtime(const char *path)
 {
     int result = path_make(path, 0755);
+    struct stat status;
 
     /* Where it is another's, that one has set it up. */
-    return result == 0 && geteuid() == 0 && chmod(path, 0755) < 0 ? -errno : result;
+    if (result < 0 || geteuid() != 0 || stat(path, &status) < 0 || (status.st_mode & S_ISVTX))
+        return result;
+    return chmod(path, 0755) < 0 ? -errno : 0;
 }
 
 int path_runtime(enum net_scope scope, bool create, char ret_path[NET_PATH_MAX], struct err *err)

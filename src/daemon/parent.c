@@ -17,6 +17,7 @@
 #include "base/process.h"
 #include "daemon/channel.h"
 #include "daemon/engine.h"
+#include "daemon/rights.h"
 #include "daemon/router.h"
 #include "uplink/uplink.h"
 
@@ -73,6 +74,8 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
     close_foreign_channels(parent, role);
     close_foreign(parent->private_fd);
     if (role == ROLE_ROUTER) {
+        if (parent->config->system)
+            confine_effective(true); /* the parent that starts it anew has them not in effect */
         struct router_args args = {
             .config = parent->config,
             .handles = parent->has_handles ? &parent->handles : NULL,
@@ -371,8 +374,12 @@ int parent_start(const struct net_config *config, const struct parent_sockets *s
     result = parent_open(parent);
     if (result < 0)
         err_set(err, result, "cannot start the network's processes: %s", strerror(-result));
-    else
+    if (result == 0 && config->system)
+        result = rights_take(config, err);
+    if (result == 0)
         result = start_children(parent, err);
+    if (result == 0 && config->system && confine_effective(false) < 0)
+        log_warn("the parent process keeps its capabilities");
     if (result < 0) {
         parent_stop(parent);
         parent_free(parent);

@@ -11,9 +11,9 @@
 #include "base/confine.h"
 #include "base/descriptor.h"
 #include "base/log.h"
-#include "base/paths.h"
 #include "base/table.h"
 #include "daemon/channel.h"
+#include "daemon/run_dir.h"
 #include "daemon/signals.h"
 #include "uplink/uplink.h"
 
@@ -231,7 +231,7 @@ static void router_end(struct router *router)
 
     plane_destroy(router->plane);
     if (config->system && getppid() != router->args->parent_pid)
-        path_remove_tree(config->run_dir);
+        run_dir_remove(config);
 }
 
 int router_main(const struct router_args *args)

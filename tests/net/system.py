@@ -26,6 +26,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="networks of the syste
 
 USER, OTHER = 41001, 41002
 GROUP = 42001
+SERVICE = 44001  # as whom networks of the system run
 
 
 class User:
@@ -84,6 +85,9 @@ class SystemLab(Lab):
             self.state_openvmnet = self.root / "var" / "lib" / "openvmnet"
             self.etc_openvmnet.mkdir(parents=True)
             self.mark = f"OPENVMNET_ROOT={self.root}"
+            with (self.etc / "passwd").open("a") as passwd, (self.etc / "group").open("a") as group:
+                passwd.write(f"openvmnet:x:{SERVICE}:{SERVICE}::/:/usr/sbin/nologin\n")
+                group.write(f"openvmnet:x:{SERVICE}:\n")
             self._open_programs()
             self._open_tun()
             stack.pop_all()

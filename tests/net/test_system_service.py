@@ -6,8 +6,8 @@ import re
 import stat
 
 import pytest
-from lab import Failed
-from system import OTHER, SystemLab, needs_root, started
+from lab import Failed, poll
+from system import OTHER, SERVICE, SystemLab, needs_root, started
 
 pytestmark = needs_root
 
@@ -48,6 +48,37 @@ def test_ends_with_its_last_port(lab):
     vm.stdin.close()
     assert vm.wait(5) == 0
     lab.wait_until_clean()
+
+
+NETWORK_CAPABILITIES = sum(1 << number for number in (10, 12, 13))  # BIND_SERVICE, ADMIN, RAW
+
+
+def test_rights_of_the_processes(lab):
+    """None is root, none can become it; one may change the host's network, and hands dnsmasq what it needs."""
+    with started(lab, "lab", "") as lan:
+        for restarted in (False, True):
+            if restarted:
+                lan.kill("router", "engine")
+                assert poll(lambda: lan.is_running() and lan.process("router") and lan.process("dnsmasq"))
+            for role, pid in lan.status()["processes"].items():
+                with open(f"/proc/{pid}/status") as file:
+                    status = dict(line.rstrip("\n").split(":\t", 1) for line in file)
+                assert set(status["Uid"].split()) == set(status["Gid"].split()) == {str(SERVICE)}, role
+                assert (status["Groups"].strip(), status["NoNewPrivs"], status["Seccomp"]) == ("", "1", "2"), role
+                acts = role in ("router", "dnsmasq")
+                assert int(status["CapEff"], 16) == (NETWORK_CAPABILITIES if acts else 0), role
+                assert int(status["CapPrm"], 16) == (0 if role == "engine" else NETWORK_CAPABILITIES), role
+
+
+def test_without_the_user_it_says_so(lab):
+    passwd = lab.etc / "passwd"
+    before = passwd.read_text()
+    passwd.write_text("".join(line for line in before.splitlines(True) if not line.startswith("openvmnet:")))
+    try:
+        with started(lab, "lab", "") as lan:
+            assert "there is no user 'openvmnet'; make it: systemd-sysusers" in lan.log()
+    finally:
+        passwd.write_text(before)
 
 
 def test_users_see_it_and_change_nothing(lab):
