@@ -135,7 +135,7 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
               struct err *err);
 /*
  * Starts what serves the network (DHCP, DNS, router advertisements), and keeps it running in the loop. Nobody has
- * to wait for it: what asks before it listens asks again.
+ * to wait for it: DNS queries that come before it listens are answered when it does, others are made again.
  */
 void plane_serve(struct plane *plane);
 

@@ -5,6 +5,7 @@ import contextlib
 import ipaddress
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -212,6 +213,60 @@ def test_forward(lab, network):
         with lab.host.connect("127.0.0.1", 18080) as stream:
             stream.sendall(b"by a forward")
             assert stream.recv(100) == b"by a forward"
+
+
+# ---- names from the start
+
+
+@pytest.fixture
+def stand_in(lab):
+    """stand_in(TEXT) puts a shell script in the place of dnsmasq; @REAL@ is the real one."""
+    path = lab.bin / "dnsmasq"
+
+    def make(text):
+        real = shutil.which("dnsmasq", path=lab.environment["PATH"])
+        path.write_text(f"#!/bin/sh\n{text.replace('@REAL@', real)}\n")
+        path.chmod(0o755)
+
+    yield make
+    path.unlink(missing_ok=True)
+
+
+# A query, made once: a resolver that is refused may give up.
+ASK_ONCE = """
+import socket, sys
+with open("/etc/resolv.conf") as file:
+    server, domain = [file.readline().split()[1] for _ in range(2)]
+name = b"".join(bytes([len(label)]) + label.encode() for label in ("gateway." + domain).split("."))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+    query.settimeout(10)
+    query.connect((server, 53))
+    query.send(b"ID" + bytes([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]) + name + bytes([0, 0, 1, 0, 1]))
+    answer = query.recv(512)
+print(answer[:2].decode(), answer[3] & 15, socket.inet_ntoa(answer[-4:]) == server)
+"""
+
+
+def test_first_query_is_answered(lab, stand_in, new_network):
+    """Also where dnsmasq takes its time, and where an earlier one has left its pid file."""
+    stand_in('sleep 0.5; exec @REAL@ "$@"')
+    network = new_network()
+    assert run(lab, network, PYTHON, "-I", "-S", "-c", ASK_ONCE).stdout == "ID 0 True\n"
+    assert sh(lab, network, "getent ahostsv4 gateway").startswith(network.describe()["gateway"])
+    (old,) = network.kill("dnsmasq")
+    assert poll(lambda: network.process("dnsmasq") != old)
+    assert run(lab, network, PYTHON, "-I", "-S", "-c", ASK_ONCE).stdout == "ID 0 True\n"
+
+
+@pytest.mark.parametrize("dns", ["on", "off"])
+def test_dnsmasq_that_never_listens(lab, stand_in, new_network, dns):
+    """No program waits for it. Its network says what is wrong."""
+    stand_in("exec sleep 60")
+    network = new_network("--dns", dns)
+    assert sh(lab, network, "hostname", options=["--name", "quick"]) == "quick"
+    assert "dnsmasq does not listen" not in network.log()
+    if dns == "on":
+        assert poll(lambda: "dnsmasq does not listen after 5 s" in network.log(), 10)
 
 
 # ---- when it comes and goes

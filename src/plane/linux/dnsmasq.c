@@ -293,6 +293,11 @@ bool dnsmasq_was_router6(const struct net_config *config)
     return router6;
 }
 
+void dnsmasq_pid_path(const struct net_config *config, char ret_path[NET_PATH_MAX + 64])
+{
+    snprintf(ret_path, NET_PATH_MAX + 64, "%s/dnsmasq/pid", config->run_dir);
+}
+
 /* The child's side: gives up what dnsmasq does not need, and becomes it. Never returns. */
 static void __attribute__((noreturn))
 dnsmasq_exec(const char *program, const char *directory, const char *option, pid_t parent)

@@ -49,6 +49,8 @@ int dnsmasq_test(const struct net_config *config, struct err *err);
  * needs here; it ends with the calling process. *ret_pid is a child of the caller.
  */
 int dnsmasq_start(const struct net_config *config, pid_t *ret_pid, struct err *err);
+/* The file that it makes when its sockets are open. */
+void dnsmasq_pid_path(const struct net_config *config, char ret_path[NET_PATH_MAX + 64]);
 
 /* Makes name and address (if any) of a port known: dnsmasq reads new host files by itself. */
 int dnsmasq_add_host(const struct net_config *config, const struct plane_port *port,

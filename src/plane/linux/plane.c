@@ -25,12 +25,10 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/confine.h"
@@ -45,14 +43,12 @@
 #include "plane/linux/place.h"
 #include "plane/linux/port.h"
 #include "plane/linux/ruleset.h"
+#include "plane/linux/service.h"
 #include "plane/linux/setup.h"
 #include "plane/linux/system.h"
 #include "plane/linux/tap.h"
 
 #define VETH_PEER "eth0"
-
-/* A dnsmasq that ends is started again, not more often than this. */
-#define SERVICE_RETRY_MS 1000
 
 struct plane {
     const struct net_config *config;
@@ -68,10 +64,7 @@ struct plane {
     struct netlink monitor;
     struct loop *loop;
     struct loop_source monitor_source;
-    struct loop_timer service_timer;
-    uint64_t service_started_ms;
-    pid_t service_pid;
-    bool service_restarts; /* we have ended it ourselves, to be started at once */
+    struct service service;
     struct plane_events events;
 };
 
@@ -184,7 +177,7 @@ static void port_gone(struct plane *plane, const struct plane_port *port)
     if (guard_remove(plane->elements, &plane->place, port, &err) < 0)
         log_warn("port %s: its rules stay: %s", port->interface, err.text);
     if (port->ipv4)
-        dnsmasq_remove_host(plane->config, port->interface, plane->service_pid);
+        dnsmasq_remove_host(plane->config, port->interface, plane->service.pid);
 }
 
 static int on_monitor_message(const struct nlmsghdr *header, void *context)
@@ -206,7 +199,7 @@ static int plane_look_again(struct plane *plane, struct err *err)
     int result = port_list_read(&plane->netlink, &plane->place, &list, err);
 
     if (result == 0) {
-        dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service_pid);
+        dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service.pid);
         if (!plane->created)
             result = guard_replace(plane->elements, &plane->place, list.ports, list.len, err);
     }
@@ -239,45 +232,16 @@ static void on_monitor(struct loop_source *source, unsigned events)
     plane->events.on_gone(plane->events.context, "");
 }
 
-static void service_start(struct plane *plane)
+static void on_service(void *context)
 {
-    struct err err;
+    struct plane *plane = context;
 
-    plane->service_started_ms = loop_now_ms(plane->loop);
-    if (dnsmasq_start(plane->config, &plane->service_pid, &err) < 0) {
-        plane->service_pid = 0;
-        log_error("%s", err.text);
-        loop_timer_set(plane->loop, &plane->service_timer, SERVICE_RETRY_MS);
-    }
     plane->events.on_service(plane->events.context);
-}
-
-static void on_service_timer(struct loop_timer *timer)
-{
-    service_start(CONTAINER_OF(timer, struct plane, service_timer));
 }
 
 void plane_reap(struct plane *plane)
 {
-    int status;
-
-    if (plane->service_pid <= 0 ||
-        waitpid(plane->service_pid, &status, WNOHANG) != plane->service_pid)
-        return;
-    plane->service_pid = 0;
-    if (plane->service_restarts) {
-        plane->service_restarts = false;
-        service_start(plane);
-        return;
-    }
-    log_warn("dnsmasq ended (%s %d); starting it again", WIFSIGNALED(status) ? "signal" : "status",
-             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-    /* At once after a good while; with a pause where it does not get going. */
-    if (loop_now_ms(plane->loop) - plane->service_started_ms > SERVICE_RETRY_MS)
-        service_start(plane);
-    else
-        loop_timer_set(plane->loop, &plane->service_timer, SERVICE_RETRY_MS);
-    plane->events.on_service(plane->events.context);
+    service_reap(&plane->service);
 }
 
 static int plane_configure_service(struct plane *plane, struct err *err)
@@ -294,7 +258,6 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
 
     plane->loop = loop;
     plane->events = *events;
-    plane->service_timer.on_timer = on_service_timer;
     result = netlink_open(&plane->monitor);
     if (result == 0 && mnl_socket_setsockopt(plane->monitor.socket, NETLINK_ADD_MEMBERSHIP, &group,
                                              sizeof(group)) < 0)
@@ -337,7 +300,7 @@ void plane_serve(struct plane *plane)
 
     if (plane->system && plane_prepare_system(plane, &err) < 0)
         log_error("%s", err.text);
-    service_start(plane);
+    service_start(&plane->service, plane->config, plane->loop, on_service, plane);
 }
 
 static const struct {
@@ -509,10 +472,7 @@ static void plane_set_router6(struct plane *plane, bool has_ipv6)
     result = advertise_router(plane->place.bridge, has_ipv6 ? DNSMASQ_ROUTER6_LIFETIME_S : 0);
     if (result < 0)
         log_warn("guests are told late of their way out by IPv6: %s", strerror(-result));
-    if (plane->service_pid > 0) {
-        plane->service_restarts = true;
-        kill(plane->service_pid, SIGTERM);
-    }
+    service_restart(&plane->service);
 }
 
 /* dnsmasq reads the domains anew when told to, and forgets what it knew of names outside. */
@@ -522,8 +482,7 @@ static void plane_set_names(struct plane *plane, const char *search)
 
     if (dnsmasq_set_search(plane->config, search, &err) < 0)
         log_error("%s", err.text);
-    if (plane->service_pid > 0 && !plane->service_restarts)
-        kill(plane->service_pid, SIGHUP);
+    service_reload(&plane->service);
 }
 
 void plane_set_outside(struct plane *plane, const struct plane_outside *outside)
@@ -543,21 +502,12 @@ void plane_set_forwards(struct plane *plane, const struct plane_forward *forward
 
 int plane_service_pid(const struct plane *plane)
 {
-    return plane->service_pid;
-}
-
-static void plane_stop_service(struct plane *plane)
-{
-    if (plane->service_pid <= 0)
-        return;
-    kill(plane->service_pid, SIGKILL);
-    waitpid(plane->service_pid, NULL, 0);
-    plane->service_pid = 0;
+    return plane->service.pid;
 }
 
 void plane_destroy(struct plane *plane)
 {
-    plane_stop_service(plane);
+    service_end(&plane->service);
     if (plane->system)
         system_destroy(plane->system);
 }
@@ -566,11 +516,9 @@ void plane_free(struct plane *plane)
 {
     if (!plane)
         return;
-    plane_stop_service(plane);
-    if (plane->loop) {
+    service_end(&plane->service);
+    if (plane->loop)
         loop_remove(plane->loop, &plane->monitor_source);
-        loop_timer_clear(plane->loop, &plane->service_timer);
-    }
     system_free(plane->system);
     netlink_close(&plane->monitor);
     netlink_close(&plane->netlink);
