@@ -35,7 +35,7 @@ help:
 	@echo 'make churn    a million short connections leave nothing behind'
 	@echo 'make asan     unit and network tests with the address and undefined behaviour sanitizers'
 	@echo 'make tsan     the same with the thread sanitizer'
-	@echo 'make macos    cross-build for macOS what there is for it, and check the results; needs npm'
+	@echo 'make macos    cross-build for macOS, and check the results; needs npm'
 	@echo 'make lint     formatting, clang-tidy, a build with clang without warnings'
 	@echo 'make format   format the sources'
 	@echo 'make install  install below PREFIX ($(PREFIX)), honours DESTDIR'

@@ -20,7 +20,7 @@
  *                 nat66-prefix net-uuid host-ip-address host-subnet-mask host-ipv6-address mtu dhcp dns
  *                 ra nat44 nat66 host-loopback host-ports
  *   a port's:     hostname mac interface-id isolated anti-spoof forward (may repeat), and
- *     kind=tap      a tap descriptor, the default
+ *     kind=tap      a tap descriptor, the default; macOS has none, and dgram is its default
  *     kind=stream   a stream socket: 4 bytes of length, big-endian, then the frame
  *     kind=dgram    a datagram socket, a frame each
  *     path=on       of kind=dgram: a socket at a path, openvmnet_port_get(port, "socket")

@@ -4,7 +4,8 @@
 
 The compiler is the Zig toolchain that an npm package holds, fetched once into BUILD. Zig has macOS's
 headers and libSystem; the headers of the four other libraries are those installed here, and to link
-there are stubs that name what is used of them (contrib/macos/stubs). docs/macos.md says what that proves.
+there are stubs that name what is used of them and of vmnet.framework (contrib/macos/stubs).
+docs/macos.md says what that proves.
 """
 
 import os
@@ -46,6 +47,9 @@ ar = ['{zig}', 'ar']
 ranlib = ['{zig}', 'ranlib']
 strip = 'true'
 pkgconfig = 'pkg-config'
+[built-in options]
+c_args = ['-I{directory}/include']
+c_link_args = ['-F{directory}/lib']
 [properties]
 pkg_config_libdir = '{directory}/pkgconfig'
 [host_machine]
@@ -103,9 +107,11 @@ def pkg_config(*arguments):
 
 
 def write(path, text):
-    """Only what is new: else everything would be compiled again."""
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    """Only what is new: else everything would be compiled again. Returns whether it was."""
+    if path.exists() and path.read_text() == text:
+        return False
+    path.write_text(text)
+    return True
 
 
 def prepare_library(directory, homebrew, library):
@@ -127,6 +133,23 @@ def prepare_library(directory, homebrew, library):
     return macho.stub_install_name(stub), macho.stub_symbols(stub)
 
 
+def prepare_framework(directory):
+    """vmnet.framework: a stub, and libvmnet's header, which declares the same; its blocks are the compiler's."""
+    for name in ("vmnet/vmnet.h", "openvmnet_blocks.h"):
+        link = directory / "include" / name
+        link.parent.mkdir(exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(ROOT / "src" / "compat" / "include" / name)
+    # Which Zig's headers lack; vmnet.h has a pointer to what it declares.
+    (directory / "include" / "net").mkdir(exist_ok=True)
+    write(directory / "include" / "net" / "ethernet.h", "struct ether_addr;\n")
+    framework = directory / "lib" / "vmnet.framework"
+    framework.mkdir(exist_ok=True)
+    stub = (HERE / "stubs" / "vmnet.tbd.in").read_text()
+    write(framework / "vmnet.tbd", stub)
+    return macho.stub_install_name(stub), macho.stub_symbols(stub)
+
+
 def prepare(directory, zig, processor):
     """Everything that Meson is told. Returns what may be imported."""
     target, cpu, _, homebrew = processor
@@ -135,18 +158,22 @@ def prepare(directory, zig, processor):
     version = ".".join(map(str, MIN_OS))
     write(directory / "cc", COMPILER.format(zig=zig, target=f"{target}-macos.{version}"))
     (directory / "cc").chmod(0o755)
-    write(directory / "cross.txt", CROSS_FILE.format(directory=directory, zig=zig, cpu=cpu))
+    if write(directory / "cross.txt", CROSS_FILE.format(directory=directory, zig=zig, cpu=cpu)):
+        shutil.rmtree(directory / "build", ignore_errors=True)  # Meson reads it once
     system = zig.parent / "lib" / "libc" / "darwin" / f"libSystem.{MIN_OS[0]}.tbd"
     stubs = {"/usr/lib/libSystem.B.dylib": macho.stub_symbols(system.read_text())}
     for library in LIBRARIES:
         name, symbols = prepare_library(directory, homebrew, library)
         stubs[name] = symbols
+    name, symbols = prepare_framework(directory)
+    stubs[name] = symbols
     return stubs
 
 
 def results(directory):
     """What was built and would be installed."""
     yield directory / "build" / "vmnet"
+    yield directory / "build" / "vmnetd"
     for path in sorted((directory / "build" / "src" / "client").glob("*.dylib")):
         if not path.is_symlink():
             yield path

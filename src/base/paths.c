@@ -96,7 +96,7 @@ int path_runtime(enum net_scope scope, bool create, char ret_path[NET_PATH_MAX],
         scope = NET_OF_SYSTEM;
     if (scope == NET_OF_SYSTEM) {
         runtime = system_root();
-        result = path_join(ret_path, runtime, "run/openvmnet");
+        result = path_join(ret_path, runtime, OPENVMNET_RUN);
     } else if (runtime && runtime[0] == '/') {
         result = path_join(ret_path, runtime, "openvmnet");
     } else {

@@ -33,6 +33,12 @@ struct port_spec {
     unsigned forwards_len;
 };
 
+/*
+ * What a port is where nobody says: for a QEMU whose options are written for it, or for another program. A tap, where the system
+ * has them.
+ */
+enum port_kind port_kind_default(bool qemu);
+
 /* "tap", "stream", "dgram", "veth". */
 const char *port_kind_name(enum port_kind kind);
 /* 0 or -EINVAL. */

@@ -7,6 +7,13 @@
 /* The name that ps and top show; cut where the system's limit is shorter (Linux: 15 bytes). */
 void process_set_name(const char *name);
 
+/*
+ * Goes on as nobody's child and in a session of its own: returns in the process that does, 0 or -errno; the one that
+ * called has ended. Before anything is started or threads are made. @argv is main()'s: where a process that was
+ * forked may not do everything (macOS), the program begins anew with it, and gets here again.
+ */
+int process_leave_parent(char **argv);
+
 /* Closes all descriptors from @lowest on. */
 void process_close_from(int lowest);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/process.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -9,6 +10,19 @@
 void process_set_name(const char *name)
 {
     prctl(PR_SET_NAME, name);
+}
+
+int process_leave_parent(char **argv)
+{
+    pid_t pid = fork();
+
+    (void)argv;
+    if (pid < 0)
+        return -errno;
+    if (pid > 0)
+        _exit(0);
+    setsid();
+    return 0;
 }
 
 void process_close_from(int lowest)

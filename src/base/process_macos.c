@@ -6,14 +6,36 @@
 #include <limits.h>
 #include <mach-o/dyld.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+extern char **environ;
 
 void process_set_name(const char *name)
 {
     /* The process's own is the file's; its first thread shows this one. */
     pthread_setname_np(name);
+}
+
+int process_leave_parent(char **argv)
+{
+    char path[NET_PATH_MAX];
+    posix_spawnattr_t attributes;
+    pid_t pid;
+    int error;
+
+    if (getsid(0) == getpid()) /* begun anew */
+        return 0;
+    process_path(path);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    error = -posix_spawn(&pid, path, NULL, &attributes, argv, environ);
+    posix_spawnattr_destroy(&attributes);
+    if (error < 0)
+        return error;
+    _exit(0);
 }
 
 void process_close_from(int lowest)

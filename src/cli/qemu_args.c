@@ -83,7 +83,8 @@ static int add_nic(struct qemu_args *args, const struct qemu_args_defaults *defa
     *ret_nic = &nics[args->count++];
     **ret_nic = (struct qemu_nic){
         .origin = origin,
-        .way = {.kind = defaults->kind, .peer_fd = -1},
+        .way = {.kind = origin == QEMU_PLACEHOLDER ? defaults->fd_kind : defaults->kind,
+                .peer_fd = -1},
     };
     return 0;
 }
@@ -189,7 +190,7 @@ static int add_placeholders(struct qemu_args *args, const struct qemu_args_defau
                           err);
         if (rc < 0 || !(args->placeholders.used[i] & 1u << PLACEHOLDER_SOCKET))
             continue;
-        if (defaults->kind == PORT_STREAM)
+        if (defaults->fd_kind == PORT_STREAM)
             rc = err_set(err, -EINVAL,
                          "--way stream: {socket} in the command is always a datagram socket; leave "
                          "--way out, or write {fd}");

@@ -30,7 +30,8 @@
 struct qemu_args_defaults {
     const char *network;
     const char *name;        /* host name of the first port on a network; before QEMU's -name */
-    enum port_kind kind;     /* tap, stream or dgram: how the frames reach the monitor */
+    enum port_kind kind;     /* tap, stream or dgram: how the frames reach QEMU */
+    enum port_kind fd_kind;  /* the same for {fd} */
     const char *const *nics; /* options, key=value,…, of the ports that have none of their own */
     const char *const *forwards; /* further ones of the first port */
 };

@@ -178,11 +178,18 @@ static enum cli_exit attach_and_become(const struct qemu_args *command, bool ver
 }
 
 /* Reads --way. */
-static int read_way(const char *text, enum port_kind *ret_kind, struct err *err)
+static int read_way(const char *text, struct qemu_args_defaults *ret_defaults, struct err *err)
 {
-    *ret_kind = PORT_TAP;
-    if (!text || (port_kind_parse(text, ret_kind) == 0 && *ret_kind != PORT_VETH))
+    enum port_kind kind;
+
+    ret_defaults->kind = port_kind_default(true);
+    ret_defaults->fd_kind = port_kind_default(false);
+    if (!text)
         return 0;
+    if (port_kind_parse(text, &kind) == 0 && kind != PORT_VETH) {
+        ret_defaults->kind = ret_defaults->fd_kind = kind;
+        return 0;
+    }
     return err_set(err, -EINVAL,
                    "--way: '%s' is no way to a VM monitor; write tap, stream or dgram", text);
 }
@@ -193,7 +200,7 @@ static int read_defaults(const struct cli_args *args, const char *nics[CLI_GIVEN
                          struct qemu_args_defaults *ret_defaults, struct err *err)
 {
     const char *network = cli_value(args, "network"), *name = cli_value(args, "name");
-    int rc = read_way(cli_value(args, "way"), &ret_defaults->kind, err);
+    int rc = read_way(cli_value(args, "way"), ret_defaults, err);
 
     if (rc == 0 && network && (rc = net_name_check(network, err)) < 0)
         err_prefix(err, rc, "--network");

@@ -151,7 +151,7 @@ static int read_options(const char *const *options, bool network_only, struct re
 {
     int result = 0;
 
-    *ret_request = (struct request){.way.peer_fd = -1};
+    *ret_request = (struct request){.way = {.kind = port_kind_default(false), .peer_fd = -1}};
     for (size_t i = 0; result == 0 && options && options[i]; i++)
         result = set_option(ret_request, options[i], network_only, err);
     if (result == 0)

@@ -130,16 +130,12 @@ static int read_file(struct net_spec *spec, bool system, struct net_file *file,
 }
 
 /* From a program that has things to do: not its child, not on its terminal, none of its descriptors. */
-static int go_to_background(struct err *err)
+static int go_to_background(char **argv, struct err *err)
 {
-    pid_t pid = fork();
-    int null_fd;
+    int null_fd, result = process_leave_parent(argv);
 
-    if (pid < 0)
-        return err_set(err, -errno, "cannot go to the background: %s", strerror(errno));
-    if (pid > 0)
-        _exit(0);
-    setsid();
+    if (result < 0)
+        return err_set(err, result, "cannot go to the background: %s", strerror(-result));
     process_close_from(READY_FD + 1);
     fcntl(READY_FD, F_SETFD, FD_CLOEXEC);
     null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -249,7 +245,7 @@ int main(int argc, char **argv)
         result = listen_passed(config.name, &sockets, &err);
     config.activated = result > 0;
     if (options.background)
-        result = go_to_background(&err);
+        result = go_to_background(argv, &err);
     process_set_name("vmnetd");
     if (result >= 0)
         result = run_dir_lock(&config, &lock_fd, &err);

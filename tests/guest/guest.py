@@ -162,7 +162,7 @@ def descendants():
 
 # vmnet: shared vm0: MAC M, IPv4 A/24, IPv6 prefix P/64, gateway G, name N.shared.vmnet.internal
 PORT_LINE = re.compile(
-    r"^vmnet: (?P<network>\S+) (?P<interface>\S+): MAC (?P<mac>\S+), IPv4 (?P<ipv4>\S+), "
+    r"^vmnet: (?P<network>\S+) (?P<interface>\S+): MAC (?P<mac>\S+), (?:IPv4 (?P<ipv4>\S+), )?"
     r"IPv6 prefix (?P<ipv6_prefix>\S+), gateway (?P<gateway>\S+), name (?P<name>\S+)$",
     re.MULTILINE,
 )
@@ -175,7 +175,7 @@ class Port:
         self.network = match["network"]
         self.interface = match["interface"]
         self.mac = match["mac"]
-        self.ipv4 = ipaddress.IPv4Interface(match["ipv4"])
+        self.ipv4 = match["ipv4"] and ipaddress.IPv4Interface(match["ipv4"])
         self.ipv6_prefix = ipaddress.IPv6Network(match["ipv6_prefix"])
         self.gateway = match["gateway"]
         self.gateway6 = str(self.ipv6_prefix[1])

@@ -80,8 +80,8 @@ def test_gateway(guest):
 
 
 def test_between_guests(guest, other, version):
-    send_between(guest, other, version, 4 << 20)
-    send_between(other, guest, version, 4 << 20)
+    send_between(guest, other, version, 32 << 20)
+    send_between(other, guest, version, 32 << 20)
 
 
 def test_outside(lab, guest, version):

@@ -111,6 +111,7 @@ static void check_rewrite(const struct rewrite_case *test)
     struct qemu_args_defaults defaults = {.network = test->network,
                                           .name = test->name,
                                           .kind = test->kind,
+                                          .fd_kind = test->kind,
                                           .nics = test->nics,
                                           .forwards = test->forwards};
     struct client_port ports[3];
@@ -498,8 +499,10 @@ static void test_errors(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(error_cases) / sizeof(error_cases[0]); i++) {
         const struct error_case *test = &error_cases[i];
-        struct qemu_args_defaults defaults = {
-            .nics = test->nics, .forwards = test->forwards, .kind = test->kind};
+        struct qemu_args_defaults defaults = {.nics = test->nics,
+                                              .forwards = test->forwards,
+                                              .kind = test->kind,
+                                              .fd_kind = test->kind};
         int code = test->code ? test->code : -EINVAL, rc;
         char line[TEXT_MAX];
         char *argv[ARGS_MAX];

@@ -6,8 +6,9 @@
  * network, where the framework's own choice moves. A MAC address is asked for only by leaving it out: the framework has
  * one for each interface id, and lets a guest have its own.
  *
- * Keys that came after macOS 11 are weak: NULL is their address where the system has none.
+ * Keys that came after macOS 11 are looked for when the program runs (dlsym(3)), so that it starts where there are none.
  */
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,12 +16,6 @@
 #include <vmnet/vmnet.h>
 
 #include "plane/macos/port.h"
-
-#pragma weak vmnet_read_max_packets_key
-#pragma weak vmnet_write_max_packets_key
-#ifdef __APPLE__
-#pragma clang diagnostic ignored "-Wunguarded-availability-new"
-#endif
 
 static const uint64_t modes[] = {
     [NET_MODE_SHARED] = VMNET_SHARED_MODE,
@@ -101,8 +96,9 @@ static void read_address(xpc_object_t params, const char *key, struct ip_addr *r
         *ret_addr = (struct ip_addr){0};
 }
 
-static unsigned read_packets_max(xpc_object_t params, const char *const *key)
+static unsigned read_packets_max(xpc_object_t params, const char *name)
 {
+    const char *const *key = dlsym(RTLD_DEFAULT, name);
     uint64_t max = key ? xpc_dictionary_get_uint64(params, *key) : 0;
 
     /* A system that does not say takes 200. */
@@ -116,8 +112,8 @@ void vmnet_read_facts(void *params, struct vmnet_facts *ret_facts)
     *ret_facts = (struct vmnet_facts){
         .mtu = (unsigned)xpc_dictionary_get_uint64(params, vmnet_mtu_key),
         .max_packet_bytes = xpc_dictionary_get_uint64(params, vmnet_max_packet_size_key),
-        .read_max = read_packets_max(params, &vmnet_read_max_packets_key),
-        .write_max = read_packets_max(params, &vmnet_write_max_packets_key),
+        .read_max = read_packets_max(params, "vmnet_read_max_packets_key"),
+        .write_max = read_packets_max(params, "vmnet_write_max_packets_key"),
     };
     ret_facts->has_mac = mac && mac_parse(mac, &ret_facts->mac) == 0;
     read_address(params, vmnet_start_address_key, &ret_facts->start);

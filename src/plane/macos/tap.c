@@ -135,9 +135,12 @@ ssize_t pump_tap_read(struct pump_client *client, uint8_t *buf, size_t size_byte
     size_t len;
     bool more;
 
-    /* The byte first: what comes from now on brings another. */
-    atomic_store(&port->awake, false);
+    /*
+     * In this order: a byte that came between the two would be read, and the next one not written. An event between
+     * them is of frames that are read below.
+     */
     (void)!read(client->tap.fd, bytes, sizeof(bytes));
+    atomic_store(&port->awake, false);
     len = read_frames(client, buf, size_bytes, &more);
     if (more)
         vmnet_port_wake(port);
