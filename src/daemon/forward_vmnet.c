@@ -162,8 +162,13 @@ void forward_vmnet_up(struct forward_host *host, struct vmnet_port *port)
 
 void forward_vmnet_down(struct forward_host *host, const struct vmnet_port *port)
 {
-    /* The framework takes them along. */
-    for (struct list *node = host->rules.next; node != &host->rules; node = node->next)
-        if (CONTAINER_OF(node, struct rule, list)->port == port)
-            CONTAINER_OF(node, struct rule, list)->port = NULL;
+    for (struct list *node = host->rules.next; node != &host->rules; node = node->next) {
+        struct rule *rule = CONTAINER_OF(node, struct rule, list);
+
+        if (rule->port != port)
+            continue;
+        /* The framework takes it along; one for an address that is no port's can be another's. */
+        rule->port = NULL;
+        place_later(host, rule);
+    }
 }

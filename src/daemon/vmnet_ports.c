@@ -204,7 +204,7 @@ static void adopt_facts(struct engine *engine, struct vmnet_port *port)
         log_warn("network '%s': the system gave it the gateway %s in place of %s", config->name,
                  ip_format(&facts->start, given), ip_format(&gateway, asked));
     }
-    config->gateway = ntohl(facts->start.v4.s_addr);
+    config->gateway = port->server = ntohl(facts->start.v4.s_addr);
     config->prefix_len = (unsigned)__builtin_popcount(facts->mask.v4.s_addr);
     config->pool_start = config->range_start = config->gateway + 1;
     config->pool_end = facts->end.family ? ntohl(facts->end.v4.s_addr)
@@ -453,6 +453,8 @@ static int remove_port(struct engine *engine, const struct message *message, str
 
     if (!served)
         return err_set(err, -ENODEV, "no port '%s' on this network", message->port.interface);
+    if (served->end_request)
+        return err_set(err, -EBUSY, "port '%s' is being removed", message->port.interface);
     served->end_request = message->id;
     return pump_end(engine->pump, served->port) < 0
                ? err_set(err, -EAGAIN, "the pump takes no commands now; try again")
@@ -539,6 +541,9 @@ void vmnet_ports_end(struct engine *engine)
     struct vmnet_side *side = engine->vmnet;
 
     side->ending = true;
+    /* Those who asked are gone, with all that their answers would be put into. */
+    for (int i = 0; i < ENGINE_REQUESTS_MAX; i++)
+        engine->requests[i].used = false;
     if (side->ports_len == 0)
         return;
     loop_timer_set(engine->loop, &side->end_timer, VMNET_STOP_MS);

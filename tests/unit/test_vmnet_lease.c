@@ -25,6 +25,7 @@ static void make(uint8_t frame[FRAME_BYTES])
     frame[12] = 0x08;
     frame[IP] = 0x45;
     frame[IP + 9] = 17;
+    memcpy(frame + IP + 12, "\xc0\xa8\x40\x01", 4);
     frame[UDP + 1] = 67;
     frame[UDP + 3] = 68;
     frame[DHCP] = 2;
@@ -37,7 +38,7 @@ static void make(uint8_t frame[FRAME_BYTES])
 static bool reads(const uint8_t *frame, size_t len_bytes)
 {
     uint32_t ipv4 = 0;
-    bool found = lease_read(frame, len_bytes, &mac, &ipv4);
+    bool found = lease_read(frame, len_bytes, &mac, 0xc0a84001, &ipv4);
 
     assert_int_equal(ipv4, found ? 0xc0a84005 : 0);
     return found;
@@ -58,11 +59,11 @@ static void test_other_frames(void **state)
         size_t at;
         uint8_t value;
     } changes[] = {
-        {13, 0x06},        {12, 0x86},         {IP, 0x65},          {IP, 0x44},
-        {IP, 0x4f},        {IP + 6, 0x20},     {IP + 7, 1},         {IP + 9, 6},
-        {UDP + 1, 53},     {UDP + 3, 67},      {DHCP, 1},           {DHCP + 28, 0x0},
-        {DHCP + 33, 0x77}, {DHCP + 236, 0},    {OPTIONS + 9, 2},    {OPTIONS + 8, 2},
-        {OPTIONS, 0xff},   {OPTIONS + 2, 250}, {OPTIONS + 7, 0x36},
+        {13, 0x06},       {12, 0x86},        {IP, 0x65},         {IP, 0x44},
+        {IP, 0x4f},       {IP + 6, 0x20},    {IP + 7, 1},        {IP + 9, 6},
+        {IP + 15, 2},     {UDP + 1, 53},     {UDP + 3, 67},      {DHCP, 1},
+        {DHCP + 28, 0x0}, {DHCP + 33, 0x77}, {DHCP + 236, 0},    {OPTIONS + 9, 2},
+        {OPTIONS + 8, 2}, {OPTIONS, 0xff},   {OPTIONS + 2, 250}, {OPTIONS + 7, 0x36},
     };
     uint8_t frame[FRAME_BYTES];
 
@@ -74,6 +75,18 @@ static void test_other_frames(void **state)
     make(frame);
     memset(frame + DHCP + 16, 0, 4); /* DHCPINFORM's */
     assert_false(reads(frame, sizeof(frame)));
+}
+
+/* Of a network whose server is not known, anybody's counts. */
+static void test_any_server(void **state)
+{
+    uint8_t frame[FRAME_BYTES];
+    uint32_t ipv4;
+
+    make(frame);
+    frame[IP + 15] = 77;
+    assert_false(lease_read(frame, sizeof(frame), &mac, 0xc0a84001, &ipv4));
+    assert_true(lease_read(frame, sizeof(frame), &mac, 0, &ipv4));
 }
 
 static void test_cut_off(void **state)
@@ -91,6 +104,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_acknowledgement),
         cmocka_unit_test(test_other_frames),
+        cmocka_unit_test(test_any_server),
         cmocka_unit_test(test_cut_off),
     };
 

@@ -43,7 +43,12 @@ static bool is_ack(const uint8_t *options, size_t len_bytes)
     return false;
 }
 
-bool lease_read(const uint8_t *frame, size_t len_bytes, const struct mac_addr *mac,
+static uint32_t get32(const uint8_t *at)
+{
+    return (uint32_t)get16(at) << 16 | get16(at + 2);
+}
+
+bool lease_read(const uint8_t *frame, size_t len_bytes, const struct mac_addr *mac, uint32_t server,
                 uint32_t *ret_ipv4)
 {
     static const uint8_t cookie[] = {99, 130, 83, 99};
@@ -54,7 +59,8 @@ bool lease_read(const uint8_t *frame, size_t len_bytes, const struct mac_addr *m
         frame[13] != 0x00 || ip[9] != PROTOCOL_UDP || ip[0] >> 4 != 4)
         return false;
     header_bytes = (ip[0] & 15u) * 4u;
-    if (header_bytes < 20 || (get16(ip + 6) & 0x3fff) != 0 ||
+    if (header_bytes < 20 || (server && get32(ip + 12) != server) ||
+        (get16(ip + 6) & 0x3fff) != 0 ||
         len_bytes < ETHERNET_BYTES + header_bytes + UDP_BYTES + DHCP_OPTIONS)
         return false;
     udp = ip + header_bytes;
@@ -65,7 +71,7 @@ bool lease_read(const uint8_t *frame, size_t len_bytes, const struct mac_addr *m
         memcmp(dhcp + DHCP_COOKIE, cookie, sizeof(cookie)) != 0 ||
         !is_ack(dhcp + DHCP_OPTIONS, dhcp_bytes - DHCP_OPTIONS))
         return false;
-    *ret_ipv4 = (uint32_t)get16(dhcp + DHCP_YIADDR) << 16 | get16(dhcp + DHCP_YIADDR + 2);
+    *ret_ipv4 = get32(dhcp + DHCP_YIADDR);
     /* An acknowledgement of DHCPINFORM gives none. */
     return *ret_ipv4 != 0;
 }

@@ -76,6 +76,9 @@ struct vmnet_port {
     struct vmnet_batch *batch;
     uint32_t ipv4; /* what was told last */
 
+    /* Set by the owner before it lends the interface. */
+    uint32_t server; /* the address of the network's DHCP server, in host order; 0: not known */
+
     /* Counted by the pump, read by anybody. */
     atomic_uint_fast64_t up_packets, up_bytes, down_packets, down_bytes, spoofed_mac;
 };

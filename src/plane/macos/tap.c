@@ -80,7 +80,7 @@ static void look_for_lease(struct vmnet_port *port, const uint8_t *frame, size_t
 {
     uint32_t ipv4;
 
-    if (!lease_read(frame, len_bytes, &port->port.mac, &ipv4) || ipv4 == port->ipv4)
+    if (!lease_read(frame, len_bytes, &port->port.mac, port->server, &ipv4) || ipv4 == port->ipv4)
         return;
     port->ipv4 = ipv4;
     vmnet_port_tell(port, VMNET_PORT_ADDRESS, VMNET_SUCCESS, ipv4);
