@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -11,12 +12,31 @@
 
 #include "base/paths.h"
 
+#define LOCK_WAIT_MS 2000
+#define LOCK_STEP_MS 5
+
 /* What is in it and not ours to remove. */
 static const char *const *kept(const struct net_config *config)
 {
     static const char *const sockets[] = {PATH_CONTROL, PATH_STREAM, NULL};
 
     return config->activated ? sockets : NULL;
+}
+
+/*
+ * A service manager starts one after the other, but the processes of one that was killed may hold the lock for a
+ * moment longer than the one that the manager knows.
+ */
+static int lock(int fd, bool wait)
+{
+    for (int waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += LOCK_STEP_MS) {
+        if (errno != EWOULDBLOCK)
+            return -errno;
+        if (!wait || waited_ms >= LOCK_WAIT_MS)
+            return -EBUSY;
+        poll(NULL, 0, LOCK_STEP_MS);
+    }
+    return 0;
 }
 
 int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err)
@@ -43,8 +63,8 @@ int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err)
             continue; /* removed meanwhile by one that ended */
         if (fd < 0)
             return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-            result = errno == EWOULDBLOCK ? -EBUSY : -errno;
+        result = lock(fd, config->activated);
+        if (result < 0) {
             close(fd);
             return err_set(err, result, "network '%s' %s", config->name,
                            result == -EBUSY ? "runs already" : strerror(-result));

@@ -41,9 +41,10 @@ def test_attach_and_detach_leak_nothing(new_network):
     ours = [processes[role] for role in ("parent", "engine", "router")]
 
     def cycle(number):
-        # Of all kinds that a client can have at once; the same few names come again and again.
+        # Of all kinds that a client can have at once; the same names come again and again, long after their
+        # ports have gone.
         kind = ("tap", "stream", "dgram")[number % 3]
-        with network.attach(name=f"again{number % 7}-{number}", kind=kind,
+        with network.attach(name=f"again{number % 50}", kind=kind,
                             isolated=number % 2 == 0, forwards=[f"udp::{20000 + number % 500}-:53"]):
             if number % 10 == 0:
                 network.status()  # what lists the counters takes memory of its own
