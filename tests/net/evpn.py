@@ -20,7 +20,7 @@ import subprocess
 import time
 
 import lab as laboratory
-from lab import Guest, LabError, Namespace, Port, poll
+from lab import Guest, LabError, Namespace, Network, Port, poll
 
 DOCUMENT = laboratory.HERE.parent.parent / "docs" / "multi-host.md"
 MTU = 1450
@@ -37,7 +37,7 @@ class Recipe:
         self._blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
         rows = re.findall(r"^\|[^|]+\| (\S+) \| (\S+) \| (\S+) \|$", text, re.MULTILINE)
         self._values = [row for row in rows if row[0] != "host"]
-        if len(self._values) != 5:
+        if len(self._values) != 7:
             raise LabError(f"{DOCUMENT}: its table is not understood: {rows}")
 
     def value(self, row, number):
@@ -119,18 +119,18 @@ class EvpnHost(Namespace):
                     answer += part
         return json.loads(answer[:-4] or b"{}")
 
-    def peers(self):
+    def peers(self, vni=VNI):
         """Other hosts to which frames for all go."""
-        return self.ask("zebra", f"show evpn vni {VNI} json").get("numRemoteVteps") or []
+        return self.ask("zebra", f"show evpn vni {vni} json").get("numRemoteVteps") or []
 
-    def place(self, mac):
+    def place(self, mac, bridge="br-lan"):
         """Where this host's bridge sends frames for @mac: "here", another host's address, or None: to all."""
-        shown = self.run(["bridge", "fdb", "show", "br", "br-lan"]).stdout
+        shown = self.run(["bridge", "fdb", "show", "br", bridge]).stdout
         entries = re.findall(rf"^{mac} (.*)$", shown, re.MULTILINE)
-        ports = [entry for entry in entries if "master br-lan" in entry]
+        ports = [entry for entry in entries if f"master {bridge}" in entry]
         if not ports:
             return None  # an entry of the VXLAN device alone, which FRR leaves, is not looked at
-        if "dev vxlan100" not in ports[0]:
+        if "dev vxlan" not in ports[0]:
             return "here"
         return next((found[1] for entry in entries if (found := re.search(r"dst (\S+)", entry))), None)
 
@@ -138,6 +138,27 @@ class EvpnHost(Namespace):
         """The sequence number of the machine's latest move that is known here."""
         entry = self.ask("zebra", f"show evpn mac vni {VNI} mac {mac} json").get(mac, {})
         return max(entry.get("localSequence", 0), entry.get("remoteSequence", 0))
+
+    @contextlib.contextmanager
+    def network(self, name, text):
+        """A network of the system on this host, which is a machine of its own."""
+        root = self.lab.directory / f"root{self.number}"
+        (root / "etc" / "openvmnet").mkdir(parents=True)
+        (root / "etc" / "openvmnet" / f"{name}.conf").write_text(text)
+        identity = root / "machine-id"  # the bridge's MAC follows from it
+        identity.write_text(f"{self.number:032x}\n")
+        (self.lab.etc / "machine-id").touch()
+        self.run(["mount", "--bind", identity, "/etc/machine-id"])
+        environment = dict(self.lab.environment, OPENVMNET_ROOT=str(root))
+        network = Network(self.lab, name)
+        network.directory = root / "run" / "openvmnet" / name
+        network.control = network.directory / "control"
+        self.run([self.lab.vmnet_path, "up", name], env=environment, timeout_s=20)
+        try:
+            yield network
+        finally:
+            print(f"--- log of {self.name}\n{network.log()}")
+            self.run([self.lab.vmnet_path, "down", name, "--force"], env=environment, timeout_s=20)
 
     def set_cut(self, cut):
         """Off the switch, with nothing that would tell the host: its link stays up."""

@@ -149,10 +149,13 @@ static void print_dhcp(FILE *file, const struct net_config *config, unsigned lea
             "dhcp-range=%2$s,static,%3$s,%4$u\n"
             "dhcp-hostsdir=%1$s/dnsmasq/hosts\n"
             "dhcp-optsfile=%1$s/dnsmasq/options\n"
-            "dhcp-authoritative\ndhcp-ignore-clid\ndhcp-rapid-commit\nno-ping\n"
+            "dhcp-ignore-clid\ndhcp-rapid-commit\nno-ping\n"
             "dhcp-option=option:mtu,%5$u\n",
             config->run_dir, ip_format(&subnet4, subnet), ip_format(&mask4, mask), lease_time_s,
             config->mtu);
+    /* Who gives out a part of the subnet may not be alone in it: what is asked of another is not refused. */
+    if (config->range_start == config->pool_start && config->range_end == config->pool_end)
+        fprintf(file, "dhcp-authoritative\n");
     /* An option without a value is not sent. */
     if (!config->on[NET_NAT44])
         fprintf(file, "dhcp-option=option:router\n");

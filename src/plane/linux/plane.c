@@ -35,6 +35,7 @@
 #include "base/log.h"
 #include "base/table.h"
 #include "plane/linux/advertise.h"
+#include "plane/linux/announce.h"
 #include "plane/linux/dnsmasq.h"
 #include "plane/linux/elements.h"
 #include "plane/linux/guard.h"
@@ -367,6 +368,18 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
     return result;
 }
 
+/* Whoever has extended a bridge of the host's to other hosts is told; a machine that is not found will be, later. */
+static void port_announce(const struct plane *plane, const struct plane_port *port, int tap_fd)
+{
+    struct ip_addr addr = ip_from_u32(port->ipv4);
+    /* Without DHCP the machine may have chosen another. */
+    bool known = port->ipv4 && plane->config->on[NET_DHCP];
+    int result = announce_port(tap_fd, &port->mac, &addr, known);
+
+    if (result < 0)
+        log_warn("port %s: its machine is not announced: %s", port->interface, strerror(-result));
+}
+
 int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, int *ret_fd,
                    struct err *err)
 {
@@ -384,6 +397,8 @@ int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, in
     if (result < 0)
         return result;
     result = port_attach(plane, port, alias, err);
+    if (result == 0 && plane->config->system && port->kind != PORT_VETH)
+        port_announce(plane, port, *ret_fd);
     if (result == 0)
         return 0;
     if (port->kind == PORT_VETH)
