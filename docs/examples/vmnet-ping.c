@@ -190,6 +190,8 @@ int main(void)
     dispatch_semaphore_wait(done, DISPATCH_TIME_FOREVER);
     if (!interface || result < 0) {
         fprintf(stderr, "vmnet-ping: the interface does not start: status %d\n", status);
+        dispatch_release(done);
+        dispatch_release(queue);
         return 1;
     }
     answered = dispatch_semaphore_create(0);
@@ -212,5 +214,8 @@ int main(void)
     });
     dispatch_semaphore_wait(done, DISPATCH_TIME_FOREVER);
     free(buffer);
+    dispatch_release(answered);
+    dispatch_release(done);
+    dispatch_release(queue);
     return answers == PINGS ? 0 : 1;
 }
