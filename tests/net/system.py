@@ -84,6 +84,7 @@ class SystemLab(Lab):
             self.run_openvmnet = self.root / "run" / "openvmnet"
             self.state_openvmnet = self.root / "var" / "lib" / "openvmnet"
             self.etc_openvmnet.mkdir(parents=True)
+            self.state_openvmnet.parent.mkdir(parents=True)  # which others can pass, as on any system
             self.mark = f"OPENVMNET_ROOT={self.root}"
             with (self.etc / "passwd").open("a") as passwd, (self.etc / "group").open("a") as group:
                 passwd.write(f"openvmnet:x:{SERVICE}:{SERVICE}::/:/usr/sbin/nologin\n")

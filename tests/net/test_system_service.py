@@ -56,6 +56,8 @@ NETWORK_CAPABILITIES = sum(1 << number for number in (10, 12, 13))  # BIND_SERVI
 def test_rights_of_the_processes(lab):
     """None is root, none can become it; one may change the host's network, and hands dnsmasq what it needs."""
     with started(lab, "lab", "") as lan:
+        lan.attach().close()
+        assert poll((lab.state_openvmnet / "lab" / "leases.json").exists)
         for restarted in (False, True):
             if restarted:
                 lan.kill("router", "engine")
@@ -67,6 +69,7 @@ def test_rights_of_the_processes(lab):
                 assert (status["Groups"].strip(), status["NoNewPrivs"], status["Seccomp"]) == ("", "1", "2"), role
                 acts = role in ("router", "dnsmasq")
                 assert int(status["CapEff"], 16) == (NETWORK_CAPABILITIES if acts else 0), role
+                assert "Permission denied" not in lan.log()
                 assert int(status["CapPrm"], 16) == (0 if role == "engine" else NETWORK_CAPABILITIES), role
 
 
