@@ -21,7 +21,9 @@
 static const struct output_fact facts[] = {
     {"mode", "mode", NULL, NULL},
     {"plane", "plane", NULL, NULL},
+    {"warning", "warning", NULL, NULL},
     {"file", "configFile", NULL, NULL},
+    {"bridge", "bridge", NULL, NULL},
     {"subnet", "subnet", NULL, NULL},
     {"gateway", "gateway", NULL, NULL},
     {"DHCP", "dhcp", NULL, NULL},
@@ -235,7 +237,7 @@ static void print_ports(const json_t *ports, const struct rates *rates)
 /* What says nothing by its absence is left out. */
 static void print_facts(const json_t *network)
 {
-    static const char *const optional[] = {"configFile", "dhcpRange", "streamSocket"};
+    static const char *const optional[] = {"warning", "configFile", "dhcpRange", "streamSocket"};
     static const char *const switches[] = {"dns", "ra", "nat44", "nat66"};
     json_t *shown = json_copy((json_t *)network);
     bool is_host = strcmp(text_of(network, "mode"), "host") == 0;
@@ -249,6 +251,9 @@ static void print_facts(const json_t *network)
     for (size_t i = 0; i < COUNT_OF(optional); i++)
         if (json_is_null(json_object_get(shown, optional[i])))
             json_object_del(shown, optional[i]);
+    /* In a namespace of the network's own it is of no interest. */
+    if (strcmp(text_of(network, "plane"), "system") != 0)
+        json_object_del(shown, "bridge");
     if (!json_is_true(json_object_get(shown, "hostLoopback")))
         json_object_del(shown, "hostLoopback");
     if (strcmp(text_of(shown, "hostPorts"), "all") == 0)

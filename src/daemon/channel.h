@@ -32,10 +32,10 @@ enum message_type {
     MESSAGE_SET_OUTSIDE, /* .outside: what the host's network is like; no answer */
     MESSAGE_SET_FORWARDS, /* all of them, struct plane_forward after struct, in the file beside; no answer */
     /* router -> engine */
-    MESSAGE_DONE,      /* answer to the request of the same id, with its descriptors */
-    MESSAGE_PORT,      /* answer to LIST_PORTS: one for each with .stats, then DONE */
-    MESSAGE_GONE,      /* a port's last descriptor was closed; no interface: some were, list them */
-    MESSAGE_PROCESSES, /* which processes serve the network, whenever it changes */
+    MESSAGE_DONE, /* answer to the request of the same id, with its descriptors */
+    MESSAGE_PORT, /* answer to LIST_PORTS: one for each with .stats, then DONE with the warning in .err */
+    MESSAGE_GONE, /* a port's last descriptor was closed; no interface: some were, list them */
+    MESSAGE_PROCESSES, /* which processes serve the network, and in .err a warning, whenever it changes */
 };
 
 struct message {

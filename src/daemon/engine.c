@@ -59,6 +59,7 @@ static void engine_listed(struct engine *engine, const struct message *answer)
         return; /* the timer asks again */
     }
     loop_timer_clear(engine->loop, &engine->list_timer);
+    engine->plane_warning = answer->err;
 
     for (struct list *node = ports->next, *next; node != ports; node = next) {
         struct network_port *port = CONTAINER_OF(node, struct network_port, list);
@@ -246,6 +247,7 @@ static void on_router(struct loop_source *source, unsigned events)
     case MESSAGE_DONE: engine_answered(engine, &message, fds, fds_len); break;
     case MESSAGE_PORT: engine_reported(engine, &message); break;
     case MESSAGE_GONE: engine_gone(engine, message.port.interface); break;
+    case MESSAGE_PROCESSES: engine->plane_warning = message.err; break;
     default: break;
     }
     while (fds_len)

@@ -74,7 +74,8 @@ struct network_state engine_state(const struct engine *engine)
         .bridge = engine->bridge,
         .lasting = engine->lasting,
         .has_ipv6 = engine->has_ipv6,
-        .warning = engine->warning.text,
+        .warning =
+            engine->plane_warning.text[0] ? engine->plane_warning.text : engine->warning.text,
     };
 }
 

@@ -72,6 +72,7 @@ struct engine {
     struct uplink *uplink;
     struct uplink_counters counters; /* what this thread counts of them */
     struct loop_source router_source;
+    struct err plane_warning; /* the same, of what the router sees */
     struct loop_timer list_timer;
     uint32_t list_id;
     int router_pid, service_pid;

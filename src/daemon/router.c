@@ -47,9 +47,11 @@ static void router_send(struct router *router, struct message *message, const in
 
 static void on_service(void *context)
 {
+    struct router *router = context;
     struct message message = {.type = MESSAGE_PROCESSES};
 
-    router_send(context, &message, NULL, 0);
+    err_set(&message.err, 0, "%s", plane_warning(router->plane));
+    router_send(router, &message, NULL, 0);
 }
 
 static void on_gone(void *context, const char *interface)
@@ -124,6 +126,7 @@ static void router_answer(struct router *router, const struct message *request, 
     case MESSAGE_LIST_PORTS:
         router->list_id = request->id;
         answer.result = plane_list_ports(router->plane, on_listed, router);
+        err_set(&answer.err, 0, "%s", plane_warning(router->plane));
         break;
     case MESSAGE_OPEN_SOCKET:
         fd = plane_open_socket(router->plane, request->family, request->socket_type);

@@ -125,7 +125,7 @@ int plane_join(const struct net_config *config, const struct plane_handles *hand
 struct plane_events {
     /* The last descriptor of a port was closed. An empty name: of some ports; look which are left. */
     void (*on_gone)(void *context, const char *interface);
-    /* plane_service_pid() is another than before. */
+    /* plane_service_pid() or plane_warning() is another than before. */
     void (*on_service)(void *context);
     void *context;
 };
@@ -163,6 +163,8 @@ void plane_set_outside(struct plane *plane, const struct plane_outside *outside)
 void plane_set_forwards(struct plane *plane, const struct plane_forward *forwards, size_t len);
 /* To be called after each SIGCHLD: starts again what plane_serve() had started and has ended. */
 void plane_reap(struct plane *plane);
+/* What the administrator should know of this network now, and do; or "". */
+const char *plane_warning(const struct plane *plane);
 /* Process id of the DNS server, 0 while there is none. */
 int plane_service_pid(const struct plane *plane);
 

@@ -75,6 +75,16 @@ def test_an_interface_of_that_name_is_not_touched(lab):
         lab.host.ip("link del vmnet-foreign")
 
 
+def test_a_resolver_on_all_addresses(lab):
+    with lab.host.listen("0.0.0.0", 53):
+        with pytest.raises(LabError) as failed:
+            lab.system_network("names", "mode = shared\n")
+        assert "except-interface=vmnet-*" in str(failed.value)
+        with running(lab, "names", "mode = shared\ndns = off\n", check=False) as network:
+            with network.guest() as guest:
+                assert guest.ping(REMOTE4) == 1
+
+
 @pytest.mark.parametrize("role", ["router", "engine", "dnsmasq"])
 def test_a_process_dies(lab, role):
     with running(lab, "mortal") as network, network.guest() as guest, network.guest() as second:

@@ -272,7 +272,7 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
     if (result < 0)
         return err_set(err, result, "cannot watch the network's links: %s", strerror(-result));
     if (plane->system)
-        result = system_run(plane->system, loop, err);
+        result = system_run(plane->system, loop, events->on_service, events->context, err);
     if (result == 0)
         result = plane_look_again(plane, err);
     plane->created = false;
@@ -513,6 +513,11 @@ void plane_set_forwards(struct plane *plane, const struct plane_forward *forward
 {
     if (plane->system)
         system_set_forwards(plane->system, forwards, len);
+}
+
+const char *plane_warning(const struct plane *plane)
+{
+    return plane->system ? system_warning(plane->system) : "";
 }
 
 int plane_service_pid(const struct plane *plane)

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/table.h"
+#include "plane/linux/coexist.h"
 #include "plane/linux/dnsmasq.h"
 #include "plane/linux/guard.h"
 #include "plane/linux/port.h"
@@ -24,6 +25,8 @@
 #define SETTLE_MS 100
 /* Rules that another program removes are made anew at once, but not more often than this. */
 #define MEND_PAUSE_MS 1000
+/* All rules of a host may be many, and a firewall that starts loads them in many steps. */
+#define OTHERS_MS 500
 
 struct system {
     const struct place *place;
@@ -37,7 +40,10 @@ struct system {
     struct loop_source monitor_source;
     struct netlink monitor; /* of routes and of what is forwarded */
     struct ruleset_watch *watch;
-    struct loop_timer look_timer, mend_timer;
+    struct loop_timer look_timer, mend_timer, others_timer;
+    struct err warning; /* of other programs' rules, or "" */
+    void (*on_warning)(void *context);
+    void *context;
     uint64_t mended_ms;
 };
 
@@ -61,6 +67,7 @@ void system_free(struct system *system)
         loop_remove(system->loop, &system->monitor_source);
         loop_timer_clear(system->loop, &system->look_timer);
         loop_timer_clear(system->loop, &system->mend_timer);
+        loop_timer_clear(system->loop, &system->others_timer);
     }
     ruleset_watch_free(system->watch);
     netlink_close(&system->monitor);
@@ -270,6 +277,39 @@ static int open_uplinks(struct system *system, FILE *text, struct err *err)
     return uplinks_open(system->place, &uplinks, text, err);
 }
 
+/* dnsmasq would end and be started again for ever. */
+static int check_dns_port(const struct net_config *config, struct err *err)
+{
+    static const int types[] = {SOCK_DGRAM, SOCK_STREAM};
+    struct ip_endpoint gateway = {.addr = ip_from_u32(config->gateway), .port = 53};
+    struct sockaddr_storage address;
+    socklen_t len = endpoint_to_sockaddr(&gateway, &address);
+    char text[IP_TEXT_MAX];
+    int one = 1, result = 0;
+
+    for (int i = 0; i < 2 && result == 0 && config->on[NET_DNS]; i++) {
+        int fd = socket(AF_INET, types[i] | SOCK_CLOEXEC, 0);
+
+        if (fd < 0)
+            return 0;
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+        if ((bind(fd, (struct sockaddr *)&address, len) < 0 ||
+             (types[i] == SOCK_STREAM && listen(fd, 1) < 0)) &&
+            errno == EADDRINUSE)
+            result = -EADDRINUSE;
+        close(fd);
+    }
+    return result < 0
+               ? err_set(err, result,
+                         "network '%s' needs port 53 of its gateway %s for DNS, and another "
+                         "program has that port of all addresses ('ss -lntup sport = :53' names "
+                         "it); have it listen at its own addresses (dnsmasq: bind-dynamic and "
+                         "except-interface=vmnet-*; named: listen-on), or write dns = off in the "
+                         "network's file",
+                         config->name, ip_format(&gateway.addr, text))
+               : 0;
+}
+
 /* All rules in one batch, and then the ports that there are. */
 static int load_rules(struct system *system, const struct port_list *list, struct err *err)
 {
@@ -356,6 +396,8 @@ int system_create(const struct place *place, struct netlink *netlink, struct nft
     if (result == 0)
         result = make_bridge(system, err);
     if (result == 0)
+        result = check_dns_port(place->config, err);
+    if (result == 0)
         adopt_ports(system, &list);
     free(list.ports);
     if (result < 0) {
@@ -418,6 +460,8 @@ static void on_rules_changed(void *context, bool lost, const char *program)
     struct system *system = context;
     uint64_t since_ms = loop_now_ms(system->loop) - system->mended_ms;
 
+    if (!system->others_timer.due_ms)
+        loop_timer_set(system->loop, &system->others_timer, OTHERS_MS);
     if (!lost || system->mend_timer.due_ms)
         return;
     log_warn("the rules of network '%s' were removed by %s%s%s, and are made anew",
@@ -427,6 +471,25 @@ static void on_rules_changed(void *context, bool lost, const char *program)
         mend(system);
     else
         loop_timer_set(system->loop, &system->mend_timer, MEND_PAUSE_MS - since_ms);
+}
+
+static void on_others_timer(struct loop_timer *timer)
+{
+    struct system *system = CONTAINER_OF(timer, struct system, others_timer);
+    struct err warning;
+
+    coexist_look(system->nft, system->place, &warning);
+    if (strcmp(warning.text, system->warning.text) == 0)
+        return;
+    if (warning.text[0])
+        log_warn("network '%s': %s", system->place->config->name, warning.text);
+    system->warning = warning;
+    system->on_warning(system->context);
+}
+
+const char *system_warning(const struct system *system)
+{
+    return system->warning.text;
 }
 
 static void on_look_timer(struct loop_timer *timer)
@@ -472,11 +535,16 @@ static int watch_routes(struct system *system)
     return result;
 }
 
-int system_run(struct system *system, struct loop *loop, struct err *err)
+int system_run(struct system *system, struct loop *loop, void (*on_warning)(void *context),
+               void *context, struct err *err)
 {
     int result;
 
     system->loop = loop;
+    system->on_warning = on_warning;
+    system->context = context;
+    system->others_timer.on_timer = on_others_timer;
+    loop_timer_set(loop, &system->others_timer, 0);
     system->look_timer.on_timer = on_look_timer;
     system->mend_timer.on_timer = on_mend_timer;
     system->monitor_source = (struct loop_source){.on_event = on_monitor, .fd = -1};
