@@ -172,8 +172,8 @@ def prepare(directory, zig, processor):
 
 def results(directory):
     """What was built and would be installed."""
-    yield directory / "build" / "vmnet"
-    yield directory / "build" / "vmnetd"
+    for program in ("vmnet", "vmnet-capture", "vmnet-top", "vmnetd"):
+        yield directory / "build" / program
     for path in sorted((directory / "build" / "src" / "client").glob("*.dylib")):
         if not path.is_symlink():
             yield path

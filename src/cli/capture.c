@@ -417,7 +417,7 @@ static enum cli_exit read_request(const struct cli_args *args, struct request *r
     return CLI_DONE;
 }
 
-enum cli_exit cmd_capture(const struct cli_args *args)
+static enum cli_exit capture_run(const struct cli_args *args)
 {
     struct request *request = calloc(1, sizeof(*request));
     struct capture *capture = calloc(1, sizeof(*capture));
@@ -440,4 +440,9 @@ enum cli_exit cmd_capture(const struct cli_args *args)
     free(capture);
     free(request);
     return code;
+}
+
+int main(int argc, char **argv)
+{
+    return cli_main("capture", capture_run, argc, argv);
 }

@@ -42,7 +42,6 @@ struct cli_command {
     int positional_min;
     int positional_max;
     bool stops_at_positional; /* what follows the first positional is not ours to read */
-    enum cli_exit (*run)(const struct cli_args *args);
 };
 
 /* The arguments of one command, as the user gave them. */
@@ -94,7 +93,16 @@ void cli_help_command(FILE *file, const struct cli_command *command);
 /* The manual's section on the commands, as scdoc source. */
 void cli_help_man(FILE *file);
 
-enum cli_exit cmd_capture(const struct cli_args *args);
+/* A command, carried out. capture and top are programs of their own (program.c). */
+typedef enum cli_exit cli_run_fn(const struct cli_args *args);
+
+/* main() of such a program, from its arguments to its exit status. */
+int cli_main(const char *command, cli_run_fn *run, int argc, char **argv);
+/* What main() returns: a full disk or a closed pipe shows only when the text is written out. */
+enum cli_exit cli_end(enum cli_exit code);
+/* Becomes the program of @command; @argv[0] is replaced. Returns where that fails, after a message. */
+enum cli_exit cli_become(const char *command, char **argv);
+
 enum cli_exit cmd_connect(const struct cli_args *args);
 enum cli_exit cmd_check(const struct cli_args *args);
 enum cli_exit cmd_down(const struct cli_args *args);
@@ -106,7 +114,6 @@ enum cli_exit cmd_ls(const struct cli_args *args);
 enum cli_exit cmd_metrics(const struct cli_args *args);
 enum cli_exit cmd_run(const struct cli_args *args);
 enum cli_exit cmd_status(const struct cli_args *args);
-enum cli_exit cmd_top(const struct cli_args *args);
 enum cli_exit cmd_up(const struct cli_args *args);
 
 #endif

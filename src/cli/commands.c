@@ -45,7 +45,6 @@ const struct cli_command cli_commands[] = {
         .positional_min = 1,
         .positional_max = INT_MAX,
         .stops_at_positional = true,
-        .run = cmd_run,
     },
     {
         .name = "exec",
@@ -68,7 +67,6 @@ const struct cli_command cli_commands[] = {
         .positional_min = 2,
         .positional_max = INT_MAX,
         .stops_at_positional = true,
-        .run = cmd_exec,
     },
     {
         .name = "connect",
@@ -81,7 +79,6 @@ const struct cli_command cli_commands[] = {
                    "ProxyCommand vmnet connect %h %p\n",
         .positional_min = 2,
         .positional_max = 3,
-        .run = cmd_connect,
     },
     {
         .name = "forward",
@@ -94,7 +91,6 @@ const struct cli_command cli_commands[] = {
         .options = {{"json", NULL, "Print JSON, for programs (ls)"}},
         .positional_min = 2,
         .positional_max = INT_MAX,
-        .run = cmd_forward,
     },
     {
         .name = "capture",
@@ -112,7 +108,6 @@ const struct cli_command cli_commands[] = {
             },
         .positional_min = 1,
         .positional_max = INT_MAX,
-        .run = cmd_capture,
     },
     {
         .name = "up",
@@ -158,7 +153,6 @@ const struct cli_command cli_commands[] = {
                 {"host-ports", "PORTS", "Host ports that guests reach: 22,8000-8100 or none"},
             },
         .positional_max = 1,
-        .run = cmd_up,
     },
     {
         .name = "down",
@@ -172,7 +166,6 @@ const struct cli_command cli_commands[] = {
             },
         .positional_min = 1,
         .positional_max = 1,
-        .run = cmd_down,
     },
     {
         .name = "ls",
@@ -181,7 +174,6 @@ const struct cli_command cli_commands[] = {
         .details = "One line a network: its name, mode and subnets, how many ports are attached,\n"
                    "whether it lasts without them, and whether it is the system's or your own.\n",
         .options = {{"json", NULL, "Print JSON, for programs"}},
-        .run = cmd_ls,
     },
     {
         .name = "status",
@@ -197,7 +189,6 @@ const struct cli_command cli_commands[] = {
                    "such objects without.\n",
         .options = {{"json", NULL, "Print JSON, for programs"}},
         .positional_max = 1,
-        .run = cmd_status,
     },
     {
         .name = "check",
@@ -208,7 +199,6 @@ const struct cli_command cli_commands[] = {
                    "wrong and why. Nothing is started.\n",
         .positional_min = 1,
         .positional_max = 1,
-        .run = cmd_check,
     },
     {
         .name = "top",
@@ -221,7 +211,6 @@ const struct cli_command cli_commands[] = {
                    "Keys: u, d, n and r sort by up, down, name and drops; q quits.\n",
         .options = {{"interval", "SECONDS", "Time between two looks; 1 without it"}},
         .positional_max = 1,
-        .run = cmd_top,
     },
     {
         .name = "metrics",
@@ -231,7 +220,6 @@ const struct cli_command cli_commands[] = {
                    "textfile collector of node_exporter. All names begin with openvmnet_; up is\n"
                    "from the machines, down to them.\n",
         .positional_max = 1,
-        .run = cmd_metrics,
     },
     {
         .name = "interfaces",
@@ -248,7 +236,6 @@ const struct cli_command cli_commands[] = {
                    "network of an ordinary user lives on the private plane, and has shared and\n"
                    "host mode.\n",
         .options = {{"json", NULL, "Print JSON, for programs"}},
-        .run = cmd_interfaces,
     },
     {
         .name = "help",
@@ -262,7 +249,6 @@ const struct cli_command cli_commands[] = {
                 {"names", NULL, NULL},
             },
         .positional_max = 1,
-        .run = cmd_help,
     },
     {.name = NULL},
 };

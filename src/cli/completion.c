@@ -93,7 +93,7 @@ static size_t read_places(const struct cli_command *command, struct place places
             *dots = '\0';
         places[len].repeats = dots != NULL;
         snprintf(places[len].kind, sizeof(places[len].kind), "%s",
-                 command->run == cmd_help ? "command" : find_kind(word));
+                 strcmp(command->name, "help") == 0 ? "command" : find_kind(word));
         len++;
     }
     return len;

@@ -19,12 +19,31 @@ static void keep_standard_streams(void)
     }
 }
 
-/* A full disk or a closed pipe shows only when the text is written out. */
-static enum cli_exit end(enum cli_exit code)
+/* The other commands are programs of their own. */
+static const struct {
+    const char *command;
+    cli_run_fn *run;
+} runs[] = {
+    {"run", cmd_run},
+    {"exec", cmd_exec},
+    {"connect", cmd_connect},
+    {"forward", cmd_forward},
+    {"up", cmd_up},
+    {"down", cmd_down},
+    {"ls", cmd_ls},
+    {"status", cmd_status},
+    {"check", cmd_check},
+    {"metrics", cmd_metrics},
+    {"interfaces", cmd_interfaces},
+    {"help", cmd_help},
+};
+
+static enum cli_exit run(const struct cli_args *args, char **argv)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return code;
-    return code == CLI_DONE ? cli_fail(CLI_FAILED, "standard output: %s", strerror(errno)) : code;
+    for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++)
+        if (strcmp(runs[i].command, args->command->name) == 0)
+            return runs[i].run(args);
+    return cli_become(args->command->name, argv);
 }
 
 int main(int argc, char **argv)
@@ -40,16 +59,16 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         cli_help(stdout);
-        return end(CLI_DONE);
+        return cli_end(CLI_DONE);
     }
     if (strcmp(argv[1], "--version") == 0) {
         puts("vmnet (openvmnet) " OPENVMNET_VERSION);
-        return end(CLI_DONE);
+        return cli_end(CLI_DONE);
     }
     command = cli_find_command(argv[1]);
     if (!command)
         return cli_fail(CLI_USAGE, "%s: no such command; 'vmnet --help' lists them", argv[1]);
     if (cli_read_args(command, argc - 1, argv + 1, &args, &code))
-        code = command->run(&args);
-    return end(code);
+        code = run(&args, argv + 1);
+    return cli_end(code);
 }

@@ -321,7 +321,7 @@ static int read_interval(const char *text, unsigned *ret_interval_ms)
     return 0;
 }
 
-enum cli_exit cmd_top(const struct cli_args *args)
+static enum cli_exit top_run(const struct cli_args *args)
 {
     struct top top = {.interval_ms = INTERVAL_MS, .order = RATES_BY_DOWN};
     enum cli_exit code;
@@ -352,4 +352,9 @@ enum cli_exit cmd_top(const struct cli_args *args)
         raise(end_signal);
     }
     return code;
+}
+
+int main(int argc, char **argv)
+{
+    return cli_main("top", top_run, argc, argv);
 }

@@ -291,6 +291,20 @@ def test_vmnetd_is_missing(world):
     refused(run(world), FAILED, "vmnetd: not found beside this program, in PATH or in ")
 
 
+def test_command_that_is_a_program_is_missing(world):
+    lonely = world.directory / "vmnet"
+    lonely.write_bytes(world.vmnet.read_bytes())
+    lonely.chmod(0o755)
+    world.vmnet = lonely
+    refused(
+        world.cli("capture", "net"),
+        FAILED,
+        "vmnet: capture: ",
+        "/openvmnet/vmnet-capture: No such file or directory; is openvmnet installed as a whole?",
+    )
+    assert world.cli("capture", "--help").returncode == 0
+
+
 # ---- usage
 
 

@@ -29,6 +29,8 @@ EXPECTED = [
     "lib/systemd/system/openvmnet@.socket",
     "lib/sysusers.d/openvmnet.conf",
     "lib/tmpfiles.d/openvmnet.conf",
+    "libexec/openvmnet/vmnet-capture",
+    "libexec/openvmnet/vmnet-top",
     "share/bash-completion/completions/vmnet",
     "share/fish/vendor_completions.d/vmnet.fish",
     "share/zsh/site-functions/_vmnet",
