@@ -104,6 +104,10 @@ bench:
 	-$(PYTHON) tests/guest/image.py --build=$(BUILD)
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py $(BENCH)
 
+# Machines bridged to an interface, beside macvtap.
+bench-bridged: build
+	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bridged.py $(BRIDGED)
+
 # What many TCP streams carry together, by the number of workers.
 bench-streams: build
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/streams.py $(STREAMS)
@@ -163,4 +167,4 @@ clean:
 comma = ,
 
 .PHONY: all help deps build clang-build demo check unit-tests network-tests tests-as-user tests-as-root soak churn \
-	bench bench-streams asan tsan macos lint format install uninstall deb clean
+	bench bench-bridged bench-streams asan tsan macos lint format install uninstall deb clean

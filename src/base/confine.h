@@ -45,9 +45,10 @@ int confine_user(unsigned uid, unsigned gid, const int *capabilities, size_t len
 int confine_effective(bool on);
 /*
  * Linux only: no new privileges, and no system calls for what no network needs: to change the kernel, the clock or
- * mounts, to look into other processes. Holds for all that is started from here on. 0 or -errno with the reason.
+ * mounts, to look into other processes. Holds for all that is started from here on. With @namespaces these can be made.
+ * 0 or -errno with the reason.
  */
-int confine_service_calls(struct err *err);
+int confine_service_calls(bool namespaces, struct err *err);
 
 /* Only the system calls that the engine needs; others fail with ENOSYS (seccomp(2)). */
 int confine_engine_calls(struct err *err);

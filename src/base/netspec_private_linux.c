@@ -10,7 +10,7 @@ int net_spec_check_private(const struct net_spec *spec, struct err *err)
     return err_set(err, -EOPNOTSUPP,
                    "mode=bridged (network '%s') joins an interface of the host, which needs an "
                    "administrator's rights: it needs the system plane, which an administrator sets "
-                   "up as a service (openvmnet@%s, run as root), and which this version does not "
-                   "have yet; until then write mode=shared",
-                   spec->name, spec->name);
+                   "up (mode = bridged in /etc/openvmnet/%s.conf) and starts as a service "
+                   "(openvmnet@%s, run as root); without that write mode=shared",
+                   spec->name, spec->name, spec->name);
 }

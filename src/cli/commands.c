@@ -116,7 +116,7 @@ const struct cli_command cli_commands[] = {
         .details =
             "A shared network reaches what the user reaches, through a NAT, and the host; a\n"
             "host network the host and nothing beyond. A bridged one, which joins a\n"
-            "physical network, is not to be had without privileges.\n"
+            "physical network, is the system's: an administrator defines it.\n"
             "\n"
             "The network stays until 'vmnet down', with or without ports. One that a port\n"
             "has started is made lasting. Without NAME, which then needs an option, the\n"
@@ -232,9 +232,8 @@ const struct cli_command cli_commands[] = {
                    "  wifi         under the interface's own MAC address, IP only\n"
                    "  no           for the reason that is given\n"
                    "\n"
-                   "Bridged mode itself needs the system plane, which has the rights for it. A\n"
-                   "network of an ordinary user lives on the private plane, and has shared and\n"
-                   "host mode.\n",
+                   "A bridged network is the system's: an administrator defines it. This version\n"
+                   "has no Wi-Fi and no Open vSwitch.\n",
         .options = {{"json", NULL, "Print JSON, for programs"}},
     },
     {

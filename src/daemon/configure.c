@@ -425,7 +425,7 @@ int configure_look_at_routes(const struct net_config *config, bool *ret_has_ipv6
         routes ? plane_host_routes(config, routes, PLANE_ROUTES_MAX, ret_has_ipv6) : -ENOMEM;
 
     ret_warning->text[0] = '\0';
-    if (result > 0) {
+    if (result > 0 && config->gateway) {
         overlap = find_overlap(net_config_subnet(config), config->prefix_len, routes, result);
         if (overlap)
             warn_of_overlap(config, overlap, ret_warning);
@@ -475,6 +475,14 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     hash = hash_bytes(bridge_key, id, id_len);
     config->mac = (struct mac_addr){{0x52, 0x55, (uint8_t)(hash >> 24), (uint8_t)(hash >> 16),
                                      (uint8_t)(hash >> 8), (uint8_t)hash}};
+    if (config->mode == NET_MODE_BRIDGED) {
+        free(routes);
+        result = plane_complete_bridged(spec, config, err);
+        /* It has no subnet, and so takes none from other networks; that the file is there says that it runs. */
+        if (result == 0)
+            write_subnet(config, config->run_dir, false);
+        return result;
+    }
     choose_prefix6(config, spec, id, id_len);
     lock_fd = lock_choice(config);
     result = plane_host_routes(config, routes, PLANE_ROUTES_MAX, &config->host_has_ipv6);

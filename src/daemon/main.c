@@ -198,7 +198,7 @@ static int run_network(const struct options *options, struct net_config *config,
         open_log(config);
     result = configure(&options->spec, config, &warning, err);
     if (result == 0)
-        result = plane_check(err);
+        result = plane_check(config, err);
     if (result == 0 && !config->activated)
         result = listen_open(config, &sockets, err);
     if (result == 0 && options->lasting)

@@ -52,14 +52,17 @@ int rights_take(const struct net_config *config, struct err *err)
     const struct passwd *user;
     int result;
 
+    /* It makes a namespace and links between that and the host's, which takes root's rights, until its router is set up. */
+    if (config->mode == NET_MODE_BRIDGED)
+        return confine_service_calls(true, err);
     if (geteuid() != 0)
-        return confine_service_calls(err);
+        return confine_service_calls(false, err);
     user = getpwnam(RIGHTS_USER);
     if (!user || user->pw_uid == 0) {
         log_warn("network '%s' runs as root, for there is no user '" RIGHTS_USER "'; make it: "
                  "systemd-sysusers, or useradd --system --user-group " RIGHTS_USER,
                  config->name);
-        return confine_service_calls(err);
+        return confine_service_calls(false, err);
     }
     result = give(config->run_dir, user);
     /* Where networks keep what they share, and remove what is their own. */
@@ -76,5 +79,5 @@ int rights_take(const struct net_config *config, struct err *err)
     result = confine_user(user->pw_uid, user->pw_gid, kept, sizeof(kept) / sizeof(kept[0]));
     if (result < 0)
         return err_set(err, result, "cannot become user '" RIGHTS_USER "'");
-    return confine_service_calls(err);
+    return confine_service_calls(false, err);
 }

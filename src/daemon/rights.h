@@ -15,7 +15,7 @@
 
 /*
  * Where root runs this and there is such a user; where there is none it says so and goes on as root. 0, or -errno
- * with the reason. Nothing is open to the process afterwards that only root may: sockets are made before.
+ * with the reason. A bridged network goes on as root: its router gives up what it can when it has been set up. Nothing is open to the process afterwards that only root may: sockets are made before.
  */
 int rights_take(const struct net_config *config, struct err *err);
 

@@ -82,7 +82,9 @@ static int router_check_port(const struct router *router, const struct plane_por
 
     if (result == 0)
         result = net_uuid_check(port->interface_id, err);
-    if (result == 0 && !net_config_in_pool(config, port->ipv4))
+    if (result == 0 && config->system_dhcp && port->ipv4)
+        result = err_set(err, -EINVAL, "port '%s': addresses are not the network's", port->name);
+    if (result == 0 && !config->system_dhcp && !net_config_in_pool(config, port->ipv4))
         result = err_set(err, -EINVAL, "port '%s': its address is not in the pool", port->name);
     if (result == 0 && (port->mac.bytes[0] & 1))
         result = err_set(err, -EINVAL, "port '%s': its MAC is a group address", port->name);

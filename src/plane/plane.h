@@ -99,11 +99,17 @@ struct plane;
  * What the plane needs of its surroundings, checked before anything is made: programs, devices, kernel
  * features. -errno with what is missing and how to get it.
  */
-int plane_check(struct err *err);
+int plane_check(const struct net_config *config, struct err *err);
 
 /* 0; -EOPNOTSUPP, with what to do, for what was asked (complete) and the network's file (NULL: none) has, and this plane
  * cannot do. */
 int plane_check_spec(const struct net_spec *spec, const struct net_file *file, struct err *err);
+
+/*
+ * What the interface of a bridged network says of it: which one it is, where @config names none, and the MTU. What the
+ * physical network has is not the network's own: addresses and services. 0, or -errno with the reason.
+ */
+int plane_complete_bridged(const struct net_spec *spec, struct net_config *config, struct err *err);
 
 /*
  * Writes what the services of a new network read. It may be done by another process while plane_create() makes the

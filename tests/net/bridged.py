@@ -33,6 +33,14 @@ def whole_state(namespace):
     return {**host_state(namespace), "tc filter": str(tc_state(namespace))}
 
 
+def system_guest(network, number, **parameters):
+    """A guest of a bridged network of the system, with addresses as BridgedNetwork.guest() gives."""
+    port = network.attach(name=f"g{number}", **parameters)
+    port.ipv4 = f"198.51.100.{10 + number}"
+    port.facts.update(gateway=REMOTE[4], gateway6=REMOTE[6])
+    return BridgedNetwork.configure(network, port, number)
+
+
 class BridgedNetwork:
     """A context: a bridged network that is nothing else (bridgedports.c)."""
 
@@ -100,7 +108,11 @@ class BridgedNetwork:
 
     def guest(self, number):
         """A guest with addresses of the LAN: .10 + number, ::10 + number."""
-        guest = Guest(self, self.attach(number))
+        return BridgedNetwork.configure(self, self.attach(number), number)
+
+    @staticmethod
+    def configure(network, port, number):
+        guest = Guest(network, port)
         guest.ipv6 = f"2001:db8:1::{10 + number}"
         guest.ip_batch(
             "link set lo up\nlink set eth0 up\n"

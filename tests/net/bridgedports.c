@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/table.h"
 #include "plane/linux/bridged.h"
+#include "plane/linux/bridged_way.h"
 #include "plane/linux/tap.h"
 
 #define BRIDGE "br0"
@@ -90,11 +91,14 @@ static void on_request(struct loop_source *source, unsigned events)
 static int start(struct ports *ports, const char *ifname, const char *name, struct err *err)
 {
     static const struct mac_addr mac = {{0x0a, 0, 0, 0, 0, 1}};
+    struct bridged_interface interface;
     char leg[16];
     int result;
 
     snprintf(leg, sizeof(leg), "vmnet-%s", name);
-    result = bridged_open(ifname, name, leg, &ports->bridged, err);
+    result = bridged_look(ifname, &interface, err);
+    if (result == 0)
+        result = bridged_open(&interface.link, name, leg, &ports->bridged, err);
     if (result < 0)
         return result;
     if (unshare(CLONE_NEWNET) < 0 || netlink_open(&ports->inside) < 0)

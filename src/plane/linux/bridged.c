@@ -12,7 +12,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/bridging.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/table.h"
@@ -24,8 +23,6 @@
 #define REPAIR_PAUSE_MS 1000
 
 #define INTERFACES_MAX 1024 /* that can have filters */
-
-#define SYSFS "/sys/class/net"
 
 static const uint64_t network_key[2] = {0x6f70656e766d6e65, 0x7420627269646765};
 
@@ -46,70 +43,6 @@ struct bridged {
     void *context;
 };
 
-/* A mount of sysfs belongs to one namespace for ever: it is believed where it speaks of the same device. */
-static bool is_wireless(const struct bridged_link *link)
-{
-    static const char *const signs[] = {"phy80211", "wireless"};
-    char path[64], text[16] = "";
-    int fd;
-
-    snprintf(path, sizeof(path), SYSFS "/%s/ifindex", link->name);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    if (read(fd, text, sizeof(text) - 1) < 0)
-        text[0] = '\0';
-    close(fd);
-    for (int i = 0; i < 2 && atoi(text) == link->ifindex; i++) {
-        snprintf(path, sizeof(path), SYSFS "/%s/%s", link->name, signs[i]);
-        if (access(path, F_OK) == 0)
-            return true;
-    }
-    return false;
-}
-
-static int check_way(struct bridged *bridged, const struct bridged_link *link, struct err *err)
-{
-    struct bridged_link master = {0};
-    struct bridging_facts facts = {
-        .kind = link->kind,
-        .ethernet = link->ethernet,
-        .loopback = link->loopback,
-        .wireless = is_wireless(link),
-    };
-    const char *reason;
-    char buf[96];
-
-    if (link->master)
-        bridged_link_read(&bridged->host, NULL, link->master, &master);
-    facts.master = master.name;
-    if (bridging_choose(&facts, buf, &reason) == BRIDGING_WIRED)
-        return 0;
-    return err_set(err, -EOPNOTSUPP,
-                   "machines cannot be bridged to interface %s (%s); vmnet interfaces lists those "
-                   "that they can",
-                   link->name, reason);
-}
-
-static int find_interface(struct bridged *bridged, const char *ifname, struct err *err)
-{
-    struct bridged_link *nic = &bridged->wire.nic;
-    int result;
-
-    snprintf(bridged->ifname, sizeof(bridged->ifname), "%s", ifname);
-    result = ifname[0] ? 0 : bridged_link_default(&bridged->host, bridged->ifname);
-    if (result == -ENOENT)
-        return err_set(err, -ENODEV,
-                       "no interface is named and the host has no default route, whose interface "
-                       "would be taken: write ifname=NAME (vmnet interfaces lists them)");
-    if (result == 0)
-        result = bridged_link_read(&bridged->host, bridged->ifname, 0, nic);
-    if (result < 0)
-        return err_set(err, result, "interface %s: %s; vmnet interfaces lists those there are",
-                       bridged->ifname, strerror(-result));
-    return check_way(bridged, nic, err);
-}
-
 static int open_sockets(struct bridged *bridged)
 {
     int result = netlink_open(&bridged->host);
@@ -124,7 +57,7 @@ static int open_sockets(struct bridged *bridged)
     return netlink_open(&bridged->monitor);
 }
 
-int bridged_open(const char *ifname, const char *network, const char *leg,
+int bridged_open(const struct bridged_link *nic, const char *network, const char *leg,
                  struct bridged **ret_bridged, struct err *err)
 {
     struct bridged *bridged = calloc(1, sizeof(*bridged));
@@ -134,15 +67,15 @@ int bridged_open(const char *ifname, const char *network, const char *leg,
         return err_set(err, -ENOMEM, "out of memory");
     bridged->host_ns_fd = bridged->test_fd = bridged->wire.packet_fd = bridged->source.fd = -1;
     bridged->wire.host = &bridged->host;
+    bridged->wire.nic = *nic;
     bridged->wire.owner.network = (uint32_t)hash_bytes(network_key, network, strlen(network));
+    snprintf(bridged->ifname, sizeof(bridged->ifname), "%s", nic->name);
     snprintf(bridged->network, sizeof(bridged->network), "%s", network);
     snprintf(bridged->leg_name, sizeof(bridged->leg_name), "%s", leg);
     result = open_sockets(bridged);
     if (result < 0)
         err_set(err, result, "cannot open sockets for bridging: %s", strerror(-result));
     else
-        result = find_interface(bridged, ifname, err);
-    if (result == 0)
         result = wire_prepare(&bridged->wire, err);
     if (result < 0) {
         bridged_free(bridged);

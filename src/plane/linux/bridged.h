@@ -33,6 +33,7 @@
 #include "base/addr.h"
 #include "base/err.h"
 #include "base/loop.h"
+#include "plane/linux/bridged_link.h"
 #include "plane/linux/netlink.h"
 
 #define BRIDGED_LEG "up0" /* the port of the network's bridge that leads outside */
@@ -41,9 +42,9 @@ struct bridged;
 
 /*
  * In the host's namespace; the sockets stay in it when the caller goes into the network's own. @leg is the name for the
- * link there. -ENODEV, -EOPNOTSUPP or -EBUSY with the reason: no such interface, none of this kind, another network's.
+ * link there. -EADDRINUSE with the reason where the interface is another network's.
  */
-int bridged_open(const char *ifname, const char *network, const char *leg,
+int bridged_open(const struct bridged_link *nic, const char *network, const char *leg,
                  struct bridged **ret_bridged, struct err *err);
 
 /*

@@ -116,7 +116,7 @@ int wire_prepare(struct wire *wire, struct err *err)
             wire->priority = found->priority;
             wire->owner.made_qdisc = found->owner.made_qdisc;
         } else if (found->ours && bridged_link_read(wire->host, NULL, found->target, &other) == 0) {
-            return err_set(err, -EBUSY,
+            return err_set(err, -EADDRINUSE,
                            "interface %s belongs to another bridged network (behind %s): an "
                            "interface has one, which all machines on it share; name that network",
                            wire->nic.name, other.name);
@@ -129,10 +129,10 @@ int wire_prepare(struct wire *wire, struct err *err)
     }
     for (uint16_t i = PRIORITY_FIRST; i <= PRIORITY_LAST && !wire->priority; i++)
         wire->priority = taken[i] ? 0 : i;
-    return wire->priority
-               ? 0
-               : err_set(err, -EBUSY, "interface %s: all priorities for filters up to %d are taken",
-                         wire->nic.name, PRIORITY_LAST);
+    return wire->priority ? 0
+                          : err_set(err, -EADDRINUSE,
+                                    "interface %s: all priorities for filters up to %d are taken",
+                                    wire->nic.name, PRIORITY_LAST);
 }
 
 int wire_listen(const struct wire *wire, const struct mac_addr *mac, bool on)

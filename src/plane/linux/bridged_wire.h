@@ -20,7 +20,7 @@ struct wire {
 };
 
 /*
- * Finds a priority for filters at the interface and removes those of networks that are gone. -EBUSY where it is another
+ * Finds a priority for filters at the interface and removes those of networks that are gone. -EADDRINUSE where it is another
  * network's that lives.
  */
 int wire_prepare(struct wire *wire, struct err *err);

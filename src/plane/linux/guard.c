@@ -40,6 +40,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plane/linux/bridged.h"
 #include "plane/linux/elements.h"
 
 /* Names of ports that are gone keep their counters until a port gets the name; then there are taps and veths. */
@@ -69,13 +70,13 @@ static const char table_sets[] =
     "    drop\n"
     "  }\n";
 
-/* Arguments: frames a second, burst. */
+/* Arguments: frames a second, burst, which interfaces are ports. */
 static const char table_group[] = "  chain to_group { add @rates { iifname limit rate over "
                                   "%1$d/second burst %2$d packets } goto storm; }\n"
                                   "  chain forward {\n"
                                   "    type filter hook forward priority filter; policy accept;\n"
-                                  "    iifname @isolated goto isolated\n"
-                                  "    oifname @isolated goto isolated\n"
+                                  "    oifname %3$s iifname @isolated goto isolated\n"
+                                  "    iifname %3$s oifname @isolated goto isolated\n"
                                   "  }\n";
 
 /*
@@ -111,7 +112,7 @@ static const char table_ipv4[] =
     "    meta l4proto != 255 iifname . ether saddr . ip saddr @senders4 accept\n"
     "    ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept\n"
     "    ip saddr 0.0.0.0 meta l4proto igmp accept\n" /* RFC 3376 4.2.13 */
-    "    meta l4proto != 255 ip saddr != { 0.0.0.0, %1$s } iifname @any4 accept\n"
+    "    meta l4proto != 255 ip saddr != 0.0.0.0 ip saddr != %1$s iifname @any4 accept\n"
     "    goto spoofed_ipv4\n"
     "  }\n";
 
@@ -217,6 +218,9 @@ static void print_ipv6(FILE *text, const struct net_config *config)
              ip_format(gateway, ip[1]));
     snprintf(numbers, sizeof(numbers), "{ %s, %s }", hex_format(&link, hex[0]),
              hex_format(gateway, hex[1]));
+    /* Any address of the physical network may be a machine's. */
+    if (config->mode == NET_MODE_BRIDGED)
+        snprintf(prefix, sizeof(prefix), "    accept\n");
     if (config->prefix6.family)
         snprintf(prefix, sizeof(prefix), "    ip6 saddr %s/64 accept\n",
                  ip_format(&config->prefix6, ip[0]));
@@ -243,8 +247,17 @@ static void print_prerouting(FILE *text, const struct place *place)
                  "    ether type ip6 meta l4proto tcp ip6 saddr %s/64 ip6 saddr != %s"
                  " iifname . ether saddr @senders accept\n",
                  ip_format(&config->prefix6, prefix), ip_format(&config->gateway6, gateway));
+    if (config->mode == NET_MODE_BRIDGED)
+        snprintf(
+            fast, sizeof(fast),
+            "    ether type { ip, ip6 } meta l4proto tcp iifname . ether saddr @senders accept\n");
     mac_format(&config->mac, mac);
-    if (!place->host) {
+    if (config->mode == NET_MODE_BRIDGED) {
+        snprintf(first, sizeof(first),
+                 place->host ? "    iifname != \"%s*\" accept\n"
+                             : "    iifname \"" BRIDGED_LEG "\" accept\n",
+                 place->tap);
+    } else if (!place->host) {
         snprintf(between, sizeof(between), "    ether type ip6 ether daddr %s jump label\n", mac);
     } else {
         len = (size_t)snprintf(first, sizeof(first),
@@ -260,16 +273,28 @@ static void print_prerouting(FILE *text, const struct place *place)
     fprintf(text, table_prerouting, first, fast, between);
 }
 
+/* Beside ports a bridge may have links that lead outside. */
+static const char *ports_text(const struct place *place, char buf[64])
+{
+    if (place->host)
+        snprintf(buf, 64, "\"%s*\"", place->tap);
+    else
+        snprintf(buf, 64, "!= \"" BRIDGED_LEG "\"");
+    return buf;
+}
+
 void guard_write(FILE *text, const struct place *place)
 {
     const struct net_config *config = place->config;
     struct ip_addr gateway = ip_from_u32(config->gateway);
-    char ipv4[IP_TEXT_MAX];
+    char ipv4[IP_TEXT_MAX], ports[64];
 
     fprintf(text, table_sets, ELEMENTS_MAX, ELEMENTS_MAX * PLANE_DROPS_LEN, place->table);
     for (int i = 0; i < PLANE_DROPS_LEN; i++)
         fprintf(text, "  chain %s { meta mark set %d goto count; }\n", drop_names[i], i);
-    fprintf(text, table_group, GUARD_STORM_FRAMES_S, GUARD_STORM_BURST_FRAMES);
+    fprintf(text, table_group, GUARD_STORM_FRAMES_S, GUARD_STORM_BURST_FRAMES,
+            ports_text(place, ports));
+    /* A bridged network has no gateway of its own: the address that is nobody's stands for it. */
     fprintf(text, table_ipv4, ip_format(&gateway, ipv4));
     print_ipv6(text, config);
     fputs(table_label, text);

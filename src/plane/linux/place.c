@@ -13,27 +13,49 @@
 
 static const uint64_t name_key[2] = {0x6f70656e766d6e65, 0x742069666e616d65};
 
+static unsigned name_hash(const struct net_config *config)
+{
+    return hash_bytes(name_key, config->name, strlen(config->name)) & 0xffffff;
+}
+
+static void write_link_name(const struct net_config *config, char ret_name[IFNAMSIZ])
+{
+    if (strlen(config->name) <= NAME_CHARS_MAX)
+        snprintf(ret_name, IFNAMSIZ, PREFIX "%.9s", config->name);
+    else
+        snprintf(ret_name, IFNAMSIZ, PREFIX "%.*s%0*x", (int)NAME_CHARS_MAX - HASH_CHARS,
+                 config->name, HASH_CHARS, name_hash(config));
+}
+
+static void init_host(struct place *place, const struct net_config *config)
+{
+    place->host = true;
+    place->network = config->name;
+    snprintf(place->table, sizeof(place->table), PREFIX "%s", config->name);
+    snprintf(place->tap, sizeof(place->tap), "vm%0*x-", HASH_CHARS, name_hash(config));
+    memcpy(place->veth, place->tap, sizeof(place->veth));
+}
+
 void place_init(struct place *place, const struct net_config *config)
 {
-    unsigned hash = hash_bytes(name_key, config->name, strlen(config->name)) & 0xffffff;
-
-    *place = (struct place){.config = config, .host = config->system, .network = ""};
-    if (!place->host) {
-        strcpy(place->bridge, "br0");
-        strcpy(place->table, "openvmnet");
-        strcpy(place->tap, "tap");
-        strcpy(place->veth, "veth");
+    *place = (struct place){.config = config, .network = ""};
+    if (config->system && config->mode != NET_MODE_BRIDGED) {
+        init_host(place, config);
+        write_link_name(config, place->bridge);
         return;
     }
-    place->network = config->name;
-    if (strlen(config->name) <= NAME_CHARS_MAX)
-        snprintf(place->bridge, sizeof(place->bridge), PREFIX "%.9s", config->name);
-    else
-        snprintf(place->bridge, sizeof(place->bridge), PREFIX "%.*s%0*x",
-                 (int)NAME_CHARS_MAX - HASH_CHARS, config->name, HASH_CHARS, hash);
-    snprintf(place->table, sizeof(place->table), PREFIX "%s", config->name);
-    snprintf(place->tap, sizeof(place->tap), "vm%0*x-", HASH_CHARS, hash);
-    memcpy(place->veth, place->tap, sizeof(place->veth));
+    strcpy(place->bridge, "br0");
+    strcpy(place->table, "openvmnet");
+    strcpy(place->tap, "tap");
+    strcpy(place->veth, "veth");
+    write_link_name(config, place->leg);
+}
+
+void place_on_bridge(struct place *place, const struct net_config *config, const char *bridge)
+{
+    *place = (struct place){.config = config};
+    init_host(place, config);
+    snprintf(place->bridge, sizeof(place->bridge), "%s", bridge);
 }
 
 bool place_is_port(const struct place *place, const char *name)

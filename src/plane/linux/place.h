@@ -18,11 +18,14 @@ struct place {
     bool host;                   /* the host's own namespace: the system plane */
     const char *network;         /* as in the aliases of its links; "" in one of its own */
     char bridge[IFNAMSIZ];       /* "vmnet-NAME" in the host's, or a part of it and a hash */
+    char leg[IFNAMSIZ];          /* bridged: the host's end of a link to the network's namespace */
     char table[PLACE_TABLE_MAX]; /* of nftables, in each family; "vmnet-NAME" in the host's */
     char tap[IFNAMSIZ], veth[IFNAMSIZ]; /* what the names of ports begin with; digits follow */
 };
 
 void place_init(struct place *place, const struct net_config *config);
+/* Of a network whose ports are those of a bridge of the host's. */
+void place_on_bridge(struct place *place, const struct net_config *config, const char *bridge);
 /* Whether an interface of that name could be a port. */
 bool place_is_port(const struct place *place, const char *name);
 

@@ -36,6 +36,7 @@
 #include "base/table.h"
 #include "plane/linux/advertise.h"
 #include "plane/linux/announce.h"
+#include "plane/linux/bridged_net.h"
 #include "plane/linux/dnsmasq.h"
 #include "plane/linux/elements.h"
 #include "plane/linux/guard.h"
@@ -54,10 +55,11 @@
 struct plane {
     const struct net_config *config;
     struct place place;
-    struct system *system; /* NULL on the private plane */
-    bool created;          /* by this process, and it has had no port yet */
-    bool names_used;       /* a port may have gone, whose name the next one gets */
-    bool router6;          /* guests are told that this is their router for IPv6 */
+    struct system *system;       /* a network that the host routes for, or NULL */
+    struct bridged_net *bridged; /* a bridged one, or NULL */
+    bool created;                /* by this process, and it has had no port yet */
+    bool names_used;             /* a port may have gone, whose name the next one gets */
+    bool router6;                /* guests are told that this is their router for IPv6 */
     struct plane_outside outside;
     struct nft_ctx *nft;
     struct mnl_socket *elements; /* of nftables' sets */
@@ -71,14 +73,15 @@ struct plane {
 
 int plane_check_spec(const struct net_spec *spec, const struct net_file *file, struct err *err)
 {
-    return net_spec_check_private(spec, err);
+    /* Of a bridged one plane_complete_bridged() knows more. */
+    return spec->mode == NET_MODE_BRIDGED ? 0 : net_spec_check_private(spec, err);
 }
 
-int plane_check(struct err *err)
+int plane_check(const struct net_config *config, struct err *err)
 {
     int result = tap_check(err);
 
-    return result < 0 ? result : dnsmasq_check(err);
+    return result < 0 || config->mode == NET_MODE_BRIDGED ? result : dnsmasq_check(err);
 }
 
 int plane_prepare(const struct net_config *config, struct err *err)
@@ -86,6 +89,8 @@ int plane_prepare(const struct net_config *config, struct err *err)
     struct place place;
     int result;
 
+    if (config->mode == NET_MODE_BRIDGED)
+        return 0;
     place_init(&place, config);
     result =
         dnsmasq_configure(config, place.bridge, DNSMASQ_UPSTREAM_PORT, config->host_has_ipv6, err);
@@ -95,15 +100,15 @@ int plane_prepare(const struct net_config *config, struct err *err)
 }
 
 /* In the namespaces of the network, to which its sockets belong. */
-static int plane_new(const struct net_config *config, struct plane **ret_plane, struct err *err)
+static int plane_new(const struct place *place, struct plane **ret_plane, struct err *err)
 {
     struct plane *plane = calloc(1, sizeof(*plane));
     int result;
 
     if (!plane)
         return err_set(err, -ENOMEM, "out of memory");
-    plane->config = config;
-    place_init(&plane->place, config);
+    plane->config = place->config;
+    plane->place = *place;
     plane->monitor_source.fd = -1;
     result = netlink_open(&plane->netlink);
     if (result == 0)
@@ -119,30 +124,67 @@ static int plane_new(const struct net_config *config, struct plane **ret_plane, 
     return 0;
 }
 
+/* Makes what there is beside ports, or with @fresh false takes it over. */
+static int plane_start(struct plane *plane, bool fresh, struct plane_handles *handles,
+                       struct err *err)
+{
+    unsigned dns_port = 0;
+    int result;
+
+    if (plane->bridged) {
+        /* Nobody asks there: the engine has them of any network. */
+        result = fresh ? setup_dns_sockets(&dns_port, &handles->fd[PLANE_DNS_UDP],
+                                           &handles->fd[PLANE_DNS_TCP])
+                       : 0;
+        return result < 0 ? err_set(err, result, "cannot open sockets: %s", strerror(-result))
+                          : bridged_net_start(plane->bridged, &plane->place, &plane->netlink,
+                                              plane->nft, plane->elements, fresh, err);
+    }
+    if (!plane->place.host)
+        return fresh ? setup_namespace(&plane->place, &plane->netlink, plane->nft, handles, err)
+                     : 0;
+    return fresh ? system_create(&plane->place, &plane->netlink, plane->nft, plane->elements,
+                                 handles, &plane->system, err)
+                 : system_join(&plane->place, &plane->netlink, plane->nft, plane->elements, handles,
+                               &plane->system, err);
+}
+
+/* Where the network is, before the caller goes there. */
+static int plane_find(const struct net_config *config, struct place *ret_place,
+                      struct bridged_net **ret_bridged, struct err *err)
+{
+    *ret_bridged = NULL;
+    if (config->mode == NET_MODE_BRIDGED)
+        return bridged_net_find(config, ret_place, ret_bridged, err);
+    place_init(ret_place, config);
+    return 0;
+}
+
 int plane_create(const struct net_config *config, struct plane **ret_plane,
                  struct plane_handles *ret_handles, struct err *err)
 {
     struct plane_handles *handles = ret_handles;
-    struct plane *plane;
+    struct bridged_net *bridged;
+    struct plane *plane = NULL;
+    struct place place;
     int result;
 
     for (int i = 0; i < PLANE_HANDLES; i++)
         handles->fd[i] = -1;
-    result = config->system
-                 ? 0
-                 : namespace_create(&handles->fd[PLANE_USER], &handles->fd[PLANE_NAMESPACE], err);
+    result = plane_find(config, &place, &bridged, err);
+    if (result == 0 && !place.host)
+        result = namespace_create(&handles->fd[PLANE_USER], &handles->fd[PLANE_NAMESPACE], err);
     if (result == 0)
-        result = plane_new(config, &plane, err);
-    if (result < 0)
+        result = plane_new(&place, &plane, err);
+    if (result < 0) {
+        bridged_net_free(bridged);
         return result;
+    }
+    plane->bridged = bridged;
     plane->created = true;
     plane->names_used = config->system; /* ports there may be of an earlier life */
     plane->router6 = config->host_has_ipv6;
-    if (config->system)
-        result = system_create(&plane->place, &plane->netlink, plane->nft, plane->elements, handles,
-                               &plane->system, err);
-    else
-        result = setup_namespace(&plane->place, &plane->netlink, plane->nft, handles, err);
+    result = plane_start(plane, true, handles, err);
     if (result < 0) {
         plane_free(plane);
         return result;
@@ -154,20 +196,30 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
 int plane_join(const struct net_config *config, const struct plane_handles *handles,
                struct plane **ret_plane, struct err *err)
 {
-    int result = config->system
-                     ? 0
-                     : namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
+    struct plane_handles given = *handles;
+    struct bridged_net *bridged;
+    struct plane *plane = NULL;
+    struct place place;
+    int result = plane_find(config, &place, &bridged, err);
 
+    if (result == 0 && !place.host)
+        result = namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
     if (result == 0)
-        result = plane_new(config, ret_plane, err);
-    if (result == 0 && config->system)
-        result = system_join(&(*ret_plane)->place, &(*ret_plane)->netlink, (*ret_plane)->nft,
-                             (*ret_plane)->elements, handles, &(*ret_plane)->system, err);
-    if (result == 0) {
-        (*ret_plane)->router6 = dnsmasq_was_router6(config);
-        (*ret_plane)->names_used = true;
+        result = plane_new(&place, &plane, err);
+    if (result < 0) {
+        bridged_net_free(bridged);
+        return result;
     }
-    return result;
+    plane->bridged = bridged;
+    result = plane_start(plane, false, &given, err);
+    if (result < 0) {
+        plane_free(plane);
+        return result;
+    }
+    plane->router6 = !bridged && dnsmasq_was_router6(config);
+    plane->names_used = true;
+    *ret_plane = plane;
+    return 0;
 }
 
 static void port_gone(struct plane *plane, const struct plane_port *port)
@@ -177,6 +229,8 @@ static void port_gone(struct plane *plane, const struct plane_port *port)
     plane->names_used = true;
     if (guard_remove(plane->elements, &plane->place, port, &err) < 0)
         log_warn("port %s: its rules stay: %s", port->interface, err.text);
+    if (plane->bridged)
+        bridged_net_remove_port(plane->bridged, port);
     if (port->ipv4)
         dnsmasq_remove_host(plane->config, port->interface, plane->service.pid);
 }
@@ -200,7 +254,8 @@ static int plane_look_again(struct plane *plane, struct err *err)
     int result = port_list_read(&plane->netlink, &plane->place, &list, err);
 
     if (result == 0) {
-        dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service.pid);
+        if (!plane->bridged)
+            dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service.pid);
         if (!plane->created)
             result = guard_replace(plane->elements, &plane->place, list.ports, list.len, err);
     }
@@ -273,6 +328,10 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
         return err_set(err, result, "cannot watch the network's links: %s", strerror(-result));
     if (plane->system)
         result = system_run(plane->system, loop, events->on_service, events->context, err);
+    if (plane->bridged)
+        result = bridged_net_run(plane->bridged, loop);
+    if (plane->bridged && result < 0)
+        err_set(err, result, "cannot watch the interface: %s", strerror(-result));
     if (result == 0)
         result = plane_look_again(plane, err);
     plane->created = false;
@@ -301,7 +360,8 @@ void plane_serve(struct plane *plane)
 
     if (plane->system && plane_prepare_system(plane, &err) < 0)
         log_error("%s", err.text);
-    service_start(&plane->service, plane->config, plane->loop, on_service, plane);
+    if (!plane->bridged)
+        service_start(&plane->service, plane->config, plane->loop, on_service, plane);
 }
 
 static const struct {
@@ -316,6 +376,14 @@ static const struct {
     {-EOPNOTSUPP, "the kernel needs the module veth (as root: modprobe veth)"},
 };
 
+/* A bridged network's is the interface's, and so may change. */
+static unsigned plane_mtu(const struct plane *plane)
+{
+    unsigned now = plane->bridged ? bridged_net_mtu(plane->bridged) : plane->config->mtu;
+
+    return now < plane->config->mtu ? now : plane->config->mtu;
+}
+
 /* Makes the pair of links; the first free name of ours is taken. */
 static int veth_open(struct plane *plane, struct plane_port *port, int peer_fd, struct err *err)
 {
@@ -325,7 +393,7 @@ static int veth_open(struct plane *plane, struct plane_port *port, int peer_fd, 
         snprintf(port->interface, sizeof(port->interface), "%.10s%d", plane->place.veth, i);
         if (!if_nametoindex(port->interface))
             result = netlink_add_veth(&plane->netlink, port->interface, VETH_PEER, peer_fd,
-                                      &port->mac, plane->config->mtu);
+                                      &port->mac, plane_mtu(plane));
         /* The name was free: it is the other end's that is taken. */
         if (result == -EEXIST && !if_nametoindex(port->interface))
             break;
@@ -351,16 +419,19 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
     if (result < 0)
         return result;
     /* A port is no interface of the host's for itself. */
-    if (plane->system)
+    if (plane->place.host)
         result = system_prepare_port(port->interface, err);
+    if (result == 0 && plane->bridged)
+        result = bridged_net_prepare_port(plane->bridged, port, err);
     if (result == 0)
-        result =
-            netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface),
-                           plane->config->mtu, (int)if_nametoindex(plane->place.bridge), alias);
+        result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface),
+                                plane_mtu(plane), (int)if_nametoindex(plane->place.bridge), alias);
     if (result < 0)
         err_set(err, result, "cannot attach %s to the network's bridge: %s", port->interface,
                 result == -EXFULL || result == -EBUSY ? "a bridge has no room for more ports"
                                                       : strerror(-result));
+    else if (plane->bridged)
+        result = bridged_net_add_port(plane->bridged, port, err);
     else
         result = dnsmasq_add_host(plane->config, port, err);
     if (result < 0)
@@ -463,8 +534,8 @@ int plane_open_socket(struct plane *plane, int family, int type)
     if ((family != AF_INET && family != AF_INET6) || (type != SOCK_STREAM && type != SOCK_DGRAM))
         return -EINVAL;
     /* In the host's namespace any address would be somebody's: there is one to connect from, the gateway's. */
-    fd = plane->system ? socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-                       : setup_open_transparent(family, type);
+    fd = plane->place.host ? socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+                           : setup_open_transparent(family, type);
     if (fd < 0)
         return -errno;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -477,7 +548,7 @@ static void plane_set_router6(struct plane *plane, bool has_ipv6)
     struct err err;
     int result;
 
-    if (has_ipv6 == plane->router6)
+    if (has_ipv6 == plane->router6 || plane->bridged)
         return;
     plane->router6 = has_ipv6;
     if (plane_configure_service(plane, &err) < 0)
@@ -495,6 +566,8 @@ static void plane_set_names(struct plane *plane, const char *search)
 {
     struct err err;
 
+    if (plane->bridged)
+        return;
     if (dnsmasq_set_search(plane->config, search, &err) < 0)
         log_error("%s", err.text);
     service_reload(&plane->service);
@@ -530,6 +603,8 @@ void plane_destroy(struct plane *plane)
     service_end(&plane->service);
     if (plane->system)
         system_destroy(plane->system);
+    if (plane->bridged)
+        bridged_net_destroy(plane->bridged);
 }
 
 void plane_free(struct plane *plane)
@@ -540,6 +615,7 @@ void plane_free(struct plane *plane)
     if (plane->loop)
         loop_remove(plane->loop, &plane->monitor_source);
     system_free(plane->system);
+    bridged_net_free(plane->bridged);
     netlink_close(&plane->monitor);
     netlink_close(&plane->netlink);
     if (plane->elements)

@@ -5,8 +5,9 @@
 
 #include "plane/plane.h"
 
-int plane_check(struct err *err)
+int plane_check(const struct net_config *config, struct err *err)
 {
+    (void)config;
     (void)err; /* the framework is part of every system that this is built for */
     return 0;
 }
@@ -62,4 +63,13 @@ int plane_check_spec(const struct net_spec *spec, const struct net_file *file, s
                           err);
     }
     return file ? check_file(spec, file, err) : 0;
+}
+
+int plane_complete_bridged(const struct net_spec *spec, struct net_config *config, struct err *err)
+{
+    /* vmnet.framework does, and is asked for the name (plane_check_spec()). */
+    (void)spec;
+    (void)config;
+    (void)err;
+    return 0;
 }

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plane/linux/bridged_net.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/table.h"
+#include "plane/linux/bridged.h"
+#include "plane/linux/bridged_way.h"
+#include "plane/linux/guard.h"
+#include "plane/linux/port.h"
+#include "plane/linux/setup.h"
+#include "plane/linux/system.h"
+
+struct bridged_net {
+    struct bridged_interface interface;
+    const struct place *place;
+    struct netlink *netlink;
+    struct nft_ctx *nft;
+    struct bridged *wired; /* or NULL */
+};
+
+int bridged_net_find(const struct net_config *config, struct place *ret_place,
+                     struct bridged_net **ret_net, struct err *err)
+{
+    struct bridged_net *net = calloc(1, sizeof(*net));
+    int result;
+
+    if (!net)
+        return err_set(err, -ENOMEM, "out of memory");
+    place_init(ret_place, config);
+    if (bridged_clean() > 0)
+        log_info("removed filters that an earlier network has left at an interface");
+    result = bridged_look(config->ifname, &net->interface, err);
+    if (result == 0 && net->interface.way == BRIDGING_BRIDGE)
+        place_on_bridge(ret_place, config, net->interface.link.name);
+    else if (result == 0 && net->interface.way == BRIDGING_WIRED)
+        result = bridged_open(&net->interface.link, config->name, ret_place->leg, &net->wired, err);
+    else if (result == 0)
+        result = err_set(err, -EOPNOTSUPP,
+                         "interface %s takes machines by a way that this version does not have "
+                         "(%s: %s); name another (ifname=, vmnet interfaces lists them), or write "
+                         "mode=shared",
+                         net->interface.link.name, bridging_name(net->interface.way),
+                         net->interface.reason);
+    if (result < 0) {
+        bridged_net_free(net);
+        return result;
+    }
+    *ret_net = net;
+    return 0;
+}
+
+/* ---- wired: the switch */
+
+/* The namespace has nothing of IP's: no address, so nobody to speak to. */
+static int make_switch(struct bridged_net *net, struct err *err)
+{
+    const struct place *place = net->place;
+    int result = setup_sysctl("ipv6/conf/default/disable_ipv6", "1", err), bridge;
+
+    /* Frames that pass do not meet rules for routed packets. */
+    if (result == 0)
+        result = setup_sysctl("bridge/bridge-nf-call-iptables", "0", err);
+    if (result == 0)
+        result = setup_sysctl("bridge/bridge-nf-call-ip6tables", "0", err);
+    if (result == 0)
+        result = setup_sysctl("bridge/bridge-nf-call-arptables", "0", err);
+    if (result < 0)
+        return result;
+    result = netlink_add_bridge(net->netlink, place->bridge, &place->config->mac);
+    bridge = (int)if_nametoindex(place->bridge);
+    if (result == 0)
+        result = netlink_set_up(net->netlink, bridge, bridged_net_mtu(net), 0, NULL);
+    if (result == 0)
+        result = netlink_set_up(net->netlink, (int)if_nametoindex("lo"), 0, 0, NULL);
+    return result < 0 ? err_set(err, result,
+                                "cannot make the bridge of the network: %s; the kernel needs the "
+                                "module bridge (modprobe bridge)",
+                                strerror(-result))
+                      : 0;
+}
+
+static void set_mtu(void *context)
+{
+    struct bridged_net *net = context;
+    struct port_list list;
+    struct err err;
+    unsigned mtu = bridged_net_mtu(net);
+
+    if (port_list_read(net->netlink, net->place, &list, &err) == 0)
+        for (size_t i = 0; i < list.len; i++)
+            netlink_set_up(net->netlink, (int)if_nametoindex(list.ports[i].interface), mtu, 0,
+                           NULL);
+    free(list.ports);
+    netlink_set_up(net->netlink, (int)if_nametoindex(net->place->bridge), mtu, 0, NULL);
+}
+
+/* ---- both */
+
+/* The guard's table, with the ports that there are. */
+static int load_guard(struct bridged_net *net, struct mnl_socket *elements,
+                      const struct port_list *list, struct err *err)
+{
+    struct ruleset ruleset;
+    int result;
+
+    if (ruleset_begin(&ruleset)) {
+        fprintf(ruleset.file, "table bridge %s\ndelete table bridge %s\n", net->place->table,
+                net->place->table);
+        guard_write(ruleset.file, net->place);
+    }
+    result = ruleset_end(&ruleset, net->nft, err);
+    if (result == 0)
+        result = guard_replace(elements, net->place, list->ports, list->len, err);
+    return result < 0 ? err_prefix(err, result,
+                                   "cannot load the network's rules; the kernel needs nf_tables "
+                                   "for bridges (CONFIG_NF_TABLES_BRIDGE)")
+                      : 0;
+}
+
+/* Ports of before: their holders have outlived the processes. */
+static int adopt_ports(struct bridged_net *net, const struct port_list *list, struct err *err)
+{
+    int result = 0;
+
+    for (size_t i = 0; net->wired && i < list->len && result == 0; i++)
+        result = bridged_add(net->wired, &list->ports[i].mac, 0, err);
+    return result;
+}
+
+int bridged_net_start(struct bridged_net *net, const struct place *place, struct netlink *netlink,
+                      struct nft_ctx *nft, struct mnl_socket *elements, bool fresh, struct err *err)
+{
+    struct port_list list = {0};
+    int result;
+
+    net->place = place;
+    net->netlink = netlink;
+    net->nft = nft;
+    result = port_list_read(netlink, place, &list, err);
+    if (result == 0 && fresh)
+        result = load_guard(net, elements, &list, err);
+    if (result == 0 && fresh && net->wired)
+        result = make_switch(net, err);
+    if (result == 0)
+        result = adopt_ports(net, &list, err);
+    if (result == 0 && net->wired)
+        result = bridged_join(net->wired, netlink, place->bridge, fresh, err);
+    free(list.ports);
+    if (result < 0 && fresh)
+        bridged_net_destroy(net);
+    return result;
+}
+
+int bridged_net_run(struct bridged_net *net, struct loop *loop)
+{
+    return net->wired ? bridged_watch(net->wired, loop, set_mtu, net) : 0;
+}
+
+unsigned bridged_net_mtu(const struct bridged_net *net)
+{
+    return net->wired ? bridged_mtu(net->wired) : net->interface.link.mtu;
+}
+
+/*
+ * A bridge of the host's that was given no MAC has the least of its ports', and so another with each machine that comes,
+ * unless theirs are greater. 0xfe is what hypervisors take for that; the machine's own is behind the port.
+ */
+int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *port,
+                             struct err *err)
+{
+    struct mac_addr mac = port->mac;
+    int result;
+
+    if (net->wired)
+        return 0;
+    mac.bytes[0] = 0xfe;
+    result = bridged_link_set_mac(net->netlink, (int)if_nametoindex(port->interface), &mac);
+    return result < 0 ? err_set(err, result, "cannot set the MAC of %s: %s", port->interface,
+                                strerror(-result))
+                      : 0;
+}
+
+int bridged_net_add_port(struct bridged_net *net, const struct plane_port *port, struct err *err)
+{
+    if (net->wired)
+        return bridged_add(net->wired, &port->mac, (int)if_nametoindex(port->interface), err);
+    return 0;
+}
+
+void bridged_net_remove_port(struct bridged_net *net, const struct plane_port *port)
+{
+    if (net->wired)
+        bridged_remove(net->wired, &port->mac);
+}
+
+void bridged_net_destroy(struct bridged_net *net)
+{
+    struct ruleset ruleset;
+    struct err err;
+
+    if (net->wired)
+        bridged_leave(net->wired);
+    if (!net->place->host)
+        return;
+    if (ruleset_begin(&ruleset))
+        fprintf(ruleset.file, "table bridge %s\ndelete table bridge %s\n", net->place->table,
+                net->place->table);
+    if (ruleset_end(&ruleset, net->nft, &err) < 0)
+        log_error("%s", err.text);
+}
+
+void bridged_net_free(struct bridged_net *net)
+{
+    if (!net)
+        return;
+    bridged_free(net->wired);
+    free(net);
+}

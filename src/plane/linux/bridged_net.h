@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A bridged network, by whichever way its interface takes (base/bridging.h): what there is beside ports and guard.
+ *
+ *   wired    a switch in a namespace of its own, joined to the interface (bridged.h)
+ *   bridge   nothing: ports join that bridge, in the host's namespace. The guard looks at them alone
+ */
+#ifndef OPENVMNET_PLANE_LINUX_BRIDGED_NET_H
+#define OPENVMNET_PLANE_LINUX_BRIDGED_NET_H
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "plane/linux/netlink.h"
+#include "plane/linux/place.h"
+#include "plane/linux/ruleset.h"
+#include "plane/plane.h"
+
+struct bridged_net;
+
+/*
+ * In the host's namespace: looks at the interface, opens what has to be open there, and says where the network's objects
+ * are. Removes what networks have left at interfaces that ended without doing so. -errno with the reason.
+ */
+int bridged_net_find(const struct net_config *config, struct place *ret_place,
+                     struct bridged_net **ret_net, struct err *err);
+
+/*
+ * In the network's place. @place, @netlink and @nft are borrowed, for good; @elements for the call. With @fresh all is made; else it is taken over
+ * from a process that has ended. 0, or -errno with the reason, and then nothing stays.
+ */
+int bridged_net_start(struct bridged_net *net, const struct place *place, struct netlink *netlink,
+                      struct nft_ctx *nft, struct mnl_socket *elements, bool fresh,
+                      struct err *err);
+/* Follows what happens to the interface. 0 or -errno. */
+int bridged_net_run(struct bridged_net *net, struct loop *loop);
+/* For ports to come. */
+unsigned bridged_net_mtu(const struct bridged_net *net);
+/* Before a port joins the bridge. 0 or -errno with the reason. */
+int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *port,
+                             struct err *err);
+/* A port that is in the guard and at the bridge. 0 or -errno with the reason. */
+int bridged_net_add_port(struct bridged_net *net, const struct plane_port *port, struct err *err);
+void bridged_net_remove_port(struct bridged_net *net, const struct plane_port *port);
+/* Removes what was made, but for ports and namespaces. */
+void bridged_net_destroy(struct bridged_net *net);
+void bridged_net_free(struct bridged_net *net);
+
+#endif
