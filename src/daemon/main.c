@@ -123,6 +123,11 @@ static int read_file(struct net_spec *spec, bool system, struct net_file *file,
                        "%s: allow-user, allow-group, user-ports and user-forwards are for a "
                        "network of the system, whose file is in /etc/openvmnet: leave them out",
                        path);
+    if (result == 0 && system && net_spec_is_on(&file->spec, NET_HOST_LOOPBACK))
+        return err_set(err, -EINVAL,
+                       "%s: host-loopback = on is not for a network of the system, whose gateway's "
+                       "address is the host's own: leave it out, and let the service listen there",
+                       path);
     if (result == 0)
         result = configure_merge(spec, file, err);
     *ret_file = file->path[0] || file->reservations_len ? file : NULL;

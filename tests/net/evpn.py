@@ -143,7 +143,7 @@ class EvpnHost(Namespace):
     def network(self, name, text):
         """A network of the system on this host, which is a machine of its own."""
         root = self.lab.directory / f"root{self.number}"
-        (root / "etc" / "openvmnet").mkdir(parents=True)
+        (root / "etc" / "openvmnet").mkdir(parents=True, exist_ok=True)
         (root / "etc" / "openvmnet" / f"{name}.conf").write_text(text)
         identity = root / "machine-id"  # the bridge's MAC follows from it
         identity.write_text(f"{self.number:032x}\n")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One network on three hosts, over FRR's BGP EVPN and the kernel's VXLAN, as docs/multi-host.md has it.
 
-On br-lan vmnetd has no part yet: it has no networks on a Linux bridge of others. The guests' taps are made ports of it by
-lanport.c, with the sources of the plane (tap.c, netlink.c, announce.c). The networks "ext" are vmnetd's own.
+On br-lan most guests' taps are made ports by lanport.c, with the sources of the plane (tap.c, netlink.c, announce.c): so
+nothing but the announcement is in question. The networks "lan" (on that bridge) and "ext" are vmnetd's.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import ipaddress
 import pytest
 
 from evpn import MTU, EvpnLab, reason_to_skip
-from lab import send_between
+from lab import Guest, send_between
 
 RARP = 0x8035
 
@@ -233,8 +233,25 @@ def test_move_between_vmnetds(evpn, ext):
             reached(evpn, watcher, again.ipv4)
 
 
+def test_bridged_networks(evpn, guests):
+    """The document's network of each host puts machines onto br-lan, and announces them."""
+    first, second, third = evpn.hosts
+    with contextlib.ExitStack() as stack:
+        lan = [stack.enter_context(host.network("lan", evpn.recipe.block("ini", host.number))) for host in (first, second)]
+        machines = []
+        for network, number in zip(lan, (80, 81), strict=True):
+            port = network.attach(mac=f"52:56:00:00:00:{number:02x}")
+            evpn.settled(lambda p=port, h=evpn.hosts[number - 80]: third.place(p.mac) == h.address, "it is announced", 3)
+            machine = stack.enter_context(Guest(network, port))
+            machine.ipv4 = f"10.1.0.{number}"
+            machine.ip_batch(f"link set lo up\nlink set eth0 mtu {MTU}\nlink set eth0 up\n"
+                             f"address add {machine.ipv4}/24 dev eth0\n")  # fmt: skip
+            machines.append(machine)
+        reached(evpn, machines[0], machines[1].ipv4)
+        reached(evpn, machines[1], guests[2].ipv4)
+
+
 def test_file_of_the_document(lab, evpn):
-    """vmnet takes the file, and says what is not there yet."""
     file = lab.directory / "lan.conf"
     file.write_text(evpn.recipe.block("ini", 1))
     shown = lab.vmnet("check", file).stdout

@@ -40,6 +40,11 @@ def test_file_defines_the_network(lab):
     assert "mode=host was asked for" in result.stderr and "says shared" in result.stderr
 
 
+def test_options_that_mean_nothing_are_refused(lab):
+    lab.define("lab", "host-loopback = on")
+    assert "host-loopback = on is not for a network of the system" in lab.vmnet("up", "lab", check=False).stderr
+
+
 def test_ends_with_its_last_port(lab):
     lan = lab.system_network("short", "", start=False)
     vm = lab.start_vm("-nic", "vmnet-shared,network=short")
