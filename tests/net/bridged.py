@@ -70,9 +70,10 @@ class BridgedNetwork:
         self.close()
 
     def close(self, kill=False):
-        self._socket.close()
+        # First, for the end of the socket is what it ends by in order.
         if kill:
             self.process.kill()
+        self._socket.close()
         self.process.wait(10)
 
     def log(self):
