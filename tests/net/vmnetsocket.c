@@ -3,9 +3,9 @@
  * vmnetsocket FD MODE OPTION...: frames between an interface of vmnet.h and a socket with a frame a packet, as programs do that
  * serve VM monitors without vmnet. It knows vmnet.h, dispatch and XPC alone.
  *
- * MODE is shared or host; OPTIONs are own-mac, tso, checksum, isolated, one (a packet an event, instead of all that
- * there are), no-nat44 and no-nat66 (on a network object of its own, which is without). It prints "MAC START END MTU" when it is up, "- " for a MAC that is the guest's own, and ends when
- * the socket's other end does, without stopping the interface: that is part of the test.
+ * MODE is shared, host or bridged:INTERFACE; OPTIONs are own-mac, tso, checksum, isolated, one (a packet an event, instead of all that
+ * there are), no-nat44 and no-nat66 (on a network object of its own, which is without). It prints
+ * "MAC START END MTU" when it is up, "-" for what there is not (a MAC that is the guest's own), and ends when the socket's other end does, without stopping the interface: that is part of the test.
  */
 #include <vmnet/vmnet.h>
 
@@ -18,6 +18,7 @@
 
 #define BATCH 32
 #define FRAME_MAX 65550
+#define BRIDGED "bridged:"
 
 static interface_ref interface;
 static int socket_fd;
@@ -92,8 +93,14 @@ static xpc_object_t read_options(char **argv)
     };
     xpc_object_t desc = xpc_dictionary_create(NULL, NULL, 0);
 
-    xpc_dictionary_set_uint64(desc, vmnet_operation_mode_key,
-                              strcmp(argv[0], "host") == 0 ? VMNET_HOST_MODE : VMNET_SHARED_MODE);
+    if (strncmp(argv[0], BRIDGED, strlen(BRIDGED)) == 0) {
+        xpc_dictionary_set_uint64(desc, vmnet_operation_mode_key, VMNET_BRIDGED_MODE);
+        xpc_dictionary_set_string(desc, vmnet_shared_interface_name_key, argv[0] + strlen(BRIDGED));
+    } else {
+        xpc_dictionary_set_uint64(desc, vmnet_operation_mode_key,
+                                  strcmp(argv[0], "host") == 0 ? VMNET_HOST_MODE
+                                                               : VMNET_SHARED_MODE);
+    }
     for (argv++; *argv; argv++) {
         for (size_t i = 0; i < sizeof(nats) / sizeof(nats[0]); i++) {
             if (strcmp(*argv, nats[i].name) != 0)
@@ -110,14 +117,18 @@ static xpc_object_t read_options(char **argv)
     return desc;
 }
 
+static const char *text_of(xpc_object_t params, const char *key)
+{
+    const char *text = xpc_dictionary_get_string(params, key);
+
+    return text ? text : "-";
+}
+
 static void print_parameters(xpc_object_t params)
 {
-    const char *mac = xpc_dictionary_get_string(params, vmnet_mac_address_key);
-
     packet_bytes = xpc_dictionary_get_uint64(params, vmnet_max_packet_size_key);
-    printf("%s %s %s %d\n", mac ? mac : "-",
-           xpc_dictionary_get_string(params, vmnet_start_address_key),
-           xpc_dictionary_get_string(params, vmnet_end_address_key),
+    printf("%s %s %s %d\n", text_of(params, vmnet_mac_address_key),
+           text_of(params, vmnet_start_address_key), text_of(params, vmnet_end_address_key),
            (int)xpc_dictionary_get_uint64(params, vmnet_mtu_key));
     fflush(stdout);
 }
@@ -131,7 +142,7 @@ int main(int argc, char **argv)
     xpc_object_t desc;
 
     if (argc < 3) {
-        fprintf(stderr, "usage: vmnetsocket FD shared|host OPTION...\n");
+        fprintf(stderr, "usage: vmnetsocket FD shared|host|bridged:INTERFACE OPTION...\n");
         return 2;
     }
     socket_fd = atoi(argv[1]);

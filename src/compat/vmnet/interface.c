@@ -12,6 +12,7 @@
  */
 #include "compat/vmnet/interface.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,15 +211,33 @@ static struct interface *claim(struct interface *interface)
     return NULL;
 }
 
+/*
+ * A client may bring any MAC address along, and several, and many do. A network of the system lets its users send
+ * by their port's own alone.
+ */
+static struct openvmnet_port *attach(const struct interface *interface,
+                                     struct openvmnet_error *ret_error)
+{
+    struct options any_mac = interface->options;
+    const char *list[OPTIONS_MAX + 1];
+    struct openvmnet_port *port;
+
+    options_add(&any_mac, "anti-spoof=off");
+    options_list(&any_mac, list);
+    port = openvmnet_attach(list, ret_error);
+    if (port || ret_error->code != -EACCES)
+        return port;
+    options_list(&interface->options, list);
+    return openvmnet_attach(list, ret_error);
+}
+
 /* The port and all that hangs on it. */
 static vmnet_return_t set_up(struct interface *interface)
 {
-    const char *list[OPTIONS_MAX + 1];
     struct openvmnet_error error;
     int result;
 
-    options_list(&interface->options, list);
-    interface->port = openvmnet_attach(list, &error);
+    interface->port = attach(interface, &error);
     if (!interface->port)
         return hint(interface->call, status_of(error.code), "%s", error.text);
     if (error.text[0])

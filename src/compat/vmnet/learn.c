@@ -55,7 +55,8 @@ int learn_begin(struct interface *interface)
     sscanf(openvmnet_port_get(interface->port, "mac"), "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0],
            &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]);
     learned->macs[0] = mac_number(mac);
-    learned->len = 1;
+    /* Where the port has no address of ours there is none for others either: the table is full. */
+    learned->len = openvmnet_port_get(interface->port, "ipv4")[0] ? 1 : LEARNED_MAX + 1;
     interface->learned = learned;
     return 0;
 }

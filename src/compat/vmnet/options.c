@@ -198,7 +198,5 @@ vmnet_return_t options_read(const char *call, xpc_object_t desc, bool network,
         status = read_key(&reading, &keys[i], desc, network);
     if (status == VMNET_SUCCESS)
         status = check_together(&reading, desc);
-    /* A client may bring any MAC address along, and several, and many do. */
-    options_add(options, "anti-spoof=off");
     return status;
 }

@@ -76,6 +76,7 @@ xpc_object_t params_create(const struct interface *interface)
     xpc_dictionary_set_uint64(params, vmnet_max_packet_size_key, interface->max_packet_bytes);
     xpc_dictionary_set_uint64(params, vmnet_read_max_packets_key, PACKETS_MAX);
     xpc_dictionary_set_uint64(params, vmnet_write_max_packets_key, PACKETS_MAX);
-    set_addresses(params, interface);
+    if (interface->wishes.mode != VMNET_BRIDGED_MODE) /* whose addresses are the LAN's */
+        set_addresses(params, interface);
     return params;
 }
