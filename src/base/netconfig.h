@@ -21,7 +21,7 @@
 struct net_config {
     char name[NET_NAME_MAX + 1];
     bool activated; /* a service manager listens for the network, also when it does not run */
-    bool system;    /* NET_OF_SYSTEM: defined by the administrator, for others too; the system plane */
+    bool system; /* NET_OF_SYSTEM: defined by the administrator, for others too; the system plane */
     enum net_mode mode;
     uint32_t gateway; /* IPv4 addresses in host order; 0: the network has none that are known */
     uint32_t pool_start, pool_end;   /* addresses that guests can have */

@@ -119,9 +119,12 @@ static void test_network(void **state)
 {
     static const char lab[] = MAC " 192.168.64.2 vm1 " ID " tap a 1:0 lab";
     static const char *const others[] = {
-        MAC " 192.168.64.2 vm1 " ID " tap a 1:0",      MAC " 192.168.64.2 vm1 " ID " tap a 1:0 ",
-        MAC " 192.168.64.2 vm1 " ID " tap a 1:0 labs", MAC " 192.168.64.2 vm1 " ID " tap a 1:0 la",
-        MAC " 192.168.64.2 vm1 " ID " tap a 1:0 lab ", MAC " 192.168.64.2 vm1 " ID " tap a 1:0 lab x",
+        MAC " 192.168.64.2 vm1 " ID " tap a 1:0",
+        MAC " 192.168.64.2 vm1 " ID " tap a 1:0 ",
+        MAC " 192.168.64.2 vm1 " ID " tap a 1:0 labs",
+        MAC " 192.168.64.2 vm1 " ID " tap a 1:0 la",
+        MAC " 192.168.64.2 vm1 " ID " tap a 1:0 lab ",
+        MAC " 192.168.64.2 vm1 " ID " tap a 1:0 lab x",
     };
     char alias[PORT_ALIAS_MAX + 1];
     struct plane_port port;
