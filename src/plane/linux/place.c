@@ -38,16 +38,20 @@ static void init_host(struct place *place, const struct net_config *config)
 
 void place_init(struct place *place, const struct net_config *config)
 {
-    *place = (struct place){.config = config, .network = ""};
     if (config->system && config->mode != NET_MODE_BRIDGED) {
+        *place = (struct place){.config = config};
         init_host(place, config);
         write_link_name(config, place->bridge);
         return;
     }
-    strcpy(place->bridge, "br0");
-    strcpy(place->table, "openvmnet");
-    strcpy(place->tap, "tap");
-    strcpy(place->veth, "veth");
+    *place = (struct place){
+        .config = config,
+        .network = "",
+        .bridge = "br0",
+        .table = "openvmnet",
+        .tap = "tap",
+        .veth = "veth",
+    };
     write_link_name(config, place->leg);
 }
 

@@ -160,20 +160,19 @@ static int plane_find(const struct net_config *config, struct place *ret_place,
     return 0;
 }
 
-int plane_create(const struct net_config *config, struct plane **ret_plane,
-                 struct plane_handles *ret_handles, struct err *err)
+/* The way of both plane_create() and, with @fresh false, plane_join(). */
+static int plane_enter(const struct net_config *config, bool fresh, struct plane_handles *handles,
+                       struct plane **ret_plane, struct err *err)
 {
-    struct plane_handles *handles = ret_handles;
     struct bridged_net *bridged;
     struct plane *plane = NULL;
     struct place place;
-    int result;
+    int result = plane_find(config, &place, &bridged, err);
 
-    for (int i = 0; i < PLANE_HANDLES; i++)
-        handles->fd[i] = -1;
-    result = plane_find(config, &place, &bridged, err);
     if (result == 0 && !place.host)
-        result = namespace_create(&handles->fd[PLANE_USER], &handles->fd[PLANE_NAMESPACE], err);
+        result =
+            fresh ? namespace_create(&handles->fd[PLANE_USER], &handles->fd[PLANE_NAMESPACE], err)
+                  : namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
     if (result == 0)
         result = plane_new(&place, &plane, err);
     if (result < 0) {
@@ -181,10 +180,7 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
         return result;
     }
     plane->bridged = bridged;
-    plane->created = true;
-    plane->names_used = config->system; /* ports there may be of an earlier life */
-    plane->router6 = config->host_has_ipv6;
-    result = plane_start(plane, true, handles, err);
+    result = plane_start(plane, fresh, handles, err);
     if (result < 0) {
         plane_free(plane);
         return result;
@@ -193,32 +189,32 @@ int plane_create(const struct net_config *config, struct plane **ret_plane,
     return 0;
 }
 
+int plane_create(const struct net_config *config, struct plane **ret_plane,
+                 struct plane_handles *ret_handles, struct err *err)
+{
+    int result;
+
+    for (int i = 0; i < PLANE_HANDLES; i++)
+        ret_handles->fd[i] = -1;
+    result = plane_enter(config, true, ret_handles, ret_plane, err);
+    if (result < 0)
+        return result;
+    (*ret_plane)->created = true;
+    (*ret_plane)->names_used = config->system; /* ports there may be of an earlier life */
+    (*ret_plane)->router6 = config->host_has_ipv6;
+    return 0;
+}
+
 int plane_join(const struct net_config *config, const struct plane_handles *handles,
                struct plane **ret_plane, struct err *err)
 {
     struct plane_handles given = *handles;
-    struct bridged_net *bridged;
-    struct plane *plane = NULL;
-    struct place place;
-    int result = plane_find(config, &place, &bridged, err);
+    int result = plane_enter(config, false, &given, ret_plane, err);
 
-    if (result == 0 && !place.host)
-        result = namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
-    if (result == 0)
-        result = plane_new(&place, &plane, err);
-    if (result < 0) {
-        bridged_net_free(bridged);
+    if (result < 0)
         return result;
-    }
-    plane->bridged = bridged;
-    result = plane_start(plane, false, &given, err);
-    if (result < 0) {
-        plane_free(plane);
-        return result;
-    }
-    plane->router6 = !bridged && dnsmasq_was_router6(config);
-    plane->names_used = true;
-    *ret_plane = plane;
+    (*ret_plane)->router6 = config->mode != NET_MODE_BRIDGED && dnsmasq_was_router6(config);
+    (*ret_plane)->names_used = true;
     return 0;
 }
 
