@@ -139,6 +139,16 @@ class SystemLab(Lab):
 
 
 @contextlib.contextmanager
+def unchanged_lab():
+    """A laboratory whose host is afterwards as it was before."""
+    with SystemLab() as lab:
+        before = host_state(lab.host)
+        yield lab
+        lab.wait_until_clean()
+        assert_as_before(lab, before)
+
+
+@contextlib.contextmanager
 def started(lab, name, text=None):
     """A network of the system that is there in a block, and is gone afterwards."""
     network = lab.system_network(name, text)

@@ -5,10 +5,8 @@ import contextlib
 import json
 
 import pytest
-from lab import HOST, REMOTE, REMOTE4, host_state, poll, send_between
+from lab import HOST, REMOTE, REMOTE4, poll, send_between
 from system import (
-    SystemLab,
-    assert_as_before,
     exchange,
     needs_root,
     normal,
@@ -16,6 +14,7 @@ from system import (
     running,
     settings,
     table,
+    unchanged_lab,
 )
 
 pytestmark = needs_root
@@ -23,11 +22,8 @@ pytestmark = needs_root
 
 @pytest.fixture(scope="module")
 def lab():
-    with SystemLab() as lab:
-        before = host_state(lab.host)
+    with unchanged_lab() as lab:
         yield lab
-        lab.wait_until_clean()
-        assert_as_before(lab, before)
 
 
 @pytest.fixture(scope="module")

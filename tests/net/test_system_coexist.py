@@ -5,8 +5,8 @@ import contextlib
 import os
 
 import pytest
-from lab import HOST4, REMOTE, REMOTE4, host_state, poll
-from system import SystemLab, assert_as_before, exchange, needs_root, running
+from lab import HOST4, REMOTE, REMOTE4, poll
+from system import exchange, needs_root, running, unchanged_lab
 
 pytestmark = needs_root
 
@@ -56,11 +56,8 @@ FIREWALLS = {
 
 @pytest.fixture(scope="module")
 def lab():
-    with SystemLab() as lab:
-        before = host_state(lab.host)
+    with unchanged_lab() as lab:
         yield lab
-        lab.wait_until_clean()
-        assert_as_before(lab, before)
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,16 @@
 import os
 
 import pytest
-from lab import HOST, HOST4, REMOTE, REMOTE_B, LabError, host_state, poll, read_exactly
-from system import SystemLab, assert_as_before, needs_root, running, table
+from lab import HOST, HOST4, REMOTE, REMOTE_B, LabError, poll
+from system import exchange, needs_root, running, table, unchanged_lab
 
 pytestmark = needs_root
 
 
 @pytest.fixture(scope="module")
 def lab():
-    with SystemLab() as lab:
-        before = host_state(lab.host)
+    with unchanged_lab() as lab:
         yield lab
-        lab.wait_until_clean()
-        assert_as_before(lab, before)
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +40,7 @@ def by_the_kernel(lab, port):
 def seen_by(guest, version, connect, port=80):
     """Who the guest sees as the client of a connection that @connect() makes, which carries a byte each way."""
     with guest.listen(port=port, version=version) as listener:
-        with connect() as client:
-            accepted, peer = listener.accept()
-            with accepted:
-                accepted.settimeout(5)
-                client.sendall(b"q")
-                assert read_exactly(accepted, 1) == b"q"
-                accepted.sendall(b"a")
-                assert read_exactly(client, 1) == b"a"
-    return peer[0]
+        return exchange(listener, lambda _: connect())
 
 
 def test_from_outside_the_guest_sees_its_client(lab, network, web):

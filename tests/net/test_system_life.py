@@ -8,7 +8,6 @@ import signal
 import pytest
 from lab import REMOTE, REMOTE4, LabError, host_state, host_state_changes, poll
 from system import (
-    SystemLab,
     assert_as_before,
     exchange,
     needs_root,
@@ -17,6 +16,7 @@ from system import (
     running,
     settings,
     table,
+    unchanged_lab,
 )
 
 pytestmark = needs_root
@@ -24,11 +24,8 @@ pytestmark = needs_root
 
 @pytest.fixture(scope="module")
 def lab():
-    with SystemLab() as lab:
-        before = host_state(lab.host)
+    with unchanged_lab() as lab:
         yield lab
-        lab.wait_until_clean()
-        assert_as_before(lab, before)
 
 
 def kill_all(lab):
