@@ -7,16 +7,18 @@
 #   DESTDIR  staging directory, for packagers         (none)
 #   PYTHON   the Python that has pytest and scapy     (the system's, not the first in PATH)
 #   TESTS    the network and guest tests to run       (all)
+#   RERUNS   how often a test that failed is run again (0); it is named where it passes then
 #   BENCH    options of the benchmark, such as --quick (none)
 
 BUILD ?= build
 PREFIX ?= /usr/local
 PYTHON ?= /usr/bin/python3
 TESTS ?= tests/net tests/guest
+RERUNS ?= 0
 BENCH ?=
 
 MESON ?= meson
-PYTEST = $(PYTHON) -m pytest -p no:cacheprovider -q
+PYTEST = $(PYTHON) -m pytest -p no:cacheprovider -q $(if $(filter-out 0,$(RERUNS)),--reruns $(RERUNS))
 UNPRIVILEGED = $(PYTHON) tests/unprivileged.py
 ROOT_TESTS = $(filter tests/net%,$(TESTS))
 SOURCES = $(shell find src include docs/examples tests -name '*.[ch]' 2>/dev/null)

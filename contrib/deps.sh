@@ -17,7 +17,8 @@ deb_build="gcc libc6-dev meson ninja-build pkg-config libmnl-dev libnftables-dev
     libseccomp-dev libcap-ng-dev libinih-dev libpcap-dev libncurses-dev
     libblocksruntime-dev dnsmasq-base scdoc"
 deb_demo="qemu-system-x86 busybox-static iperf3 python3 zstd"
-deb_check="libcmocka-dev python3-pytest python3-scapy clang iproute2 nftables procps util-linux curl
+deb_check="libcmocka-dev python3-pytest
+    python3-pytest-rerunfailures python3-scapy clang iproute2 nftables procps util-linux curl
     bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish
     frr"
 deb_lint="clang clang-format clang-tidy"
@@ -57,7 +58,7 @@ esac
 hint_fedora="dnf install gcc meson ninja-build pkgconf-pkg-config libmnl-devel nftables-devel \
 jansson-devel libseccomp-devel libcap-ng-devel inih-devel libpcap-devel ncurses-devel \
 libblocksruntime-devel dnsmasq \
-scdoc libcmocka-devel python3-pytest python3-scapy clang clang-tools-extra qemu-system-x86-core \
+scdoc libcmocka-devel python3-pytest python3-pytest-rerunfailures python3-scapy clang clang-tools-extra qemu-system-x86-core \
 busybox iperf3 iproute nftables procps-ng util-linux curl bind-utils iputils strace tcpdump \
 traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt frr \
 slirp4netns"

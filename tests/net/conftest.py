@@ -19,10 +19,12 @@ _numbers = itertools.count(1)
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What was not tested, and why, is said also by `pytest -q`."""
+    """What was not tested, and why, and what passed only when run again, is said also by `pytest -q`."""
     skipped = terminalreporter.stats.get("skipped", [])
     for report in skipped:
         terminalreporter.write_line(f"SKIPPED {report.nodeid}: {report.longrepr[2]}")
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.write_line(f"RUN AGAIN {report.nodeid}: {report.longreprtext}")
 
 
 @pytest.fixture(autouse=True)
