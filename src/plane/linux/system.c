@@ -13,11 +13,12 @@
 #include "base/log.h"
 #include "base/table.h"
 #include "plane/linux/coexist.h"
-#include "plane/linux/dnsmasq.h"
+#include "plane/linux/conflicts.h"
 #include "plane/linux/guard.h"
 #include "plane/linux/port.h"
 #include "plane/linux/ruleset_watch.h"
 #include "plane/linux/setup.h"
+#include "plane/linux/system_bridge.h"
 #include "plane/linux/system_rules.h"
 #include "plane/linux/uplinks.h"
 
@@ -80,188 +81,19 @@ unsigned system_dns_port(const struct system *system)
     return system->dns_port;
 }
 
-/* ---- what is there */
-
-/*
- * The network's bridge by its name and its MAC, which follows from machine and name. *ret_ifindex 0: there is none.
- * -EEXIST where the name is another's.
- */
-static int find_bridge(struct system *system, int *ret_ifindex, struct err *err)
-{
-    const struct place *place = system->place;
-    struct mac_addr mac;
-    int result = netlink_get_link(system->netlink, place->bridge, ret_ifindex, &mac);
-
-    if (result == -ENODEV) {
-        *ret_ifindex = 0;
-        return 0;
-    }
-    if (result < 0)
-        return err_set(err, result, "cannot look for the interface %s: %s", place->bridge,
-                       strerror(-result));
-    if (memcmp(&mac, &place->config->mac, sizeof(mac)) != 0)
-        return err_set(err, -EEXIST,
-                       "network '%s' needs the interface name %s, which another program's "
-                       "interface has; remove that (ip link delete %s) or give the network another "
-                       "name",
-                       place->config->name, place->bridge, place->bridge);
-    return 0;
-}
+/* ---- making it */
 
 /* Removes what a network of that name has made, now or in an earlier life, but for its ports. */
 static int system_sweep(struct system *system, struct err *err)
 {
     struct ruleset ruleset;
-    int ifindex, result = find_bridge(system, &ifindex, err);
+    int result = system_bridge_remove(system->place, system->netlink, err);
 
     if (result < 0)
         return result;
-    if (ifindex) {
-        result = netlink_delete_link(system->netlink, ifindex);
-        if (result < 0 && result != -ENODEV)
-            return err_set(err, result, "cannot remove %s: %s", system->place->bridge,
-                           strerror(-result));
-    }
     if (ruleset_begin(&ruleset))
         system_rules_remove(ruleset.file, system->place);
     return ruleset_end(&ruleset, system->nft, err);
-}
-
-struct overlap {
-    const struct net_config *config;
-    char text[IP_TEXT_MAX + 48];
-};
-
-/* A prefix of the network's and one of a route: whether they have addresses in common. */
-static bool overlaps(const struct ip_addr *a, unsigned a_bits, const struct ip_addr *b,
-                     unsigned b_bits)
-{
-    unsigned bits = a_bits < b_bits ? a_bits : b_bits, whole = bits / 8;
-
-    if (memcmp(a->bytes, b->bytes, whole) != 0)
-        return false;
-    return bits % 8 == 0 || ((a->bytes[whole] ^ b->bytes[whole]) >> (8 - bits % 8)) == 0;
-}
-
-static int on_route(const struct nlmsghdr *header, void *context)
-{
-    struct overlap *overlap = context;
-    const struct net_config *config = overlap->config;
-    const struct rtmsg *route = mnl_nlmsg_get_payload(header);
-    struct ip_addr own =
-        route->rtm_family == AF_INET ? ip_from_u32(net_config_subnet(config)) : config->prefix6;
-    struct ip_addr to = {.family = route->rtm_family};
-    char address[IP_TEXT_MAX], interface[IFNAMSIZ] = "";
-    const struct nlattr *attr;
-
-    /* Anything is more special than a default route. */
-    if (overlap->text[0] || !route->rtm_dst_len || route->rtm_family != own.family ||
-        route->rtm_type == RTN_MULTICAST || route->rtm_type == RTN_BROADCAST)
-        return MNL_CB_OK;
-    mnl_attr_for_each(attr, header, sizeof(*route))
-    {
-        if (mnl_attr_get_type(attr) == RTA_DST &&
-            mnl_attr_get_payload_len(attr) == ip_len_bytes(&to))
-            memcpy(to.bytes, mnl_attr_get_payload(attr), ip_len_bytes(&to));
-        else if (mnl_attr_get_type(attr) == RTA_OIF)
-            if_indextoname(mnl_attr_get_u32(attr), interface);
-    }
-    if (overlaps(&own, own.family == AF_INET ? config->prefix_len : 64, &to, route->rtm_dst_len))
-        snprintf(overlap->text, sizeof(overlap->text), "%s/%u%s%s", ip_format(&to, address),
-                 route->rtm_dst_len, interface[0] ? " dev " : "", interface);
-    return MNL_CB_OK;
-}
-
-/* The network's addresses become the host's: they must not be anybody else's there. */
-static int check_routes(struct system *system, struct err *err)
-{
-    const struct net_config *config = system->place->config;
-    struct ip_addr subnet = ip_from_u32(net_config_subnet(config));
-    struct overlap overlap = {.config = config};
-    char address[IP_TEXT_MAX];
-    int result = netlink_dump(system->netlink, RTM_GETROUTE, AF_INET, on_route, NULL, &overlap);
-
-    if (result == 0 && overlap.text[0])
-        return err_set(err, -EADDRINUSE,
-                       "network '%s': its subnet %s/%u has addresses in common with the host's "
-                       "route to %s; give it others in its file (start-address, end-address, "
-                       "subnet-mask)",
-                       config->name, ip_format(&subnet, address), config->prefix_len, overlap.text);
-    if (result == 0 && config->prefix6.family)
-        result = netlink_dump(system->netlink, RTM_GETROUTE, AF_INET6, on_route, NULL, &overlap);
-    if (result == 0 && overlap.text[0])
-        return err_set(err, -EADDRINUSE,
-                       "network '%s': its prefix %s/64 has addresses in common with the host's "
-                       "route to %s; give it another in its file (nat66-prefix)",
-                       config->name, ip_format(&config->prefix6, address), overlap.text);
-    return result < 0 ? err_set(err, result, "cannot read the host's routes: %s", strerror(-result))
-                      : 0;
-}
-
-/* ---- making it */
-
-static int bridge_sysctl(const struct place *place, const char *family, const char *setting,
-                         const char *value, struct err *err)
-{
-    char name[96];
-
-    snprintf(name, sizeof(name), "%s/conf/%s/%s", family, place->bridge, setting);
-    return setup_sysctl(name, value, err);
-}
-
-/* Of the network's own bridge, and gone with it. */
-static int set_bridge_sysctls(const struct place *place, struct err *err)
-{
-    static const struct {
-        const char *family, *setting, *value;
-        int nat; /* only where the host routes for it, by this IP version; 0: in any case */
-    } settings[] = {
-        {"ipv4", "forwarding", "1", AF_INET},
-        {"ipv4", "send_redirects", "0", 0},
-        /* Guests forget a router whose neighbour advertisements do not say that it is one (RFC 4861 7.2.5). */
-        {"ipv6", "forwarding", "1", AF_INET6},
-        {"ipv6", "force_forwarding", "1", AF_INET6},
-        /* Nobody advertises to it, and its link-local address follows from its MAC: guests may not use that. */
-        {"ipv6", "accept_ra", "0", 0},
-        {"ipv6", "accept_dad", "0", 0},
-        {"ipv6", "addr_gen_mode", "0", 0},
-    };
-    int result = 0;
-
-    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && result == 0; i++)
-        if (!settings[i].nat || net_config_has_nat(place->config, settings[i].nat))
-            result = bridge_sysctl(place, settings[i].family, settings[i].setting,
-                                   settings[i].value, err);
-    return result;
-}
-
-static int make_bridge(struct system *system, struct err *err)
-{
-    const struct place *place = system->place;
-    const struct net_config *config = place->config;
-    struct ip_addr gateway4 = ip_from_u32(config->gateway);
-    char alias[64];
-    int bridge, result;
-
-    result = netlink_add_bridge(system->netlink, place->bridge, &config->mac);
-    if (result < 0)
-        return err_set(err, result,
-                       "cannot make the bridge %s: %s; the kernel needs the module bridge "
-                       "(modprobe bridge)",
-                       place->bridge, strerror(-result));
-    bridge = (int)if_nametoindex(place->bridge);
-    result = set_bridge_sysctls(place, err);
-    if (result < 0)
-        return result;
-    snprintf(alias, sizeof(alias), "openvmnet: network %s", config->name);
-    result = netlink_set_up(system->netlink, bridge, config->mtu, 0, alias);
-    if (result == 0)
-        result = netlink_add_address(system->netlink, bridge, &gateway4, config->prefix_len);
-    if (result == 0 && config->gateway6.family)
-        result = netlink_add_address(system->netlink, bridge, &config->gateway6, 64);
-    return result < 0
-               ? err_set(err, result, "cannot set up %s: %s", place->bridge, strerror(-result))
-               : 0;
 }
 
 /* Settings and rules for the host's interfaces as they are now. @text NULL: only the settings. */
@@ -275,39 +107,6 @@ static int open_uplinks(struct system *system, FILE *text, struct err *err)
     if (result < 0)
         return err_set(err, result, "cannot read the host's routes: %s", strerror(-result));
     return uplinks_open(system->place, &uplinks, text, err);
-}
-
-/* dnsmasq would end and be started again for ever. */
-static int check_dns_port(const struct net_config *config, struct err *err)
-{
-    static const int types[] = {SOCK_DGRAM, SOCK_STREAM};
-    struct ip_endpoint gateway = {.addr = ip_from_u32(config->gateway), .port = 53};
-    struct sockaddr_storage address;
-    socklen_t len = endpoint_to_sockaddr(&gateway, &address);
-    char text[IP_TEXT_MAX];
-    int one = 1, result = 0;
-
-    for (int i = 0; i < 2 && result == 0 && config->on[NET_DNS]; i++) {
-        int fd = socket(AF_INET, types[i] | SOCK_CLOEXEC, 0);
-
-        if (fd < 0)
-            return 0;
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-        if ((bind(fd, (struct sockaddr *)&address, len) < 0 ||
-             (types[i] == SOCK_STREAM && listen(fd, 1) < 0)) &&
-            errno == EADDRINUSE)
-            result = -EADDRINUSE;
-        close(fd);
-    }
-    return result < 0
-               ? err_set(err, result,
-                         "network '%s' needs port 53 of its gateway %s for DNS, and another "
-                         "program has that port of all addresses ('ss -lntup sport = :53' names "
-                         "it); have it listen at its own addresses (dnsmasq: bind-dynamic and "
-                         "except-interface=vmnet-*; named: listen-on), or write dns = off in the "
-                         "network's file",
-                         config->name, ip_format(&gateway.addr, text))
-               : 0;
 }
 
 /* All rules in one batch, and then the ports that there are. */
@@ -377,7 +176,7 @@ int system_create(const struct place *place, struct netlink *netlink, struct nft
         return result;
     result = system_sweep(system, err);
     if (result == 0)
-        result = check_routes(system, err);
+        result = conflicts_check_routes(place->config, netlink, err);
     if (result < 0) {
         system_free(system);
         return result;
@@ -394,9 +193,9 @@ int system_create(const struct place *place, struct netlink *netlink, struct nft
     if (result == 0)
         result = load_rules(system, &list, err);
     if (result == 0)
-        result = make_bridge(system, err);
+        result = system_bridge_make(place, netlink, err);
     if (result == 0)
-        result = check_dns_port(place->config, err);
+        result = conflicts_check_dns(place->config, err);
     if (result == 0)
         adopt_ports(system, &list);
     free(list.ports);

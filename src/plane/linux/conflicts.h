@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What others on this host have that a network of the system plane needs for itself. It is refused then, and they are named. */
+#ifndef OPENVMNET_PLANE_LINUX_CONFLICTS_H
+#define OPENVMNET_PLANE_LINUX_CONFLICTS_H
+
+#include "base/err.h"
+#include "base/netconfig.h"
+#include "plane/linux/netlink.h"
+
+/* The network's addresses become the host's: they must not be anybody else's there. Before it has them. */
+int conflicts_check_routes(const struct net_config *config, struct netlink *netlink,
+                           struct err *err);
+/*
+ * The gateway's port for DNS, which another program may have of all addresses: dnsmasq would end and be started again
+ * for ever. When it has the address.
+ */
+int conflicts_check_dns(const struct net_config *config, struct err *err);
+
+#endif
