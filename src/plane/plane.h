@@ -28,7 +28,7 @@
 enum plane_handle {
     PLANE_NAMESPACE,      /* the network namespace */
     PLANE_USER,           /* the user namespace that owns it; -1 where root made the network */
-    PLANE_DNS_UDP,        /* where the network's DNS server asks for what it does not know itself */
+    PLANE_DNS_UDP,        /* where the network's DNS server asks for the rest; -1: it has none */
     PLANE_ROUTER_HANDLES, /* those up to here are what plane_join() wants to have */
     PLANE_DNS_TCP = PLANE_ROUTER_HANDLES,
     /* NET_WORKERS_MAX of each of these, -1 from the network's number of workers on. */

@@ -322,8 +322,8 @@ int dns_new(struct loop *loop, const struct dns_config *config, struct dns **ret
     dns->timer.on_timer = on_timer;
     list_init(&dns->queries);
     resolvers_init(&dns->resolvers, config->resolv_conf);
-    result = loop_add(loop, &dns->udp_source, config->udp_fd, LOOP_IN);
-    if (result == 0)
+    result = config->udp_fd < 0 ? 0 : loop_add(loop, &dns->udp_source, config->udp_fd, LOOP_IN);
+    if (result == 0 && config->tcp_fd >= 0)
         result = dns_tcp_new(dns, config->tcp_fd, &dns->tcp);
     if (result < 0) {
         dns_free(dns);

@@ -15,7 +15,7 @@ struct dns;
 /* Everything is borrowed. */
 struct dns_config {
     const struct net_config *net;
-    int udp_fd, tcp_fd;      /* sockets inside the network: queries arrive there */
+    int udp_fd, tcp_fd;      /* sockets inside the network: queries arrive there; -1: nobody asks */
     const char *resolv_conf; /* a path: RESOLV_CONF_PATH but for tests */
     struct uplink_counters *counters;
     /* What resolv.conf says has changed. Not called from within dns_new(). */

@@ -146,6 +146,16 @@ int bridged_link_set_mac(struct netlink *netlink, int ifindex, const struct mac_
     return netlink_talk(netlink, header, NULL, NULL);
 }
 
+int bridged_link_set_down(struct netlink *netlink, int ifindex)
+{
+    char buf[NETLINK_MESSAGE_BYTES];
+    struct nlmsghdr *header = begin_link(buf, RTM_SETLINK, AF_UNSPEC, ifindex);
+    struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+
+    link->ifi_change = IFF_UP;
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
 int bridged_link_set_port(struct netlink *netlink, int ifindex, bool flood)
 {
     char buf[NETLINK_MESSAGE_BYTES];

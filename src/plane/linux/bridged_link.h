@@ -26,6 +26,7 @@ int bridged_link_default(struct netlink *netlink, char ret_name[16]);
 /* A link that no protocol of this namespace may use: the kernel gives it no IPv6 address by itself. */
 int bridged_link_silence(struct netlink *netlink, int ifindex);
 int bridged_link_set_mac(struct netlink *netlink, int ifindex, const struct mac_addr *mac);
+int bridged_link_set_down(struct netlink *netlink, int ifindex);
 /* Of a port of a bridge: no learning; @flood says whether it gets frames to MACs that the bridge does not know. */
 int bridged_link_set_port(struct netlink *netlink, int ifindex, bool flood);
 /* A bridge's knowledge that @mac is behind its port. */

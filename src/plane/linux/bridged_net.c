@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/table.h"
 #include "plane/linux/bridged.h"
+#include "plane/linux/bridged_bridge.h"
 #include "plane/linux/bridged_way.h"
 #include "plane/linux/guard.h"
 #include "plane/linux/port.h"
@@ -20,7 +21,8 @@ struct bridged_net {
     const struct place *place;
     struct netlink *netlink;
     struct nft_ctx *nft;
-    struct bridged *wired; /* or NULL */
+    struct bridged *wired;         /* or NULL */
+    struct bridged_bridge *bridge; /* while it runs, or NULL */
 };
 
 int bridged_net_find(const struct net_config *config, struct place *ret_place,
@@ -101,9 +103,8 @@ static void set_mtu(void *context)
 
 /* ---- both */
 
-/* The guard's table, with the ports that there are. */
-static int load_guard(struct bridged_net *net, struct mnl_socket *elements,
-                      const struct port_list *list, struct err *err)
+/* The guard's table, with the ports that there are, in one batch. */
+static int load_guard(struct bridged_net *net, const struct port_list *list, struct err *err)
 {
     struct ruleset ruleset;
     int result;
@@ -112,10 +113,9 @@ static int load_guard(struct bridged_net *net, struct mnl_socket *elements,
         fprintf(ruleset.file, "table bridge %s\ndelete table bridge %s\n", net->place->table,
                 net->place->table);
         guard_write(ruleset.file, net->place);
+        guard_write_ports(ruleset.file, net->place, list->ports, list->len);
     }
     result = ruleset_end(&ruleset, net->nft, err);
-    if (result == 0)
-        result = guard_replace(elements, net->place, list->ports, list->len, err);
     return result < 0 ? err_prefix(err, result,
                                    "cannot load the network's rules; the kernel needs nf_tables "
                                    "for bridges (CONFIG_NF_TABLES_BRIDGE)")
@@ -133,7 +133,7 @@ static int adopt_ports(struct bridged_net *net, const struct port_list *list, st
 }
 
 int bridged_net_start(struct bridged_net *net, const struct place *place, struct netlink *netlink,
-                      struct nft_ctx *nft, struct mnl_socket *elements, bool fresh, struct err *err)
+                      struct nft_ctx *nft, bool fresh, struct err *err)
 {
     struct port_list list = {0};
     int result;
@@ -143,7 +143,7 @@ int bridged_net_start(struct bridged_net *net, const struct place *place, struct
     net->nft = nft;
     result = port_list_read(netlink, place, &list, err);
     if (result == 0 && fresh)
-        result = load_guard(net, elements, &list, err);
+        result = load_guard(net, &list, err);
     if (result == 0 && fresh && net->wired)
         result = make_switch(net, err);
     if (result == 0)
@@ -156,9 +156,31 @@ int bridged_net_start(struct bridged_net *net, const struct place *place, struct
     return result;
 }
 
+static int mend(void *context, struct err *err)
+{
+    struct bridged_net *net = context;
+    struct port_list list;
+    int result = port_list_read(net->netlink, net->place, &list, err);
+
+    if (result == 0)
+        result = load_guard(net, &list, err);
+    free(list.ports);
+    return result;
+}
+
 int bridged_net_run(struct bridged_net *net, struct loop *loop)
 {
-    return net->wired ? bridged_watch(net->wired, loop, set_mtu, net) : 0;
+    struct err err;
+    int result;
+
+    if (net->wired)
+        return bridged_watch(net->wired, loop, set_mtu, net);
+    result = bridged_bridge_watch(net->place, net->netlink, loop, mend, net, &net->bridge);
+    /* What happened while nobody has watched. */
+    if (result == 0 && !ruleset_has_table(net->nft, "bridge", net->place->table) &&
+        mend(net, &err) < 0)
+        log_error("network '%s': %s", net->place->config->name, err.text);
+    return result;
 }
 
 unsigned bridged_net_mtu(const struct bridged_net *net)
@@ -178,6 +200,11 @@ int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *p
 
     if (net->wired)
         return 0;
+    if (!if_nametoindex(net->place->bridge))
+        return err_set(err, -ENODEV,
+                       "bridge %s is gone: make it again (ip link add %s type bridge), or have the "
+                       "network join another one (ifname=)",
+                       net->place->bridge, net->place->bridge);
     mac.bytes[0] = 0xfe;
     result = bridged_link_set_mac(net->netlink, (int)if_nametoindex(port->interface), &mac);
     return result < 0 ? err_set(err, result, "cannot set the MAC of %s: %s", port->interface,
@@ -218,6 +245,7 @@ void bridged_net_free(struct bridged_net *net)
 {
     if (!net)
         return;
+    bridged_bridge_free(net->bridge);
     bridged_free(net->wired);
     free(net);
 }

@@ -25,12 +25,11 @@ int bridged_net_find(const struct net_config *config, struct place *ret_place,
                      struct bridged_net **ret_net, struct err *err);
 
 /*
- * In the network's place. @place, @netlink and @nft are borrowed, for good; @elements for the call. With @fresh all is made; else it is taken over
- * from a process that has ended. 0, or -errno with the reason, and then nothing stays.
+ * In the network's place. @place, @netlink and @nft are borrowed, for good. With @fresh all is made; else it is taken
+ * over from a process that has ended. 0, or -errno with the reason, and then nothing stays.
  */
 int bridged_net_start(struct bridged_net *net, const struct place *place, struct netlink *netlink,
-                      struct nft_ctx *nft, struct mnl_socket *elements, bool fresh,
-                      struct err *err);
+                      struct nft_ctx *nft, bool fresh, struct err *err);
 /* Follows what happens to the interface. 0 or -errno. */
 int bridged_net_run(struct bridged_net *net, struct loop *loop);
 /* For ports to come. */

@@ -26,6 +26,9 @@
  * that is not added.
  */
 void guard_write(FILE *text, const struct place *place);
+/* The ports, to follow it in the same batch: a table that was lost comes back without a gap in between. */
+void guard_write_ports(FILE *text, const struct place *place, const struct plane_port *ports,
+                       size_t len);
 /*
  * Over a socket of elements_open(). 0, or -errno with the reason. Each of these is one batch. With @forget a port
  * begins with nothing counted although there was one of its name.

@@ -87,25 +87,16 @@ static int plane_new(const struct place *place, struct plane **ret_plane, struct
 static int plane_start(struct plane *plane, bool fresh, struct plane_handles *handles,
                        struct err *err)
 {
-    unsigned dns_port = 0;
-    int result;
-
-    if (plane->bridged) {
-        /* Nobody asks there: the engine has them of any network. */
-        result = fresh ? setup_dns_sockets(&dns_port, &handles->fd[PLANE_DNS_UDP],
-                                           &handles->fd[PLANE_DNS_TCP])
-                       : 0;
-        return result < 0 ? err_set(err, result, "cannot open sockets: %s", strerror(-result))
-                          : bridged_net_start(plane->bridged, &plane->place, &plane->netlink,
-                                              plane->nft, plane->elements, fresh, err);
-    }
+    if (plane->bridged)
+        return bridged_net_start(plane->bridged, &plane->place, &plane->netlink, plane->nft, fresh,
+                                 err);
     if (!plane->place.host)
         return fresh ? setup_namespace(&plane->place, &plane->netlink, plane->nft, handles, err)
                      : 0;
-    return fresh ? system_create(&plane->place, &plane->netlink, plane->nft, plane->elements,
-                                 handles, &plane->system, err)
-                 : system_join(&plane->place, &plane->netlink, plane->nft, plane->elements, handles,
-                               &plane->system, err);
+    return fresh ? system_create(&plane->place, &plane->netlink, plane->nft, handles,
+                                 &plane->system, err)
+                 : system_join(&plane->place, &plane->netlink, plane->nft, handles, &plane->system,
+                               err);
 }
 
 /* Where the network is, before the caller goes there. */

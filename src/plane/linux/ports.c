@@ -154,9 +154,12 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
         result = system_prepare_port(port->interface, err);
     if (result == 0 && plane->bridged)
         result = bridged_net_prepare_port(plane->bridged, port, err);
-    if (result == 0)
-        result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface),
-                                plane_mtu(plane), (int)if_nametoindex(plane->place.bridge), alias);
+    if (result < 0) {
+        port_gone(plane, port);
+        return result;
+    }
+    result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface), plane_mtu(plane),
+                            (int)if_nametoindex(plane->place.bridge), alias);
     if (result < 0)
         err_set(err, result, "cannot attach %s to the network's bridge: %s", port->interface,
                 result == -EXFULL || result == -EBUSY ? "a bridge has no room for more ports"

@@ -33,7 +33,6 @@ struct system {
     const struct place *place;
     struct netlink *netlink;
     struct nft_ctx *nft;
-    struct mnl_socket *elements;
     unsigned dns_port;
     struct plane_forward *forwards;
     size_t forwards_len;
@@ -49,13 +48,13 @@ struct system {
 };
 
 static int system_new(const struct place *place, struct netlink *netlink, struct nft_ctx *nft,
-                      struct mnl_socket *elements, struct system **ret_system, struct err *err)
+                      struct system **ret_system, struct err *err)
 {
     struct system *system = calloc(1, sizeof(*system));
 
     if (!system)
         return err_set(err, -ENOMEM, "out of memory");
-    *system = (struct system){.place = place, .netlink = netlink, .nft = nft, .elements = elements};
+    *system = (struct system){.place = place, .netlink = netlink, .nft = nft};
     *ret_system = system;
     return 0;
 }
@@ -109,7 +108,7 @@ static int open_uplinks(struct system *system, FILE *text, struct err *err)
     return uplinks_open(system->place, &uplinks, text, err);
 }
 
-/* All rules in one batch, and then the ports that there are. */
+/* All rules, with the ports that there are, in one batch. */
 static int load_rules(struct system *system, const struct port_list *list, struct err *err)
 {
     struct ruleset ruleset;
@@ -121,13 +120,12 @@ static int load_rules(struct system *system, const struct port_list *list, struc
         fprintf(ruleset.file, "table bridge %1$s\ndelete table bridge %1$s\n",
                 system->place->table);
         guard_write(ruleset.file, system->place);
+        guard_write_ports(ruleset.file, system->place, list->ports, list->len);
         system_rules_write_forwards(ruleset.file, system->place, system->forwards,
                                     system->forwards_len);
         opened = open_uplinks(system, ruleset.file, &settings_err);
     }
     result = ruleset_end(&ruleset, system->nft, err);
-    if (result == 0)
-        result = guard_replace(system->elements, system->place, list->ports, list->len, err);
     if (result == 0 && opened < 0) {
         *err = settings_err;
         return opened;
@@ -165,12 +163,11 @@ int system_prepare_port(const char *interface, struct err *err)
 }
 
 int system_create(const struct place *place, struct netlink *netlink, struct nft_ctx *nft,
-                  struct mnl_socket *elements, struct plane_handles *handles,
-                  struct system **ret_system, struct err *err)
+                  struct plane_handles *handles, struct system **ret_system, struct err *err)
 {
     struct port_list list = {0};
     struct system *system = NULL;
-    int result = system_new(place, netlink, nft, elements, &system, err);
+    int result = system_new(place, netlink, nft, &system, err);
 
     if (result < 0)
         return result;
@@ -209,14 +206,13 @@ int system_create(const struct place *place, struct netlink *netlink, struct nft
 }
 
 int system_join(const struct place *place, struct netlink *netlink, struct nft_ctx *nft,
-                struct mnl_socket *elements, const struct plane_handles *handles,
-                struct system **ret_system, struct err *err)
+                const struct plane_handles *handles, struct system **ret_system, struct err *err)
 {
     struct sockaddr_storage address;
     socklen_t len = sizeof(address);
     struct ip_endpoint local;
     struct system *system = NULL;
-    int result = system_new(place, netlink, nft, elements, &system, err);
+    int result = system_new(place, netlink, nft, &system, err);
 
     if (result < 0)
         return result;

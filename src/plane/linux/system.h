@@ -19,16 +19,14 @@ struct system;
 /*
  * Makes the network, after what one of the same name has left that ended without removing it; ports that are still
  * held become its ports. Refused where its addresses have some in common with a route of the host, or where its bridge's
- * name is somebody else's. Opens the namespace and the DNS sockets of @handles. @place, @netlink, @nft and @elements (elements_open()) are borrowed, for good. 0, or
+ * name is somebody else's. Opens the namespace and the DNS sockets of @handles. @place, @netlink and @nft are borrowed, for good. 0, or
  * -errno with the reason, and then nothing stays.
  */
 int system_create(const struct place *place, struct netlink *netlink, struct nft_ctx *nft,
-                  struct mnl_socket *elements, struct plane_handles *handles,
-                  struct system **ret_system, struct err *err);
+                  struct plane_handles *handles, struct system **ret_system, struct err *err);
 /* Takes over the network from a process that has ended; it stands as that left it. */
 int system_join(const struct place *place, struct netlink *netlink, struct nft_ctx *nft,
-                struct mnl_socket *elements, const struct plane_handles *handles,
-                struct system **ret_system, struct err *err);
+                const struct plane_handles *handles, struct system **ret_system, struct err *err);
 /*
  * From now on follows the host's routes, mends its rules, and calls @on_warning when system_warning() is another, from
  * @loop. 0, or -errno with the reason.

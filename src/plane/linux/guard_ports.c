@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ports, as elements of the guard's sets; the rules that look into these are in guard.c. */
+#include "plane/linux/guard.h"
+
+#include <arpa/inet.h>
+#include <linux/netfilter/nf_tables.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "plane/linux/elements.h"
+
+/* A concatenation: each part fills up words. */
+static void put_key(struct element *element, const void *part, size_t len)
+{
+    memcpy(element->key + element->key_len, part, len);
+    element->key_len = (uint16_t)(element->key_len + (len + 3) / 4 * 4);
+}
+
+static void put_interface(struct element *element, const struct plane_port *port)
+{
+    put_key(element, port->interface, sizeof(port->interface));
+}
+
+/* Each of these writes the element that @port is of a set. False: it is none. */
+
+static bool is_unguarded(const struct net_config *config, const struct plane_port *port,
+                         struct element *element)
+{
+    return !port->anti_spoof;
+}
+
+static bool is_isolated(const struct net_config *config, const struct plane_port *port,
+                        struct element *element)
+{
+    return port->isolated;
+}
+
+static bool is_sender(const struct net_config *config, const struct plane_port *port,
+                      struct element *element)
+{
+    put_key(element, port->mac.bytes, sizeof(port->mac.bytes));
+    return port->anti_spoof;
+}
+
+/* Without DHCP the address is one that the guest may take, not one that it must have. */
+static bool is_sender4(const struct net_config *config, const struct plane_port *port,
+                       struct element *element)
+{
+    uint32_t ipv4 = htonl(port->ipv4);
+
+    put_key(element, port->mac.bytes, sizeof(port->mac.bytes));
+    put_key(element, &ipv4, sizeof(ipv4));
+    return port->anti_spoof && port->ipv4 && config->on[NET_DHCP];
+}
+
+static bool is_any4(const struct net_config *config, const struct plane_port *port,
+                    struct element *element)
+{
+    return port->anti_spoof && (!port->ipv4 || !config->on[NET_DHCP]);
+}
+
+static bool is_labelled(const struct net_config *config, const struct plane_port *port,
+                        struct element *element)
+{
+    uint16_t label = htons((uint16_t)net_config_guest(config, port->ipv4));
+
+    memcpy(element->value, &label, sizeof(label));
+    element->value_len = sizeof(label);
+    return port->ipv4;
+}
+
+static const struct {
+    const char *name;
+    bool (*read)(const struct net_config *config, const struct plane_port *port,
+                 struct element *element);
+} sets[] = {
+    {"unguarded", is_unguarded}, {"isolated", is_isolated}, {"senders", is_sender},
+    {"macs", is_sender},         {"senders4", is_sender4},  {"any4", is_any4},
+    {"labels", is_labelled},
+};
+#define SETS_LEN (sizeof(sets) / sizeof(sets[0]))
+
+/* Set by set, for elements that follow each other share a message. */
+static void put_ports(struct elements *batch, uint16_t type, const struct net_config *config,
+                      const struct plane_port *ports, size_t len)
+{
+    for (size_t i = 0; i < SETS_LEN; i++) {
+        for (size_t k = 0; k < len; k++) {
+            struct element element = {0};
+
+            put_interface(&element, &ports[k]);
+            if (sets[i].read(config, &ports[k], &element))
+                elements_put(batch, type, sets[i].name, &element);
+        }
+    }
+}
+
+/* An element of @set as nftables reads it. Those of "macs" are numbers, for the set's type has no other words. */
+static void write_element(FILE *text, const char *set, const struct element *element)
+{
+    const uint8_t *key = element->key + IFNAMSIZ;
+    char buf[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
+    struct ip_addr addr = {.family = AF_INET};
+    struct mac_addr mac;
+
+    fprintf(text, "\"%.16s\"", (const char *)element->key);
+    if (element->key_len > IFNAMSIZ) {
+        memcpy(mac.bytes, key, sizeof(mac.bytes));
+        if (strcmp(set, "macs") == 0)
+            fprintf(text, " . 0x%02x%02x%02x%02x%02x%02x", key[0], key[1], key[2], key[3], key[4],
+                    key[5]);
+        else
+            fprintf(text, " . %s", mac_format(&mac, buf));
+    }
+    if (element->key_len > IFNAMSIZ + 8) {
+        memcpy(addr.bytes, key + 8, 4);
+        fprintf(text, " . %s", ip_format(&addr, ipv4));
+    }
+    if (element->value_len)
+        fprintf(text, " : 0x%02x%02x", element->value[0], element->value[1]);
+}
+
+void guard_write_ports(FILE *text, const struct place *place, const struct plane_port *ports,
+                       size_t len)
+{
+    for (size_t i = 0; i < SETS_LEN; i++) {
+        bool any = false;
+
+        for (size_t k = 0; k < len; k++) {
+            struct element element = {0};
+
+            put_interface(&element, &ports[k]);
+            if (!sets[i].read(place->config, &ports[k], &element))
+                continue;
+            if (any)
+                fputs(", ", text);
+            else
+                fprintf(text, "add element bridge %s %s { ", place->table, sets[i].name);
+            any = true;
+            write_element(text, sets[i].name, &element);
+        }
+        if (any)
+            fputs(" }\n", text);
+    }
+}
+
+/* Only what is there can be deleted, so that comes after an add, which is also right where it is there. */
+static void put_forget_drops(struct elements *batch, const struct plane_port *port)
+{
+    static const uint16_t types[] = {NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM};
+
+    for (int type = 0; type < 2; type++) {
+        for (uint32_t reason = 0; reason < PLANE_DROPS_LEN; reason++) {
+            struct element element = {0};
+
+            put_interface(&element, port);
+            put_key(&element, &reason, sizeof(reason));
+            elements_put(batch, types[type], "drops", &element);
+        }
+    }
+}
+
+static int send_ports(struct elements *batch, struct mnl_socket *socket, struct err *err)
+{
+    int result = elements_send(batch, socket);
+
+    return result < 0
+               ? err_set(err, result, "cannot change the guard's rules: %s", strerror(-result))
+               : 0;
+}
+
+int guard_add(struct mnl_socket *socket, const struct place *place, const struct plane_port *port,
+              bool forget, struct err *err)
+{
+    struct elements batch;
+
+    elements_begin(&batch, place->table, 2 * PLANE_DROPS_LEN + SETS_LEN);
+    if (forget)
+        put_forget_drops(&batch, port);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, port, 1);
+    return send_ports(&batch, socket, err);
+}
+
+int guard_remove(struct mnl_socket *socket, const struct place *place,
+                 const struct plane_port *port, struct err *err)
+{
+    struct elements batch;
+
+    elements_begin(&batch, place->table, 2 * SETS_LEN);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, port, 1);
+    put_ports(&batch, NFT_MSG_DELSETELEM, place->config, port, 1);
+    return send_ports(&batch, socket, err);
+}
+
+int guard_replace(struct mnl_socket *socket, const struct place *place,
+                  const struct plane_port *ports, size_t len, struct err *err)
+{
+    struct elements batch;
+
+    elements_begin(&batch, place->table, (len + 1) * SETS_LEN);
+    for (size_t i = 0; i < SETS_LEN; i++)
+        elements_put(&batch, NFT_MSG_DELSETELEM, sets[i].name, NULL);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, ports, len);
+    return send_ports(&batch, socket, err);
+}
+
+/* ---- what was dropped */
+
+/* An element that was only added for a moment has no counter, and is an array instead of an object. */
+static void read_element(json_t *drops, json_t *element)
+{
+    const char *interface;
+    json_int_t reason, packets;
+    char key[32];
+
+    if (json_unpack(element, "{s:{s:{s:[s, I]}, s:{s:I}}}", "elem", "val", "concat", &interface,
+                    &reason, "counter", "packets", &packets) < 0)
+        return;
+    snprintf(key, sizeof(key), "%.15s %d", interface, (int)reason);
+    json_object_set_new(drops, key, json_integer(packets));
+}
+
+json_t *guard_read_drops(struct nft_ctx *nft, const struct place *place)
+{
+    char command[PLACE_TABLE_MAX + 32];
+    json_t *root, *drops, *item, *element;
+    const char *output;
+    size_t i, k;
+
+    snprintf(command, sizeof(command), "list set bridge %s drops", place->table);
+    output = ruleset_list(nft, command);
+    root = output ? json_loads(output, 0, NULL) : NULL;
+    drops = root ? json_object() : NULL;
+
+    json_array_foreach(json_object_get(root, "nftables"), i, item)
+        json_array_foreach(json_object_get(json_object_get(item, "set"), "elem"), k, element)
+            read_element(drops, element);
+    json_decref(root);
+    return drops;
+}
+
+void guard_port_drops(const json_t *drops, const char *interface,
+                      uint64_t ret_drops[PLANE_DROPS_LEN])
+{
+    char key[32];
+
+    for (int i = 0; i < PLANE_DROPS_LEN; i++) {
+        snprintf(key, sizeof(key), "%.15s %d", interface, i);
+        ret_drops[i] = (uint64_t)json_integer_value(json_object_get(drops, key));
+    }
+}

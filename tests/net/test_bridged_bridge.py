@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bridged networks whose machines are ports of a Linux bridge, and what others do to that bridge and to the rules."""
+
+import contextlib
+import json
+import os
+import signal
+
+import pytest
+from scapy.layers.l2 import Ether
+
+from bridged import settled, system_guest, whole_state
+from lab import Failed, host_state_changes
+from system import SystemLab, needs_root, running
+
+pytestmark = needs_root
+BRIDGE = "link add br7 type bridge\nlink set br7 addrgenmode none\nlink set br7 up\naddress add 10.9.0.1/24 dev br7\n"
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with SystemLab() as lab:
+        before = whole_state(lab.host)
+        lab.host.ip_batch(BRIDGE)
+        yield lab
+        lab.wait_until_clean()
+        lab.host.ip("link del br7")
+        assert not host_state_changes(before, whole_state(lab.host))
+
+
+@pytest.fixture
+def network(lab):
+    with running(lab, "onbr", "mode = bridged\nifname = br7\n", check=False) as network:
+        yield network
+
+
+@contextlib.contextmanager
+def machine(network, number, **parameters):
+    with system_guest(network, number, **parameters) as guest:
+        guest.ip(f"address add 10.9.0.{10 + number}/24 dev eth0")
+        settled(lambda: guest.ping("10.9.0.1", timeout_s=1), "the host is reached")
+        yield guest
+
+
+def rules(lab):
+    """What is in each chain (a number of rules) and set of the network's table, but for what is counted there."""
+    found = {}
+    listed = lab.host.run(["nft", "-j", "list", "table", "bridge", "vmnet-onbr"], check=False).stdout
+    for item in json.loads(listed or "{}").get("nftables", []):
+        for kind, each in item.items():
+            if kind == "rule":
+                found["chain", each["chain"]] = found.get(("chain", each["chain"]), 0) + 1
+            elif kind in ("set", "map") and each["name"] not in ("drops", "rates"):
+                found["set", each["name"]] = sorted(map(str, each.get("elem", [])))
+    return found
+
+
+def test_rules_are_flushed(lab, network):
+    """They are made anew as they were, with the machines in them, and hold."""
+    with machine(network, 1) as one, machine(network, 2, isolated=True), machine(network, 3, anti_spoof=False):
+        before = rules(lab)
+        assert one.mac in str(before["set", "senders"])
+        lab.host.run(["nft", "flush", "ruleset"])
+        settled(lambda: rules(lab) == before, "the rules are as before")
+        assert one.ping("10.9.0.12", timeout_s=1) == 0
+        assert one.ping("10.9.0.1") == 1
+
+        def spoofed():
+            return next(port["drops"]["spoofed_mac"] for port in network.status()["ports"] if port["name"] == "g1")
+
+        with one.packets() as raw:
+            raw.send(bytes(Ether(src="02:00:00:00:00:99", dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / b"x"))
+        settled(lambda: spoofed() == 1, "a frame under another's MAC is dropped")
+
+
+def test_rules_are_flushed_while_nobody_looks(lab, network):
+    with machine(network, 1):
+        before = rules(lab)
+        router = network.process("router")
+        os.kill(router, signal.SIGSTOP)
+        lab.host.run(["nft", "flush", "ruleset"])
+        os.kill(router, signal.SIGKILL)
+        settled(lambda: rules(lab) == before, "a new router makes them")
+
+
+def test_bridge_is_made_anew(lab, network):
+    """Meanwhile no machine is on a link with the host alone."""
+    with machine(network, 1) as one, machine(network, 2) as two:
+        lab.host.ip("link del br7")
+        settled(
+            lambda: all("state DOWN" in lab.host.ip(f"link show {each.port.interface}") for each in (one, two)),
+            "ports are down",
+        )
+        with pytest.raises(Failed, match="br7 is gone"):
+            network.attach(name="late")
+        lab.host.ip_batch(BRIDGE)
+        for each in (one, two):
+            settled(lambda each=each: each.ping("10.9.0.1", timeout_s=1), "the host is reached again")
+        assert one.ping("10.9.0.12") == 1
+        with machine(network, 3) as late:
+            assert late.ping("10.9.0.11") == 1
+
+
+def test_nobody_listens(lab, network):
+    """Names are the physical network's: there is no DNS server of ours, nor sockets for one."""
+    assert not lab.host.run(["ss", "-Hnltu"]).stdout
