@@ -5,7 +5,10 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -25,10 +28,22 @@ void log_init(const char *name, bool verbose)
     state.verbose = verbose;
 }
 
-static void __attribute__((format(printf, 2, 0)))
-log_write(const char *level, const char *format, va_list args)
+/* Looked at each time: the variable is inherited, and standard error may have become a file since. */
+static bool is_journal(void)
 {
-    char line[1200];
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat status;
+
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &status) == 0 && (unsigned long long)status.st_dev == device &&
+           (unsigned long long)status.st_ino == inode;
+}
+
+static void __attribute__((format(printf, 3, 0)))
+log_write(int priority, const char *level, const char *format, va_list args)
+{
+    char line[1200], mark[8] = "";
     int len, left_out = 0;
     uint64_t now_ms = clock_now_ms();
 
@@ -46,9 +61,11 @@ log_write(const char *level, const char *format, va_list args)
     state.lines++;
     pthread_mutex_unlock(&state.mutex);
 
+    if (is_journal())
+        snprintf(mark, sizeof(mark), "<%d>", priority & LOG_PRIMASK);
     if (left_out)
-        dprintf(STDERR_FILENO, "%s: %d more messages left out\n", state.name, left_out);
-    len = snprintf(line, sizeof(line), "%s: %s", state.name, level);
+        dprintf(STDERR_FILENO, "%s%s: %d more messages left out\n", mark, state.name, left_out);
+    len = snprintf(line, sizeof(line), "%s%s: %s", mark, state.name, level);
     len += vsnprintf(line + len, sizeof(line) - (size_t)len, format, args);
     if (len > (int)sizeof(line) - 2)
         len = (int)sizeof(line) - 2;
@@ -57,18 +74,18 @@ log_write(const char *level, const char *format, va_list args)
     (void)!write(STDERR_FILENO, line, (size_t)len + 1);
 }
 
-#define LOG_FUNCTION(function, level, condition)                                                   \
+#define LOG_FUNCTION(function, priority, level, condition)                                         \
     void function(const char *format, ...)                                                         \
     {                                                                                              \
         va_list args;                                                                              \
         if (!(condition))                                                                          \
             return;                                                                                \
         va_start(args, format);                                                                    \
-        log_write(level, format, args);                                                            \
+        log_write(priority, level, format, args);                                                  \
         va_end(args);                                                                              \
     }
 
-LOG_FUNCTION(log_error, "error: ", true)
-LOG_FUNCTION(log_warn, "warning: ", true)
-LOG_FUNCTION(log_info, "", true)
-LOG_FUNCTION(log_debug, "debug: ", state.verbose)
+LOG_FUNCTION(log_error, LOG_ERR, "error: ", true)
+LOG_FUNCTION(log_warn, LOG_WARNING, "warning: ", true)
+LOG_FUNCTION(log_info, LOG_INFO, "", true)
+LOG_FUNCTION(log_debug, LOG_DEBUG, "debug: ", state.verbose)

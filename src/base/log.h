@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One line a message to stderr, "<name>: <text>". The log is the only global state of the project.
+ * One line a message to stderr, "<name>: <text>"; before it "<N>", a priority of syslog(3), where that is systemd's
+ * journal, as it says in $JOURNAL_STREAM (systemd.exec(5), sd-daemon(3)). The log is the only global state of the project.
  * The amount is bounded: each process writes at most LOG_LINES_MAX lines in LOG_WINDOW_MS, then says
  * once how many it left out. A guest can therefore not fill a disk by making us complain.
  */

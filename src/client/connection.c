@@ -230,7 +230,8 @@ int connection_call(int fd, const char *method, json_t *parameters, int send_fd,
     free(text);
     for (int i = 0; i < CONNECTION_FDS_MAX; i++)
         fds[i] = -1;
-    if (result == 0)
+    /* Who cannot start says why, and waits for no request. */
+    if (result == 0 || result == -ECONNRESET)
         result = receive_text(fd, &text, fds);
     if (result < 0) {
         err_set(err, result, "%s: %s", method,

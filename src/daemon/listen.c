@@ -13,6 +13,7 @@
 #include "base/descriptor.h"
 #include "base/paths.h"
 #include "base/text.h"
+#include "daemon/methods.h"
 
 #define CONTROL_BACKLOG 256
 #define PASSED_FD_FIRST 3 /* SD_LISTEN_FDS_START */
@@ -107,4 +108,26 @@ int listen_passed(const char *network, struct parent_sockets *ret_sockets, struc
                            fd, network, PATH_CONTROL, PATH_STREAM);
     *ret_sockets = sockets;
     return 1;
+}
+
+/* Those that come later are the next start's. */
+static void answer_all(int fd, const char *text, size_t len_bytes)
+{
+    for (int i = 0, client; i < CONTROL_BACKLOG && (client = accept(fd, NULL, NULL)) >= 0; i++) {
+        if (len_bytes)
+            (void)!send(client, text, len_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(client);
+    }
+}
+
+void listen_refuse(const struct parent_sockets *sockets, int code, const char *reason)
+{
+    json_t *answer = json_pack("{s:s, s:o}", "error", METHODS_FAILED, "parameters",
+                               methods_failure(code, reason));
+    char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+
+    answer_all(sockets->control_fd, text, text ? strlen(text) + 1 : 0);
+    answer_all(sockets->stream_fd, NULL, 0);
+    free(text);
+    json_decref(answer);
 }

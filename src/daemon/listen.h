@@ -15,4 +15,10 @@ int listen_open(const struct net_config *config, struct parent_sockets *ret_sock
  */
 int listen_passed(const char *network, struct parent_sockets *ret_sockets, struct err *err);
 
+/*
+ * Tells whoever waits at sockets that were passed on why the network does not start. Without an answer the service
+ * manager would start it for them again and again. @code is -errno.
+ */
+void listen_refuse(const struct parent_sockets *sockets, int code, const char *reason);
+
 #endif

@@ -175,7 +175,8 @@ static int make_lasting(const struct net_config *config)
 }
 
 /* "ok" and a warning or nothing, or the negative errno and the reason: what the client reads. */
-static void tell_ready(const struct options *options, int result, const struct err *warning,
+static void tell_ready(const struct options *options, const struct net_config *config,
+                       const struct parent_sockets *sockets, int result, const struct err *warning,
                        const struct err *err)
 {
     if (result == 0 && warning->text[0])
@@ -183,6 +184,8 @@ static void tell_ready(const struct options *options, int result, const struct e
     if (!options->background) {
         if (result < 0)
             log_error("%s", err->text);
+        if (result < 0 && config->activated)
+            listen_refuse(sockets, result, err->text);
         return;
     }
     if (result < 0)
@@ -212,7 +215,7 @@ static int run_network(const struct options *options, struct net_config *config,
         err_set(err, result, "%s: %s", config->run_dir, strerror(-result));
     if (result == 0)
         result = parent_start(config, &sockets, options->background ? READY_FD : -1, &parent, err);
-    tell_ready(options, result, &warning, err);
+    tell_ready(options, config, &sockets, result, &warning, err);
     code = result == 0 ? parent_run(parent) : 1;
     if (sockets.control_fd >= 0)
         close(sockets.control_fd);
@@ -240,22 +243,19 @@ int main(int argc, char **argv)
     /* For root the system's files come first: sudo may have left it somebody else's own. */
     config.system =
         options.system || (geteuid() == 0 && path_config_exists(NET_OF_SYSTEM, options.spec.name));
-    result = read_file(&options.spec, config.system, &file, &config.file, &err);
-    if (result < 0) {
-        tell_ready(&options, result, NULL, &err);
-        return 1;
-    }
     snprintf(config.name, sizeof(config.name), "%s", options.spec.name);
     if (config.system && !options.background)
         result = listen_passed(config.name, &sockets, &err);
     config.activated = result > 0;
-    if (options.background)
+    if (result >= 0)
+        result = read_file(&options.spec, config.system, &file, &config.file, &err);
+    if (result >= 0 && options.background)
         result = go_to_background(argv, &err);
     process_set_name("vmnetd");
     if (result >= 0)
         result = run_dir_lock(&config, &lock_fd, &err);
     if (result < 0) {
-        tell_ready(&options, result, NULL, &err);
+        tell_ready(&options, &config, &sockets, result, NULL, &err);
         return 1;
     }
     code = run_network(&options, &config, sockets, &err);

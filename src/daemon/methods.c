@@ -31,7 +31,7 @@ static const struct {
     {EOPNOTSUPP, "EOPNOTSUPP"},
 };
 
-void methods_fail(struct control_client *client, int code, const char *reason)
+json_t *methods_failure(int code, const char *reason)
 {
     const char *name = "EIO";
     char text[ERR_TEXT_MAX];
@@ -49,7 +49,12 @@ void methods_fail(struct control_client *client, int code, const char *reason)
                 *at = '?';
         parameters = json_pack("{s:s, s:s}", "code", name, "reason", text);
     }
-    control_error(client, METHODS_INTERFACE ".Failed", parameters);
+    return parameters;
+}
+
+void methods_fail(struct control_client *client, int code, const char *reason)
+{
+    control_error(client, METHODS_FAILED, methods_failure(code, reason));
 }
 
 void methods_fail_parameter(struct control_client *client, const char *name)

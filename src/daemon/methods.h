@@ -14,6 +14,7 @@
 #include "uplink/uplink.h"
 
 #define METHODS_INTERFACE "io.openvmnet"
+#define METHODS_FAILED METHODS_INTERFACE ".Failed"
 
 /* Requests to the router at one time: one of each control client, and those of the stream socket. */
 #define ENGINE_REQUESTS_MAX (CONTROL_CLIENTS_MAX + 64)
@@ -126,7 +127,9 @@ void engine_drop_port(struct engine *engine, struct network_port *port);
 control_method_fn methods_call;
 control_gone_fn methods_client_gone;
 
-/* Answers with the error Failed. @code is -errno. */
+/* The parameters of the error METHODS_FAILED. @code is -errno. */
+json_t *methods_failure(int code, const char *reason);
+/* Answers with that error. */
 void methods_fail(struct control_client *client, int code, const char *reason);
 /* Answers with the error NotAllowed: for @what, a verb with its object, @needs is wanted. Says so to the log. */
 void methods_deny(struct engine *engine, struct control_client *client, enum access needs,

@@ -15,7 +15,11 @@
 #include "base/log.h"
 
 /* Interfaces, rules and settings; DHCP's and echo's raw sockets; the ports of DHCP and DNS. */
-static const int kept[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
+static const int routed[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
+/* There is neither DHCP nor DNS; but a switch in a namespace, which a router makes or joins: unshare(2), setns(2). */
+static const int bridged[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN};
+_Static_assert(sizeof(routed) == sizeof(bridged), "one length for both");
+#define KEPT (sizeof(routed) / sizeof(routed[0]))
 
 /* A directory and the files in it, which root may have made when there was no such user. Nothing below. */
 static int give(const char *path, const struct passwd *user)
@@ -49,20 +53,22 @@ static int give_above(const char *path, uid_t uid, const struct passwd *user, mo
 
 int rights_take(const struct net_config *config, struct err *err)
 {
+    bool namespaces = config->mode == NET_MODE_BRIDGED;
+    const int *kept = namespaces ? bridged : routed;
     const struct passwd *user;
     int result;
 
-    /* It makes a namespace and links between that and the host's, which takes root's rights, until its router is set up. */
-    if (config->mode == NET_MODE_BRIDGED)
-        return confine_service_calls(true, err);
+    /* A service manager gives what networks of any mode need. */
     if (geteuid() != 0)
-        return confine_service_calls(false, err);
+        return confine_capabilities(kept, KEPT, false) < 0
+                   ? err_set(err, -EPERM, "cannot give up capabilities")
+                   : confine_service_calls(namespaces, err);
     user = getpwnam(RIGHTS_USER);
     if (!user || user->pw_uid == 0) {
         log_warn("network '%s' runs as root, for there is no user '" RIGHTS_USER "'; make it: "
                  "systemd-sysusers, or useradd --system --user-group " RIGHTS_USER,
                  config->name);
-        return confine_service_calls(false, err);
+        return confine_service_calls(namespaces, err);
     }
     result = give(config->run_dir, user);
     /* Where networks keep what they share, and remove what is their own. */
@@ -76,8 +82,8 @@ int rights_take(const struct net_config *config, struct err *err)
         return err_set(err, result,
                        "cannot give the directories of network '%s' to user '" RIGHTS_USER "': %s",
                        config->name, strerror(-result));
-    result = confine_user(user->pw_uid, user->pw_gid, kept, sizeof(kept) / sizeof(kept[0]));
+    result = confine_user(user->pw_uid, user->pw_gid, kept, KEPT);
     if (result < 0)
         return err_set(err, result, "cannot become user '" RIGHTS_USER "'");
-    return confine_service_calls(false, err);
+    return confine_service_calls(namespaces, err);
 }

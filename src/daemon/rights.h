@@ -4,7 +4,8 @@
  *
  * Started by a service manager it is that user already; started by root it becomes user RIGHTS_USER, who owns the
  * network's directories. All its processes have the capabilities of rights_take() to be had and no others. The router has
- * them in effect; the parent, which must be able to start a router anew, not; the engine gives them up.
+ * them in effect; the parent, which must be able to start a router anew, not; the engine gives them up. What a router
+ * needs only to make or join a namespace it gives up then (plane_run()).
  */
 #ifndef OPENVMNET_DAEMON_RIGHTS_H
 #define OPENVMNET_DAEMON_RIGHTS_H
@@ -15,7 +16,7 @@
 
 /*
  * Where root runs this and there is such a user; where there is none it says so and goes on as root. 0, or -errno
- * with the reason. A bridged network goes on as root: its router gives up what it can when it has been set up. Nothing is open to the process afterwards that only root may: sockets are made before.
+ * with the reason. Nothing is open to the process afterwards that only root may: sockets are made before.
  */
 int rights_take(const struct net_config *config, struct err *err);
 

@@ -133,7 +133,27 @@ def test_wrong_sockets_are_refused(lab):
 
 @pytest.mark.parametrize("text", ["mode = wild\n", "allow-user = no-such-user\n"])
 def test_a_wrong_file_is_said(lab, text):
-    """By vmnetd to the manager's log; who connected learns where to look."""
-    lab.define("bad", text)
+    """To the manager's log and to who connected, for whom it is not started again and again."""
+    with managed(lab, "bad", text) as (_, manager):
+        for _ in range(2):
+            assert "bad.conf:1: " in lab.user().refused("run", "--network", "bad", "true", "{fd}")
+            assert manager.line().startswith("started")
+            assert manager.process.stdout.readline() == "ended 1\n"
+        assert manager.said_nothing()
     result = lab.host.run([lab.vmnetd_path, "--system", "bad"], check=False)
     assert result.returncode == 1 and "bad.conf:1: " in result.stderr
+
+
+def test_the_journal_is_told_priorities(lab):
+    """Where standard error is what JOURNAL_STREAM says, and only there."""
+    lab.define("bad", "mode = wild\n")
+    for journal in (True, False):
+        reader, writer = os.pipe()
+        status = os.fstat(writer)
+        stream = f"{status.st_dev}:{status.st_ino if journal else 1}"
+        vmnetd = lab.host.start([lab.vmnetd_path, "--system", "bad"], stderr=writer,
+                                env={**lab.environment, "JOURNAL_STREAM": stream})  # fmt: skip
+        os.close(writer)
+        assert vmnetd.wait(TIMEOUT_S) == 1
+        with os.fdopen(reader) as said:
+            assert said.read().startswith("<3>vmnetd: error: " if journal else "vmnetd: error: ")

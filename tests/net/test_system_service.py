@@ -55,27 +55,40 @@ def test_ends_with_its_last_port(lab):
     lab.wait_until_clean()
 
 
-NETWORK_CAPABILITIES = sum(1 << number for number in (10, 12, 13))  # BIND_SERVICE, ADMIN, RAW
+def capabilities(*numbers):
+    return sum(1 << number for number in numbers)
 
 
-def test_rights_of_the_processes(lab):
+NETWORK = capabilities(10, 12, 13)  # BIND_SERVICE, ADMIN, RAW
+BRIDGED = capabilities(12, 13)
+NAMESPACES = capabilities(21)  # SYS_ADMIN: a router that is started anew joins the namespace
+
+
+@pytest.mark.parametrize("mode", ["shared", "bridged"])
+def test_rights_of_the_processes(lab, mode):
     """None is root, none can become it; one may change the host's network, and hands dnsmasq what it needs."""
-    with started(lab, "lab", "") as lan:
+    bridged = mode == "bridged"
+    acting = BRIDGED if bridged else NETWORK
+    to_be_had = {"engine": 0, "parent": BRIDGED | NAMESPACES if bridged else NETWORK}
+    with started(lab, "lab", "mode = bridged\nifname = out0\n" if bridged else "") as lan:
         lan.attach().close()
         assert poll((lab.state_openvmnet / "lab" / "leases.json").exists)
         for restarted in (False, True):
             if restarted:
                 lan.kill("router", "engine")
-                assert poll(lambda: lan.is_running() and lan.process("router") and lan.process("dnsmasq"))
+                assert poll(lambda: lan.is_running() and lan.process("router")
+                            and (bridged or lan.process("dnsmasq")))  # fmt: skip
             for role, pid in lan.status()["processes"].items():
+                if pid == 0 and role == "dnsmasq" and bridged:
+                    continue
                 with open(f"/proc/{pid}/status") as file:
                     status = dict(line.rstrip("\n").split(":\t", 1) for line in file)
                 assert set(status["Uid"].split()) == set(status["Gid"].split()) == {str(SERVICE)}, role
                 assert (status["Groups"].strip(), status["NoNewPrivs"], status["Seccomp"]) == ("", "1", "2"), role
                 acts = role in ("router", "dnsmasq")
-                assert int(status["CapEff"], 16) == (NETWORK_CAPABILITIES if acts else 0), role
+                assert int(status["CapEff"], 16) == (acting if acts else 0), role
                 assert "Permission denied" not in lan.log()
-                assert int(status["CapPrm"], 16) == (0 if role == "engine" else NETWORK_CAPABILITIES), role
+                assert int(status["CapPrm"], 16) == to_be_had.get(role, acting), role
 
 
 def test_without_the_user_it_says_so(lab):

@@ -122,15 +122,14 @@ static int map_own_ids(uid_t uid, gid_t gid)
     return write_file("/proc/self/gid_map", map);
 }
 
-int namespace_create(int *ret_user_fd, int *ret_net_fd, struct err *err)
+int namespace_create(bool user, int *ret_user_fd, int *ret_net_fd, struct err *err)
 {
-    bool root = geteuid() == 0;
     uid_t uid = geteuid();
     gid_t gid = getegid();
     int error;
 
     *ret_user_fd = *ret_net_fd = -1;
-    if (!root) {
+    if (user) {
         if (unshare(CLONE_NEWUSER) < 0)
             return namespace_explain(-errno, "", err);
         error = map_own_ids(uid, gid);
@@ -139,17 +138,17 @@ int namespace_create(int *ret_user_fd, int *ret_net_fd, struct err *err)
     }
     if (unshare(CLONE_NEWNET) < 0) {
         error = -errno;
-        if (!root && error == -EPERM)
+        if (user && error == -EPERM)
             return namespace_explain(error, "", err);
         return err_set(err, error, "cannot make a network namespace: %s; %s", strerror(-error),
                        error == -ENOSPC ? "user.max_net_namespaces is used up"
-                                        : "root needs CAP_SYS_ADMIN for it, which containers often "
-                                          "lack: run vmnet as an ordinary user there");
+                                        : "it takes CAP_SYS_ADMIN, which root often lacks in a "
+                                          "container: run vmnet as an ordinary user there");
     }
     *ret_net_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    if (*ret_net_fd >= 0 && !root)
+    if (*ret_net_fd >= 0 && user)
         *ret_user_fd = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
-    if (*ret_net_fd < 0 || (!root && *ret_user_fd < 0))
+    if (*ret_net_fd < 0 || (user && *ret_user_fd < 0))
         return err_set(err, -errno, "/proc/self/ns: %s; is /proc mounted?", strerror(errno));
     return 0;
 }

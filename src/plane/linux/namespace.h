@@ -5,14 +5,17 @@
 #ifndef OPENVMNET_PLANE_LINUX_NAMESPACE_H
 #define OPENVMNET_PLANE_LINUX_NAMESPACE_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 /*
- * Moves the calling process, which must have one thread, into a new network namespace; an unprivileged
- * one also into a new user namespace that maps its own user and group to themselves (user_namespaces(7)).
- * *ret_user_fd is -1 for root. Both descriptors are owned by the caller.
+ * Moves the calling process, which must have one thread, into a new network namespace. With @user it moves into a new
+ * user namespace first, which maps its own user and group to themselves (user_namespaces(7)): there it has all rights,
+ * and none any more over what is outside. Without, it needs CAP_SYS_ADMIN, keeps what rights it has, and *ret_user_fd is
+ * -1. Both descriptors are owned by the caller.
  */
-int namespace_create(int *ret_user_fd, int *ret_net_fd, struct err *err);
+int namespace_create(bool user, int *ret_user_fd, int *ret_net_fd, struct err *err);
 
 /* Moves the calling process into namespaces that it made earlier. @user_fd may be -1. */
 int namespace_join(int user_fd, int net_fd, struct err *err);

@@ -117,12 +117,14 @@ static int plane_enter(const struct net_config *config, bool fresh, struct plane
     struct bridged_net *bridged;
     struct plane *plane = NULL;
     struct place place;
+    /* Of the system, as whatever user it runs, it has to do with the host's namespace, too. */
+    bool own_user = !config->system && geteuid() != 0;
     int result = plane_find(config, &place, &bridged, err);
 
     if (result == 0 && !place.host)
-        result =
-            fresh ? namespace_create(&handles->fd[PLANE_USER], &handles->fd[PLANE_NAMESPACE], err)
-                  : namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
+        result = fresh ? namespace_create(own_user, &handles->fd[PLANE_USER],
+                                          &handles->fd[PLANE_NAMESPACE], err)
+                       : namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
     if (result == 0)
         result = plane_new(&place, &plane, err);
     if (result < 0) {
