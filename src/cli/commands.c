@@ -159,7 +159,8 @@ const struct cli_command cli_commands[] = {
         .arguments = "[OPTIONS] NAME",
         .summary = "End a network",
         .details = "Waits until the network is gone. A network with attached ports is left alone,\n"
-                   "unless --force is given; the VMs then go on without it.\n",
+                   "unless --force is given; the VMs then go on without it. What a network of the\n"
+                   "system that was killed has left on the host is removed.\n",
         .options =
             {
                 {"force", NULL, "End it even while ports are attached"},

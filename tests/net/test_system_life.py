@@ -4,9 +4,10 @@
 import contextlib
 import os
 import signal
+import subprocess
 
 import pytest
-from lab import REMOTE, REMOTE4, LabError, host_state, host_state_changes, poll
+from lab import REMOTE, REMOTE4, TIMEOUT_S, LabError, host_state, host_state_changes, poll
 from system import (
     assert_as_before,
     exchange,
@@ -127,6 +128,38 @@ def test_all_die_and_one_takes_over(lab):
                 assert second.ping(guest.ipv4) == 1
                 assert second.resolve("survivor") == (0, [guest.ipv4])
     assert_as_before(lab, before)
+
+
+def test_its_own_rules_in_a_container(lab):
+    """Where the kernel knows the processes by other numbers than they do themselves."""
+    lab.define("boxed", "")
+    network = lab.system_network("boxed", start=False)
+    vmnetd = lab.host.start(
+        ["unshare", "--pid", "--fork", "--kill-child", lab.vmnetd_path, "--system", "--lasting", "boxed"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert poll(network.is_running)
+    network.attach().close()
+    lab.host.nft("delete table inet vmnet-boxed")
+    assert poll(lambda: "table inet" in table(lab, "boxed"))
+    network.down()
+    said = [line for line in vmnetd.communicate(timeout=TIMEOUT_S)[1].splitlines() if "made anew" in line]
+    assert len(said) == 1 and "by the program 'nft'" in said[0]
+
+
+def test_down_removes_what_was_left(lab):
+    """By all processes of a network that were killed; machines that go on are cut off only by force."""
+    before = host_state(lab.host)
+    network = lab.system_network("again", "")
+    with network.guest():
+        kill_all(lab)
+        refused = lab.vmnet("down", "again", check=False)
+        assert refused.returncode == 1 and "--force" in refused.stderr
+        kill_all(lab)
+        lab.vmnet("down", "again", "--force")
+    assert_as_before(lab, before)
+    assert not network.directory.exists()
+    assert "does not run" in lab.vmnet("down", "again", check=False).stderr
 
 
 @contextlib.contextmanager

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel tells of each change of a batch, and at its end, in a message of the new generation, whose batch it was.
+ * The kernel tells of each change of a batch, and at its end, in a message of the new generation, whose batch it was: by
+ * the process id of its first pid namespace, which getpid() is not in a container. So the kernel is asked for ours.
  */
 #include "plane/linux/ruleset_watch.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nf_tables.h>
@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/table.h"
 
@@ -24,7 +23,8 @@ struct ruleset_watch {
     struct loop_source source;
     struct mnl_socket *socket;
     const char *table;
-    bool lost; /* in the batch that is being told */
+    uint32_t own_pid; /* in the order of the network, as messages have it */
+    bool lost;        /* in the batch that is being told */
     void (*on_change)(void *context, bool lost, const char *program);
     void *context;
 };
@@ -45,9 +45,38 @@ static void on_generation(struct ruleset_watch *watch, const struct nlmsghdr *he
     bool lost = watch->lost;
 
     watch->lost = false;
-    if (pid && ntohl(mnl_attr_get_u32(pid)) == (uint32_t)getpid())
+    if (pid && mnl_attr_get_u32(pid) == watch->own_pid)
         return;
     watch->on_change(watch->context, lost, name ? mnl_attr_get_str(name) : "");
+}
+
+static int on_own_generation(const struct nlmsghdr *header, void *context)
+{
+    struct ruleset_watch *watch = context;
+    const struct nlattr *pid = find_attr(header, NFTA_GEN_PROC_PID);
+
+    watch->own_pid = pid ? mnl_attr_get_u32(pid) : 0;
+    return MNL_CB_STOP;
+}
+
+/* The answer to a question for the generation names who has asked. */
+static int ask_own_pid(struct ruleset_watch *watch)
+{
+    char buf[1024];
+    struct nlmsghdr *header = mnl_nlmsg_put_header(buf);
+    struct nfgenmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+    ssize_t len;
+
+    header->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN;
+    header->nlmsg_flags = NLM_F_REQUEST;
+    message->nfgen_family = AF_UNSPEC;
+    message->version = NFNETLINK_V0;
+    if (mnl_socket_sendto(watch->socket, header, header->nlmsg_len) < 0)
+        return -errno;
+    len = mnl_socket_recvfrom(watch->socket, buf, sizeof(buf));
+    if (len < 0 || mnl_cb_run(buf, (size_t)len, 0, 0, on_own_generation, watch) < 0)
+        return -errno;
+    return 0;
 }
 
 static int on_message(const struct nlmsghdr *header, void *context)
@@ -105,7 +134,11 @@ int ruleset_watch_new(struct loop *loop, const char *table,
         .context = context,
     };
     watch->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-    if (!watch->socket || mnl_socket_bind(watch->socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
+    if (!watch->socket || mnl_socket_bind(watch->socket, 0, MNL_SOCKET_AUTOPID) < 0)
+        result = -errno;
+    if (result == 0)
+        result = ask_own_pid(watch);
+    if (result == 0 &&
         mnl_socket_setsockopt(watch->socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
         result = -errno;
     if (result == 0)

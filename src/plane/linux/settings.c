@@ -122,15 +122,12 @@ static json_t *read_file(int fd)
     return json_array();
 }
 
-static int write_file(int fd, const char *path, const json_t *root)
+static int write_file(int fd, const json_t *root)
 {
     char *text = json_dumps(root, JSON_COMPACT);
     int error = text ? 0 : -ENOMEM;
 
-    if (text && json_array_size(root) == 0)
-        error = unlink(path) < 0 ? -errno : 0;
-    else if (text &&
-             (pwrite(fd, text, strlen(text), 0) < 0 || ftruncate(fd, (off_t)strlen(text)) < 0))
+    if (text && (pwrite(fd, text, strlen(text), 0) < 0 || ftruncate(fd, (off_t)strlen(text)) < 0))
         error = -errno;
     free(text);
     return error;
@@ -264,13 +261,14 @@ int settings_hold(const struct net_config *config, struct setting *settings, siz
     for (size_t i = 0; i < len; i++)
         settings[i].changed = note(root, &settings[i], config->name);
     /* Before anything is changed: who is killed in between has left nothing that is not written down. */
-    result = write_file(fd, path, root);
+    result = write_file(fd, root);
     if (result < 0)
         err_set(err, result, "%s: %s", path, strerror(-result));
     else
         result = apply(settings, len, err);
     put_back(root);
-    if (write_file(fd, path, root) < 0)
+    /* Removed last: from then on the name is another's. */
+    if (json_array_size(root) == 0 ? unlink(path) < 0 : write_file(fd, root) < 0)
         log_warn("%s cannot be written: settings of the host's interfaces may stay changed", path);
     json_decref(root);
     close(fd);
