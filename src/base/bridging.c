@@ -10,8 +10,8 @@ static const char *const own_mac_only[] = {"macvlan", "macvtap", "ipvlan", "ipvt
 const char *bridging_name(enum bridging_way way)
 {
     static const char *const names[] = {
-        [BRIDGING_NONE] = "none",       [BRIDGING_WIRED] = "wired", [BRIDGING_BRIDGE] = "bridge",
-        [BRIDGING_OVS] = "openvswitch", [BRIDGING_WIFI] = "wifi",
+        [BRIDGING_NONE] = "none",     [BRIDGING_WIRED] = "wired",     [BRIDGING_HOOKS] = "nftables",
+        [BRIDGING_BRIDGE] = "bridge", [BRIDGING_OVS] = "openvswitch", [BRIDGING_WIFI] = "wifi",
     };
 
     return (unsigned)way < BRIDGING_WAYS ? names[way] : "unknown";
@@ -50,6 +50,9 @@ enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[9
     } else if (facts->wireless) {
         way = BRIDGING_WIFI;
         *ret_reason = "one MAC a station: IP only, under the interface's MAC";
+    } else if (facts->hooked) {
+        way = BRIDGING_HOOKS;
+        *ret_reason = "filters (tc) do not get its frames, nftables does";
     } else {
         way = BRIDGING_WIRED;
         *ret_reason = "the host's addresses and links stay as they are";

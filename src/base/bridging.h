@@ -8,6 +8,7 @@
 enum bridging_way {
     BRIDGING_NONE,
     BRIDGING_WIRED,  /* frames for machines are picked out where the interface receives and sends */
+    BRIDGING_HOOKS,  /* the same by nftables, where filters (tc) do not do */
     BRIDGING_BRIDGE, /* ports of a Linux bridge */
     BRIDGING_OVS,    /* ports of an Open vSwitch bridge */
     BRIDGING_WIFI,   /* the interface's own MAC for all, IP only */
@@ -20,7 +21,15 @@ struct bridging_facts {
     const char *master; /* name of the bridge or bond that it is a part of; "" */
     bool ethernet, loopback, wireless;
     bool openvswitch; /* Open vSwitch says that it is a bridge of its own */
+    bool hooked;      /* a network is on it for which filters did not do */
 };
+
+/*
+ * The alias of a wired network's link on the host, which all may read: this, its name, " on " and the interface's, and
+ * the last where nftables hands on its frames.
+ */
+#define BRIDGED_ALIAS "openvmnet: network "
+#define BRIDGED_ALIAS_HOOKS " by nftables"
 
 /* "none", "wired", "bridge", "openvswitch", "wifi". */
 const char *bridging_name(enum bridging_way way);

@@ -16,6 +16,7 @@ static enum bridging_way choose(const struct interface *interface, char buf[96],
         .ethernet = interface->ethernet,
         .loopback = interface->loopback,
         .wireless = interface->wireless,
+        .hooked = interface->hooked,
     };
 
     return bridging_choose(&facts, buf, ret_reason);

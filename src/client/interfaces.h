@@ -20,6 +20,7 @@ struct interface {
     bool ethernet, loopback, wireless;
     bool up, carrier;
     bool is_default;     /* a default route leads there */
+    bool hooked;         /* a bridged network is on it by hooks of nftables */
     unsigned speed_mbps; /* 0: not known */
 };
 

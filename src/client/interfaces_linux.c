@@ -18,14 +18,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bridging.h"
+
 #define MESSAGE_BYTES 32768 /* of one part of a dump */
 #define INTERFACES_MAX 4096
 #define SYSFS "/sys/class/net"
+
+#define HOOKED_MAX 64 /* bridged networks that are looked at */
 
 struct walk {
     struct interface *interfaces;
     unsigned *masters; /* indexes, beside the interfaces */
     size_t len;
+    char hooked[HOOKED_MAX][INTERFACE_NAME_MAX]; /* by networks' links */
+    size_t hooked_len;
 };
 
 static const char *text_attr(const struct nlattr *attr)
@@ -43,6 +49,24 @@ static void take_kind(const struct nlattr *info, struct interface *interface)
         if (mnl_attr_get_type(attr) == IFLA_INFO_KIND)
             snprintf(interface->kind, sizeof(interface->kind), "%s", text_attr(attr));
     }
+}
+
+/* "openvmnet: network NAME on INTERFACE by nftables" */
+static void take_alias(const struct nlattr *attr, struct walk *walk)
+{
+    char text[128];
+    size_t len = (size_t)snprintf(text, sizeof(text), "%.*s", (int)mnl_attr_get_payload_len(attr),
+                                  (const char *)mnl_attr_get_payload(attr));
+    const size_t end_len = strlen(BRIDGED_ALIAS_HOOKS);
+    const char *name;
+
+    if (len >= sizeof(text) || len <= end_len || walk->hooked_len == HOOKED_MAX ||
+        strncmp(text, BRIDGED_ALIAS, strlen(BRIDGED_ALIAS)) != 0 ||
+        strcmp(text + len - end_len, BRIDGED_ALIAS_HOOKS) != 0)
+        return;
+    text[len - end_len] = '\0';
+    name = strrchr(text, ' ') + 1;
+    snprintf(walk->hooked[walk->hooked_len++], INTERFACE_NAME_MAX, "%s", name);
 }
 
 static int on_link(const struct nlmsghdr *header, void *context)
@@ -77,6 +101,7 @@ static int on_link(const struct nlmsghdr *header, void *context)
                 walk->masters[walk->len] = mnl_attr_get_u32(attr);
             break;
         case IFLA_LINKINFO: take_kind(attr, interface); break;
+        case IFLA_IFALIAS: take_alias(attr, walk); break;
         default: break;
         }
     }
@@ -197,6 +222,9 @@ static void complete(struct walk *walk)
         for (size_t j = 0; walk->masters[i] && j < walk->len; j++)
             if (walk->interfaces[j].index == walk->masters[i])
                 memcpy(interface->master, walk->interfaces[j].name, sizeof(interface->master));
+        for (size_t j = 0; j < walk->hooked_len; j++)
+            if (strcmp(walk->hooked[j], interface->name) == 0)
+                interface->hooked = true;
         ask_sysfs(interface);
         if (!interface->kind[0])
             snprintf(interface->kind, sizeof(interface->kind), "%s",

@@ -5,6 +5,7 @@
 """
 
 import array
+import contextlib
 import os
 import re
 import select
@@ -39,6 +40,23 @@ def system_guest(network, number, **parameters):
     port.ipv4 = f"198.51.100.{10 + number}"
     port.facts.update(gateway=REMOTE[4], gateway6=REMOTE[6])
     return BridgedNetwork.configure(network, port, number)
+
+
+@contextlib.contextmanager
+def foreign_filters(namespace, hooks, action=("flowid", "1:1")):
+    """Another program's, before ours; without @action they let each frame pass and ask no filter after them."""
+    if hooks:
+        namespace.run(["tc", "qdisc", "add", "dev", "out0", "clsact"])
+    for hook in hooks:
+        namespace.run(
+            ["tc", "filter", "add", "dev", "out0", hook, "prio", "1", "protocol", "all", "u32",
+             "match", "u32", "0", "0", *action]
+        )  # fmt: skip
+    try:
+        yield
+    finally:
+        if hooks:
+            namespace.run(["tc", "qdisc", "del", "dev", "out0", "clsact"])
 
 
 class BridgedNetwork:
@@ -227,3 +245,22 @@ def reaches_all(sender, places, version, broadcast=False):
 def settled(condition, what, timeout_s=10):
     if not poll(condition, timeout_s, 0.02):
         raise LabError(f"{what}: not within {timeout_s} s")
+
+
+def one_wire_only(lab, guest):
+    """Spanning tree and its like pass in neither direction."""
+    mac = bytes.fromhex(guest.mac.replace(":", ""))
+    bpdu = b"\x01\x80\xc2\x00\x00\x00" + mac + b"\x00\x26\x42\x42\x03"
+    last = b"\xff" * 6 + mac + b"\x88\xb6"
+    other = b"\xff" * 6 + b"\x02\x00\x5e\x10\x00\x09" + b"\x88\xb6"
+    for sender, at, receiver, where, end in (
+        (guest, "eth0", lab.remote, "in0", last),
+        (lab.remote, "in0", guest, "eth0", other),
+    ):
+        with receiver.packets(where) as wire, sender.packets(at) as raw:
+            raw.send(bpdu.ljust(60, b"\0"))
+            raw.send(end.ljust(60, b"\0"))
+            seen = [wire.recv(2048)]
+            while seen[-1][12:14] != end[12:14]:
+                seen.append(wire.recv(2048))
+        assert not [frame for frame in seen if frame[:6] == bpdu[:6]]

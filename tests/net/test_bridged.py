@@ -9,6 +9,7 @@ import pytest
 
 from bridged import (
     BridgedNetwork,
+    foreign_filters,
     reaches_all,
     settled,
     unicast,
@@ -21,13 +22,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def lan(lab):
-    before = whole_state(lab.host)
-    with BridgedNetwork(lab) as network:
-        yield network
-    changes = host_state_changes(before, whole_state(lab.host))
-    assert not changes, "\n".join(changes)
+@pytest.fixture(scope="module", params=["filters", "hooks"])
+def lan(lab, request):
+    """By filters (tc), and by nftables where another program's filters end the matter for all frames."""
+    with foreign_filters(lab.host, ["ingress", "egress"] if request.param == "hooks" else []):
+        before = whole_state(lab.host)
+        with BridgedNetwork(lab) as network:
+            network.by = request.param
+            assert ("nftables hands on frames" in network.log()) == (network.by == "hooks")
+            yield network
+        changes = host_state_changes(before, whole_state(lab.host))
+        assert not changes, "\n".join(changes)
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +137,12 @@ def test_mtu_changes(lab, lan):
 
 def test_filters_taken_away(lab, lan, guests):
     one = guests[0]
-    for delete in ("qdisc del dev out0 clsact", f"qdisc del dev {lan.leg} clsact", "filter del dev out0 ingress"):
-        lab.host.run(["tc", *delete.split()])
+    at_interface = {
+        "filters": ["tc qdisc del dev out0 clsact", "tc filter del dev out0 ingress"],
+        "hooks": ["nft flush ruleset", f"nft delete table netdev {lan.leg}"],
+    }
+    for delete in (*at_interface[lan.by], f"tc qdisc del dev {lan.leg} clsact"):
+        lab.host.run(delete.split())
         settled(lambda: one.ping(REMOTE[4], timeout_s=1) and one.ping(HOST[4], timeout_s=1), f"mended: {delete}")
     lab.host.ip(f"link del {lan.leg}")
     settled(lambda: one.ping(REMOTE[4], timeout_s=1), "the link is made again")

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bridged networks that come and go: what they leave to the host, and what others do to them."""
 
+import json
 import os
 import re
 
 import pytest
 
-from bridged import BridgedNetwork, settled, tc_state, whole_state
+from bridged import BridgedNetwork, foreign_filters, settled, tc_state, whole_state
 from lab import HOST, REMOTE, LabError, host_state_changes
 
 pytestmark = pytest.mark.skipif(
@@ -63,20 +64,26 @@ def test_others_filters_stay(lab):
     tc("qdisc del dev out0 clsact")
 
 
-def test_self_test_finds_what_is_in_the_way(lab):
-    """A filter before ours that ends the matter for all frames; the message names the way that fails."""
-    lab.host.run(["tc", "qdisc", "add", "dev", "out0", "clsact"])
-    for hook, way in (("ingress", "outside to a machine"), ("egress", "the host to a machine")):
-        lab.host.run(
-            ["tc", "filter", "add", "dev", "out0", hook, "prio", "1", "protocol", "all", "u32",
-             "match", "u32", "0", "0", "flowid", "1:1"]
-        )  # fmt: skip
+@pytest.mark.parametrize("hook, way", [("ingress", "outside to a machine"), ("egress", "the host to a machine")])
+def test_filters_do_not_do(lab, hook, way):
+    """Others' end the matter for all frames: nftables takes their place. The log has the way that failed."""
+    with foreign_filters(lab.host, [hook]):
         before = whole_state(lab.host)
-        with pytest.raises(LabError, match=f"a test frame from {way}"):
+        with BridgedNetwork(lab) as network, network.guest(1) as guest:
+            reached(guest, REMOTE[4], HOST[4])
+            assert f"a test frame from {way}" in network.log() and "nftables hands on" in network.log()
+            listed = {each["name"]: each for each in json.loads(lab.vmnet("interfaces", "--json").stdout)}
+            assert listed["out0"]["way"] == "nftables"
+        assert not host_state_changes(before, whole_state(lab.host))
+
+
+def test_nothing_does(lab):
+    """Frames are taken away before filters and nftables: refused, and nothing stays."""
+    with foreign_filters(lab.host, ["ingress"], action=["action", "mirred", "egress", "redirect", "dev", "lo"]):
+        before = whole_state(lab.host)
+        with pytest.raises(LabError, match="outside to a machine.*with nftables: .*outside to a machine"):
             BridgedNetwork(lab)
         assert not host_state_changes(before, whole_state(lab.host))
-        lab.host.run(["tc", "filter", "del", "dev", "out0", hook])
-    lab.host.run(["tc", "qdisc", "del", "dev", "out0", "clsact"])
 
 
 def test_self_test_is_silent(lab):
@@ -117,18 +124,20 @@ def test_interface_comes_back(lab):
     host.ip("link del lan0")
 
 
-def test_killed(lab):
-    before = whole_state(lab.host)
-    network = BridgedNetwork(lab)
-    with network.guest(1) as guest:
-        network.close(kill=True)
-        reached(guest, REMOTE[4], HOST[4])  # without any process of ours
-    settled(lambda: "vmnet-lan" not in lab.host.ip("link show"), "the link goes with the last guest")
-    assert host_state_changes(before, whole_state(lab.host)), "filters stay"
-    # Any network's start clears up, that of another interface too.
-    with BridgedNetwork(lab, "out0", "next") as network, network.guest(2) as guest:
-        reached(guest, REMOTE[4])
-    assert not host_state_changes(before, whole_state(lab.host))
+@pytest.mark.parametrize("hooks", [[], ["ingress"]], ids=["filters", "hooks"])
+def test_killed(lab, hooks):
+    with foreign_filters(lab.host, hooks):
+        before = whole_state(lab.host)
+        network = BridgedNetwork(lab)
+        with network.guest(1) as guest:
+            network.close(kill=True)
+            reached(guest, REMOTE[4], HOST[4])  # without any process of ours
+        settled(lambda: "vmnet-lan" not in lab.host.ip("link show"), "the link goes with the last guest")
+        assert host_state_changes(before, whole_state(lab.host)), "filters stay"
+        # Any network's start clears up, that of another interface too.
+        with BridgedNetwork(lab, "out0", "next") as network, network.guest(2) as guest:
+            reached(guest, REMOTE[4])
+        assert not host_state_changes(before, whole_state(lab.host))
 
 
 def test_killed_and_started_again(lab):

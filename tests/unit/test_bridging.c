@@ -19,6 +19,7 @@ static void test_choose(void **state)
         {{"", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
         {{"bond", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
         {{"veth", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
+        {{"", "", .ethernet = true, .hooked = true}, BRIDGING_HOOKS, "nftables"},
         {{"bridge", "", .ethernet = true}, BRIDGING_BRIDGE, "ports"},
         {{"openvswitch", "", .ethernet = true}, BRIDGING_OVS, "ports"},
         {{"tun", "", .ethernet = true, .openvswitch = true}, BRIDGING_OVS, "ports"},

@@ -12,36 +12,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/bridging.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/table.h"
-#include "plane/linux/bridged_wire.h"
-
-/* Changes come in groups: a link that goes takes its qdisc and each filter with it. */
-#define SETTLE_MS 20
-/* Where something takes our filters away again and again. */
-#define REPAIR_PAUSE_MS 1000
+#include "plane/linux/bridged_hooks.h"
+#include "plane/linux/bridged_private.h"
 
 #define INTERFACES_MAX 1024 /* that can have filters */
 
 static const uint64_t network_key[2] = {0x6f70656e766d6e65, 0x7420627269646765};
-
-struct bridged {
-    char ifname[16], leg_name[16], network[64];
-    struct netlink host;
-    struct wire wire;
-    int host_ns_fd, test_fd;
-    struct netlink *inside;
-    char bridge[16];
-    struct loop *loop;
-    struct netlink monitor;
-    struct loop_source source;
-    struct loop_timer timer;
-    bool filters_lost;
-    uint64_t repaired_ms;
-    void (*on_mtu)(void *context);
-    void *context;
-};
 
 static int open_sockets(struct bridged *bridged)
 {
@@ -54,7 +34,11 @@ static int open_sockets(struct bridged *bridged)
     bridged->test_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
     if (bridged->host_ns_fd < 0 || bridged->wire.packet_fd < 0 || bridged->test_fd < 0)
         return -errno;
-    return netlink_open(&bridged->monitor);
+    bridged->wire.nft = ruleset_open();
+    if (!bridged->wire.nft)
+        return -ENOMEM;
+    result = ruleset_watch_new(bridged->wire.leg_name, &bridged->rules);
+    return result < 0 ? result : netlink_open(&bridged->monitor);
 }
 
 int bridged_open(const struct bridged_link *nic, const char *network, const char *leg,
@@ -71,7 +55,7 @@ int bridged_open(const struct bridged_link *nic, const char *network, const char
     bridged->wire.owner.network = (uint32_t)hash_bytes(network_key, network, strlen(network));
     snprintf(bridged->ifname, sizeof(bridged->ifname), "%s", nic->name);
     snprintf(bridged->network, sizeof(bridged->network), "%s", network);
-    snprintf(bridged->leg_name, sizeof(bridged->leg_name), "%s", leg);
+    snprintf(bridged->wire.leg_name, sizeof(bridged->wire.leg_name), "%s", leg);
     result = open_sockets(bridged);
     if (result < 0)
         err_set(err, result, "cannot open sockets for bridging: %s", strerror(-result));
@@ -90,25 +74,31 @@ unsigned bridged_mtu(const struct bridged *bridged)
     return bridged->wire.nic.mtu;
 }
 
+const char *bridged_warning(const struct bridged *bridged)
+{
+    return bridged->warning;
+}
+
 /* ---- the link to the host */
 
 static int alias_write(const struct bridged *bridged, char buf[128])
 {
-    return snprintf(buf, 128, "openvmnet: network %s on %s", bridged->network, bridged->ifname);
+    return snprintf(buf, 128, BRIDGED_ALIAS "%s on %s%s", bridged->network, bridged->ifname,
+                    bridged->wire.by_hooks ? BRIDGED_ALIAS_HOOKS : "");
 }
 
 /* A link of that name from a network whose processes are gone, but whose machines still hold it. */
 static int remove_old_leg(struct bridged *bridged, struct err *err)
 {
     struct bridged_link old;
-    int result = bridged_link_read(&bridged->host, bridged->leg_name, 0, &old);
+    int result = bridged_link_read(&bridged->host, bridged->wire.leg_name, 0, &old);
 
     if (result == -ENODEV)
         return 0;
     if (result == 0 && strcmp(old.kind, "veth") != 0)
         return err_set(err, -EEXIST,
                        "interface %s is there and is none of a network's: rename or remove it",
-                       bridged->leg_name);
+                       bridged->wire.leg_name);
     log_warn("machines of an earlier process of this network are cut off from %s: start them anew",
              bridged->ifname);
     return netlink_delete_link(&bridged->host, old.ifindex);
@@ -118,11 +108,11 @@ static int make_leg(struct bridged *bridged)
 {
     struct wire *wire = &bridged->wire;
     struct bridged_link leg;
-    int result = netlink_add_veth(bridged->inside, BRIDGED_LEG, bridged->leg_name,
+    int result = netlink_add_veth(bridged->inside, BRIDGED_LEG, bridged->wire.leg_name,
                                   bridged->host_ns_fd, &wire->nic.mac, wire->nic.mtu);
 
     if (result == 0)
-        result = bridged_link_read(&bridged->host, bridged->leg_name, 0, &leg);
+        result = bridged_link_read(&bridged->host, bridged->wire.leg_name, 0, &leg);
     if (result == 0)
         result = bridged_link_silence(&bridged->host, leg.ifindex);
     if (result == 0)
@@ -144,8 +134,7 @@ static int raise_leg(struct bridged *bridged)
     return result < 0 ? result : bridged_link_set_port(bridged->inside, inside, true);
 }
 
-/* An interface that is new has forgotten what it had to take. */
-static void listen_to_all(const struct wire *wire)
+void bridged_listen_to_all(const struct wire *wire)
 {
     int result = wire_listen(wire, NULL, true);
 
@@ -156,10 +145,10 @@ static void listen_to_all(const struct wire *wire)
                  strerror(-result));
 }
 
-static int join_wire(struct bridged *bridged)
+int bridged_join_wire(struct bridged *bridged)
 {
     struct bridged_link leg;
-    int result = bridged_link_read(&bridged->host, bridged->leg_name, 0, &leg);
+    int result = bridged_link_read(&bridged->host, bridged->wire.leg_name, 0, &leg);
 
     if (result == 0)
         bridged->wire.leg = leg.ifindex;
@@ -170,8 +159,55 @@ static int join_wire(struct bridged *bridged)
     if (result == 0)
         result = raise_leg(bridged);
     if (result == 0)
-        listen_to_all(&bridged->wire);
+        bridged_listen_to_all(&bridged->wire);
     return result;
+}
+
+static int join_and_test(struct bridged *bridged, bool fresh, struct err *err)
+{
+    struct wire *wire = &bridged->wire;
+    int result = bridged_join_wire(bridged);
+
+    if (result == 0 && fresh) {
+        result = wire_test(wire, bridged->test_fd, (int)if_nametoindex(BRIDGED_LEG), err);
+        if (result < 0)
+            return result;
+        result = wire_set_filters(wire);
+    }
+    return result < 0
+               ? err_set(err, result,
+                         "cannot bridge to interface %s: %s; the kernel needs veth, sch_ingress, "
+                         "cls_bpf and act_mirred (as root: modprobe -a veth sch_ingress cls_bpf "
+                         "act_mirred)",
+                         bridged->ifname, strerror(-result))
+               : 0;
+}
+
+static void use_hooks(struct bridged *bridged)
+{
+    bridged->wire.by_hooks = true;
+    snprintf(bridged->warning, sizeof(bridged->warning),
+             "filters (tc) did not do at interface %s, the log says why; nftables hands on frames "
+             "(table netdev %s)",
+             bridged->ifname, bridged->wire.leg_name);
+}
+
+static int join_by_hooks(struct bridged *bridged, struct err *err)
+{
+    struct err why = *err;
+    int result;
+
+    wire_clear(&bridged->wire);
+    use_hooks(bridged);
+    result = join_and_test(bridged, true, err);
+    if (result < 0) {
+        struct err also = *err;
+
+        return err_set(err, result, "%.400s; with nftables: %.400s", why.text, also.text);
+    }
+    log_warn("%.400s; nftables hands on frames there instead (table netdev %s)", why.text,
+             bridged->wire.leg_name);
+    return 0;
 }
 
 int bridged_join(struct bridged *bridged, struct netlink *inside, const char *bridge, bool fresh,
@@ -183,18 +219,15 @@ int bridged_join(struct bridged *bridged, struct netlink *inside, const char *br
         return result;
     bridged->inside = inside;
     snprintf(bridged->bridge, sizeof(bridged->bridge), "%s", bridge);
-    result = join_wire(bridged);
-    if (result < 0)
-        err_set(err, result,
-                "cannot bridge to interface %s: %s; the kernel needs veth, sch_ingress, cls_bpf "
-                "and act_mirred (as root: modprobe -a veth sch_ingress cls_bpf act_mirred)",
-                bridged->ifname, strerror(-result));
-    else if (fresh)
-        result = wire_test(&bridged->wire, bridged->test_fd, (int)if_nametoindex(BRIDGED_LEG), err);
+    if (fresh)
+        hooks_clear(&bridged->wire);
+    else if (hooks_found(&bridged->wire))
+        use_hooks(bridged);
+    result = join_and_test(bridged, fresh, err);
+    if (result < 0 && fresh)
+        result = join_by_hooks(bridged, err);
     close(bridged->test_fd);
     bridged->test_fd = -1;
-    if (result == 0 && fresh)
-        result = wire_set_filters(&bridged->wire);
     if (result < 0)
         bridged_leave(bridged);
     return result;
@@ -264,174 +297,6 @@ void bridged_remove(struct bridged *bridged, const struct mac_addr *mac)
     wire_listen(wire, mac, false);
 }
 
-/* ---- what happens on the host */
-
-/* All that is at the interface, as at the beginning. */
-static int put_back(struct bridged *bridged)
-{
-    struct wire *wire = &bridged->wire;
-    struct err err;
-    int result = wire_prepare(wire, &err);
-
-    if (result == 0)
-        result = bridged_link_set_mac(&bridged->host, wire->leg, &wire->nic.mac);
-    if (result == 0)
-        result = wire_set_filters(wire);
-    return result;
-}
-
-static void set_mtu(struct bridged *bridged, unsigned mtu)
-{
-    int inside = (int)if_nametoindex(BRIDGED_LEG);
-
-    log_info("interface %s: its MTU is %u now; machines are told when they start", bridged->ifname,
-             mtu);
-    netlink_set_up(&bridged->host, bridged->wire.leg, mtu, 0, NULL);
-    netlink_set_up(bridged->inside, inside, mtu, 0, NULL);
-    if (bridged->on_mtu)
-        bridged->on_mtu(bridged->context);
-}
-
-static void tell_changes(const struct bridged *bridged, const struct bridged_link *old,
-                         const struct bridged_link *now)
-{
-    const char *ifname = bridged->ifname;
-
-    if (old->ifindex && !now->ifindex)
-        log_warn("interface %s is gone: machines have no way outside until it is back", ifname);
-    if (now->ifindex && old->ifindex != now->ifindex)
-        log_info("interface %s is there again", ifname);
-    if (now->ifindex && old->ifindex && old->up != now->up)
-        log_info("interface %s is %s", ifname,
-                 now->up ? "up again" : "down: machines have no way outside while it is");
-    if (now->ifindex && now->master && old->master != now->master)
-        log_warn("interface %s is part of another interface now: name that one (ifname=), for "
-                 "what the host has on it machines may not reach",
-                 ifname);
-}
-
-/* Looks how things are, and makes them as they have to be. */
-static void refresh(struct bridged *bridged)
-{
-    struct wire *wire = &bridged->wire;
-    struct bridged_link old = wire->nic, now = {0}, leg;
-    int result = -ENODEV;
-
-    /* A name that was changed is followed while the interface lives. */
-    if (old.ifindex)
-        result = bridged_link_read(&bridged->host, NULL, old.ifindex, &now);
-    if (result == -ENODEV)
-        result = bridged_link_read(&bridged->host, bridged->ifname, 0, &now);
-    if (result < 0)
-        now = (struct bridged_link){0};
-    tell_changes(bridged, &old, &now);
-    wire->nic = now;
-    if (!now.ifindex)
-        return;
-    if (bridged_link_read(&bridged->host, bridged->leg_name, 0, &leg) < 0) {
-        log_warn("interface %s was removed by somebody; making it again", bridged->leg_name);
-        wire->leg = 0;
-        result = join_wire(bridged);
-    } else if (old.ifindex != now.ifindex || bridged->filters_lost ||
-               memcmp(&old.mac, &now.mac, sizeof(now.mac)) != 0) {
-        result = put_back(bridged);
-    }
-    if (old.ifindex != now.ifindex)
-        listen_to_all(wire);
-    if (old.mtu != now.mtu)
-        set_mtu(bridged, now.mtu);
-    bridged->filters_lost = false;
-    if (result < 0)
-        log_warn("machines have no way to interface %s: %s", bridged->ifname, strerror(-result));
-}
-
-static void on_timer(struct loop_timer *timer)
-{
-    struct bridged *bridged = CONTAINER_OF(timer, struct bridged, timer);
-
-    bridged->repaired_ms = loop_now_ms(bridged->loop);
-    refresh(bridged);
-}
-
-/* Whether a message is about what we have to do with; our own changes are not news. */
-static bool concerns_us(struct bridged *bridged, const struct nlmsghdr *header)
-{
-    const struct wire *wire = &bridged->wire;
-    bool own = header->nlmsg_pid == mnl_socket_get_portid(bridged->host.socket);
-
-    if (header->nlmsg_type == RTM_NEWLINK || header->nlmsg_type == RTM_DELLINK) {
-        const struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
-
-        /* Any new link may be ours under its name again. */
-        return !wire->nic.ifindex || link->ifi_index == wire->nic.ifindex ||
-               (link->ifi_index == wire->leg && header->nlmsg_type == RTM_DELLINK);
-    }
-    if (header->nlmsg_type == RTM_DELTFILTER || header->nlmsg_type == RTM_DELQDISC) {
-        const struct tcmsg *message = mnl_nlmsg_get_payload(header);
-
-        if (own || (message->tcm_ifindex != wire->nic.ifindex && message->tcm_ifindex != wire->leg))
-            return false;
-        bridged->filters_lost = true;
-        return true;
-    }
-    return false;
-}
-
-static int on_message(const struct nlmsghdr *header, void *context)
-{
-    struct bridged *bridged = context;
-
-    if (concerns_us(bridged, header) && !bridged->timer.due_ms) {
-        uint64_t since = loop_now_ms(bridged->loop) - bridged->repaired_ms;
-
-        loop_timer_set(bridged->loop, &bridged->timer,
-                       since > REPAIR_PAUSE_MS ? SETTLE_MS : REPAIR_PAUSE_MS - since + SETTLE_MS);
-    }
-    return MNL_CB_OK;
-}
-
-static void on_monitor(struct loop_source *source, unsigned events)
-{
-    struct bridged *bridged = CONTAINER_OF(source, struct bridged, source);
-    char buf[NETLINK_MESSAGE_BYTES];
-    ssize_t len;
-
-    while ((len = recv(source->fd, buf, sizeof(buf), MSG_DONTWAIT)) != 0) {
-        if (len < 0 && errno == ENOBUFS) {
-            /* Something was lost: that may have been anything. */
-            bridged->filters_lost = true;
-            loop_timer_set(bridged->loop, &bridged->timer, SETTLE_MS);
-            continue;
-        }
-        if (len < 0)
-            break;
-        mnl_cb_run(buf, (size_t)len, 0, 0, on_message, bridged);
-    }
-}
-
-int bridged_watch(struct bridged *bridged, struct loop *loop, void (*on_mtu)(void *context),
-                  void *context)
-{
-    static const int groups[] = {RTNLGRP_LINK, RTNLGRP_TC};
-    int result = 0;
-
-    for (int i = 0; i < 2 && result == 0; i++)
-        if (mnl_socket_setsockopt(bridged->monitor.socket, NETLINK_ADD_MEMBERSHIP,
-                                  (void *)(uintptr_t)&groups[i], sizeof(groups[i])) < 0)
-            result = -errno;
-    bridged->loop = loop;
-    bridged->on_mtu = on_mtu;
-    bridged->context = context;
-    bridged->source.on_event = on_monitor;
-    bridged->timer.on_timer = on_timer;
-    if (result == 0)
-        result =
-            loop_add(loop, &bridged->source, mnl_socket_get_fd(bridged->monitor.socket), LOOP_IN);
-    if (result == 0)
-        loop_timer_set(loop, &bridged->timer, SETTLE_MS);
-    return result;
-}
-
 /* ---- the end */
 
 void bridged_leave(struct bridged *bridged)
@@ -450,6 +315,9 @@ void bridged_free(struct bridged *bridged)
         loop_timer_clear(bridged->loop, &bridged->timer);
         loop_remove(bridged->loop, &bridged->source);
     }
+    ruleset_watch_free(bridged->rules);
+    if (bridged->wire.nft)
+        nft_ctx_free(bridged->wire.nft);
     netlink_close(&bridged->monitor);
     netlink_close(&bridged->host);
     if (bridged->host_ns_fd >= 0)
@@ -464,13 +332,20 @@ void bridged_free(struct bridged *bridged)
 int bridged_clean(void)
 {
     struct netlink netlink;
-    int ifindexes[INTERFACES_MAX], len, cleared = 0, result = netlink_open(&netlink);
+    struct nft_ctx *nft;
+    int ifindexes[INTERFACES_MAX], len, tables, cleared = 0, result = netlink_open(&netlink);
 
     if (result < 0)
         return result;
     len = tc_list_clsact(&netlink, ifindexes, INTERFACES_MAX);
     for (int i = 0; i < len; i++)
         cleared += wire_clear_dead(&netlink, ifindexes[i]);
+    nft = ruleset_open();
+    tables = nft ? hooks_clear_dead(&netlink, nft) : -ENOMEM;
+    if (tables > 0)
+        cleared += tables;
+    if (nft)
+        nft_ctx_free(nft);
     netlink_close(&netlink);
     return len < 0 ? len : cleared;
 }

@@ -17,6 +17,8 @@
  *                                          to a group: a copy for the host, and out of eth0
  *                                          to anybody else: out of eth0
  *
+ * Where filters at eth0 do not do, hooks of nftables are there instead (bridged_hooks.h).
+ *
  * vmnet-NAME has the MAC of eth0, so that the kernel takes what is for the host as its own (eth_type_trans());
  * it has no address of a protocol, and its filters leave nothing for the host's stack. The bridge is told where each
  * machine is and learns nothing, so what it does not know can only be outside.
@@ -50,10 +52,14 @@ int bridged_open(const struct bridged_link *nic, const char *network, const char
 /*
  * In the network's namespace: makes the link to the host where there is none, as a port of @bridge, and the filters.
  * @inside is a socket there that outlives the object. A @fresh network, which has no machine yet, is also tested:
- * frames must pass each way. -EPROTO where one does not, with which; whatever was made is taken back then.
+ * frames must pass each way. Where one does not, hooks of nftables take the place of filters at the interface. Where that
+ * does not do either, -EPROTO with the way; whatever was made is taken back then.
  */
 int bridged_join(struct bridged *bridged, struct netlink *inside, const char *bridge, bool fresh,
                  struct err *err);
+
+/* After bridged_join(): what is other than it should be, or "". */
+const char *bridged_warning(const struct bridged *bridged);
 
 /* The MTU that the interface has now, for machines to come. */
 unsigned bridged_mtu(const struct bridged *bridged);
@@ -76,7 +82,7 @@ void bridged_leave(struct bridged *bridged);
 void bridged_free(struct bridged *bridged);
 
 /*
- * Removes filters whose network is gone, of any network and from any interface of the caller's namespace: what stays
+ * Removes filters and hooks whose network is gone, of any network and from any interface of the caller's namespace: what stays
  * where nobody was left to clean up. Returns their number or -errno.
  */
 int bridged_clean(void);

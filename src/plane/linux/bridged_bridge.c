@@ -179,7 +179,9 @@ int bridged_bridge_watch(const struct place *place, struct netlink *netlink, str
         result =
             loop_add(loop, &bridge->source, mnl_socket_get_fd(bridge->monitor.socket), LOOP_IN);
     if (result == 0)
-        result = ruleset_watch_new(loop, place->table, on_rules_changed, bridge, &bridge->rules);
+        result = ruleset_watch_new(place->table, &bridge->rules);
+    if (result == 0)
+        result = ruleset_watch_run(bridge->rules, loop, on_rules_changed, bridge);
     if (result < 0) {
         bridged_bridge_free(bridge);
         return result;

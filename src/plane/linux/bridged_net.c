@@ -188,6 +188,11 @@ unsigned bridged_net_mtu(const struct bridged_net *net)
     return net->wired ? bridged_mtu(net->wired) : net->interface.link.mtu;
 }
 
+const char *bridged_net_warning(const struct bridged_net *net)
+{
+    return net->wired ? bridged_warning(net->wired) : "";
+}
+
 /*
  * A bridge of the host's that was given no MAC has the least of its ports', and so another with each machine that comes,
  * unless theirs are greater. 0xfe is what hypervisors take for that; the machine's own is behind the port.

@@ -32,6 +32,8 @@ int bridged_net_start(struct bridged_net *net, const struct place *place, struct
                       struct nft_ctx *nft, bool fresh, struct err *err);
 /* Follows what happens to the interface. 0 or -errno. */
 int bridged_net_run(struct bridged_net *net, struct loop *loop);
+/* What an administrator should know, or "". */
+const char *bridged_net_warning(const struct bridged_net *net);
 /* For ports to come. */
 unsigned bridged_net_mtu(const struct bridged_net *net);
 /* Before a port joins the bridge. 0 or -errno with the reason. */

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/log.h"
+#include "plane/linux/bridged_hooks.h"
+
 /*
  * Filters run in the order of their priority. Ours come before those without one (0xc000 and less) and most others, for
  * a program that ends with "ok" ends the matter; where a classifier of another kind has it the next one is taken.
@@ -42,12 +45,25 @@ static int set_filter(struct wire *wire, bool at_leg, enum tc_hook hook, uint32_
                          at_leg ? LEG_PRIORITY : wire->priority, &wire->owner, &filter);
 }
 
+static int set_hooks(struct wire *wire)
+{
+    struct err err;
+    int result = hooks_set(wire, &err);
+
+    if (result < 0)
+        log_warn("interface %s: %s", wire->nic.name, err.text);
+    return result;
+}
+
 int wire_set_macs(struct wire *wire)
 {
     const struct tc_action redirect = {.ifindex = wire->leg}, copy = {wire->leg, .copy = true};
     struct frames_program one, group;
-    int result = frames_to(&one, wire->macs, wire->macs_len);
+    int result;
 
+    if (wire->by_hooks)
+        return set_hooks(wire);
+    result = frames_to(&one, wire->macs, wire->macs_len);
     if (result == 0)
         result = frames_to_group(&group, wire->macs, wire->macs_len);
     for (enum tc_hook hook = TC_INGRESS; hook <= TC_EGRESS && result == 0; hook++) {
@@ -87,14 +103,22 @@ int wire_set_filters(struct wire *wire)
 {
     int result = tc_add_clsact(wire->host, wire->leg);
 
-    if (result < 0 && result != -EEXIST)
-        return result;
-    result = tc_add_clsact(wire->host, wire->nic.ifindex);
-    if (result == 0)
-        wire->owner.made_qdisc = true;
+    if ((result == 0 || result == -EEXIST) && !wire->by_hooks) {
+        result = tc_add_clsact(wire->host, wire->nic.ifindex);
+        if (result == 0)
+            wire->owner.made_qdisc = true;
+    }
     if (result == 0 || result == -EEXIST)
         result = set_leg_filters(wire, &wire->nic.mac, false);
     return result < 0 ? result : wire_set_macs(wire);
+}
+
+static int refuse_taken(const struct wire *wire, const char *leg, struct err *err)
+{
+    return err_set(err, -EADDRINUSE,
+                   "interface %s belongs to another bridged network (behind %s): an interface has "
+                   "one, which all machines on it share; name that network",
+                   wire->nic.name, leg);
 }
 
 int wire_prepare(struct wire *wire, struct err *err)
@@ -103,10 +127,14 @@ int wire_prepare(struct wire *wire, struct err *err)
     struct bridged_link other;
     struct tc_list list;
     int result = tc_list_filters(wire->host, wire->nic.ifindex, &list);
+    char leg[16];
 
     if (result < 0)
         return err_set(err, result, "cannot read the filters (tc) of interface %s: %s",
                        wire->nic.name, strerror(-result));
+    hooks_find_other(wire, leg);
+    if (leg[0])
+        return refuse_taken(wire, leg, err);
     wire->priority = 0;
     wire->owner.made_qdisc = false;
     for (unsigned i = 0; i < list.len; i++) {
@@ -116,10 +144,7 @@ int wire_prepare(struct wire *wire, struct err *err)
             wire->priority = found->priority;
             wire->owner.made_qdisc = found->owner.made_qdisc;
         } else if (found->ours && bridged_link_read(wire->host, NULL, found->target, &other) == 0) {
-            return err_set(err, -EADDRINUSE,
-                           "interface %s belongs to another bridged network (behind %s): an "
-                           "interface has one, which all machines on it share; name that network",
-                           wire->nic.name, other.name);
+            return refuse_taken(wire, other.name, err);
         } else if (found->ours) {
             tc_delete_filter(wire->host, wire->nic.ifindex, found);
             wire->owner.made_qdisc = wire->owner.made_qdisc || found->owner.made_qdisc;
@@ -184,6 +209,8 @@ void wire_clear(struct wire *wire)
 {
     if (wire->nic.ifindex)
         clear(wire->host, wire->nic.ifindex, is_own, &wire->owner.network);
+    if (wire->by_hooks)
+        hooks_clear(wire);
 }
 
 static bool is_dead(const struct tc_found *found, void *context)

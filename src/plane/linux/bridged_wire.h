@@ -6,15 +6,19 @@
 #include "base/err.h"
 #include "plane/linux/bridged_frames.h"
 #include "plane/linux/bridged_link.h"
+#include "plane/linux/ruleset.h"
 #include "plane/linux/tc.h"
 
 struct wire {
     struct netlink *host;    /* in the host's namespace */
     struct bridged_link nic; /* ifindex 0: not there */
     int leg;                 /* ifindex of the link to the network's namespace; 0: not there */
+    char leg_name[16];
     struct tc_owner owner;
-    uint16_t priority; /* of the filters at the interface */
-    int packet_fd;     /* holds the memberships; in the host's namespace */
+    struct nft_ctx *nft; /* in the host's namespace */
+    bool by_hooks;       /* nftables' at the interface (bridged_hooks.h), instead of filters */
+    uint16_t priority;   /* of the filters at the interface */
+    int packet_fd;       /* holds the memberships; in the host's namespace */
     struct mac_addr macs[FRAMES_MACS_MAX];
     size_t macs_len;
 };

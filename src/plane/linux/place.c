@@ -6,9 +6,8 @@
 
 #include "base/hash.h"
 
-#define PREFIX "vmnet-"
 /* Of a name that is too long for an interface's (netdevice(7)): so many characters and a hash are left of it. */
-#define NAME_CHARS_MAX (IFNAMSIZ - sizeof(PREFIX))
+#define NAME_CHARS_MAX (IFNAMSIZ - sizeof(PLACE_PREFIX))
 #define HASH_CHARS 6
 
 static const uint64_t name_key[2] = {0x6f70656e766d6e65, 0x742069666e616d65};
@@ -21,9 +20,9 @@ static unsigned name_hash(const struct net_config *config)
 static void write_link_name(const struct net_config *config, char ret_name[IFNAMSIZ])
 {
     if (strlen(config->name) <= NAME_CHARS_MAX)
-        snprintf(ret_name, IFNAMSIZ, PREFIX "%.9s", config->name);
+        snprintf(ret_name, IFNAMSIZ, PLACE_PREFIX "%.9s", config->name);
     else
-        snprintf(ret_name, IFNAMSIZ, PREFIX "%.*s%0*x", (int)NAME_CHARS_MAX - HASH_CHARS,
+        snprintf(ret_name, IFNAMSIZ, PLACE_PREFIX "%.*s%0*x", (int)NAME_CHARS_MAX - HASH_CHARS,
                  config->name, HASH_CHARS, name_hash(config));
 }
 
@@ -31,7 +30,7 @@ static void init_host(struct place *place, const struct net_config *config)
 {
     place->host = true;
     place->network = config->name;
-    snprintf(place->table, sizeof(place->table), PREFIX "%s", config->name);
+    snprintf(place->table, sizeof(place->table), PLACE_PREFIX "%s", config->name);
     snprintf(place->tap, sizeof(place->tap), "vm%0*x-", HASH_CHARS, name_hash(config));
     memcpy(place->veth, place->tap, sizeof(place->veth));
 }

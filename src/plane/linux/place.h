@@ -11,7 +11,8 @@
 
 #include "base/netconfig.h"
 
-#define PLACE_TABLE_MAX (sizeof("vmnet-") + NET_NAME_MAX)
+#define PLACE_PREFIX "vmnet-" /* of names of links and tables */
+#define PLACE_TABLE_MAX (sizeof(PLACE_PREFIX) + NET_NAME_MAX)
 
 struct place {
     const struct net_config *config;

@@ -294,6 +294,8 @@ void plane_set_forwards(struct plane *plane, const struct plane_forward *forward
 
 const char *plane_warning(const struct plane *plane)
 {
+    if (plane->bridged)
+        return bridged_net_warning(plane->bridged);
     return plane->system ? system_warning(plane->system) : "";
 }
 

@@ -117,22 +117,15 @@ static void on_readable(struct loop_source *source, unsigned events)
     }
 }
 
-int ruleset_watch_new(struct loop *loop, const char *table,
-                      void (*on_change)(void *context, bool lost, const char *program),
-                      void *context, struct ruleset_watch **ret_watch)
+int ruleset_watch_new(const char *table, struct ruleset_watch **ret_watch)
 {
     struct ruleset_watch *watch = calloc(1, sizeof(*watch));
     int group = NFNLGRP_NFTABLES, result = 0;
 
     if (!watch)
         return -ENOMEM;
-    *watch = (struct ruleset_watch){
-        .loop = loop,
-        .source = {.on_event = on_readable, .fd = -1},
-        .table = table,
-        .on_change = on_change,
-        .context = context,
-    };
+    watch->source = (struct loop_source){.on_event = on_readable, .fd = -1};
+    watch->table = table;
     watch->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
     if (!watch->socket || mnl_socket_bind(watch->socket, 0, MNL_SOCKET_AUTOPID) < 0)
         result = -errno;
@@ -141,8 +134,6 @@ int ruleset_watch_new(struct loop *loop, const char *table,
     if (result == 0 &&
         mnl_socket_setsockopt(watch->socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
         result = -errno;
-    if (result == 0)
-        result = loop_add(loop, &watch->source, mnl_socket_get_fd(watch->socket), LOOP_IN);
     if (result < 0) {
         ruleset_watch_free(watch);
         return result;
@@ -151,11 +142,22 @@ int ruleset_watch_new(struct loop *loop, const char *table,
     return 0;
 }
 
+int ruleset_watch_run(struct ruleset_watch *watch, struct loop *loop,
+                      void (*on_change)(void *context, bool lost, const char *program),
+                      void *context)
+{
+    watch->loop = loop;
+    watch->on_change = on_change;
+    watch->context = context;
+    return loop_add(loop, &watch->source, mnl_socket_get_fd(watch->socket), LOOP_IN);
+}
+
 void ruleset_watch_free(struct ruleset_watch *watch)
 {
     if (!watch)
         return;
-    loop_remove(watch->loop, &watch->source);
+    if (watch->loop)
+        loop_remove(watch->loop, &watch->source);
     if (watch->socket)
         mnl_socket_close(watch->socket);
     free(watch);

@@ -343,8 +343,9 @@ int system_run(struct system *system, struct loop *loop, void (*on_warning)(void
     system->look_timer.on_timer = on_look_timer;
     system->mend_timer.on_timer = on_mend_timer;
     system->monitor_source = (struct loop_source){.on_event = on_monitor, .fd = -1};
-    result =
-        ruleset_watch_new(loop, system->place->table, on_rules_changed, system, &system->watch);
+    result = ruleset_watch_new(system->place->table, &system->watch);
+    if (result == 0)
+        result = ruleset_watch_run(system->watch, loop, on_rules_changed, system);
     if (result == 0 && net_config_has_way_out(system->place->config))
         result = watch_routes(system);
     if (result < 0)
