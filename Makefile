@@ -35,6 +35,7 @@ help:
 	@echo 'make bench    measure openvmnet beside others, as root; BENCH=--quick takes a minute'
 	@echo 'make soak     the network tests that take minutes'
 	@echo 'make churn    a million short connections leave nothing behind'
+	@echo 'make coexist-tests  networks of the system beside real firewalls, as root; installs Docker'
 	@echo 'make asan     unit and network tests with the address and undefined behaviour sanitizers'
 	@echo 'make tsan     the same with the thread sanitizer'
 	@echo 'make macos    cross-build for macOS, and check the results; needs npm'
@@ -98,6 +99,11 @@ soak: build
 churn: build
 	OPENVMNET_BUILD=$(abspath $(BUILD)) OPENVMNET_CHURN=1000000 $(UNPRIVILEGED) \
 		$(PYTEST) -s tests/net/test_churn.py
+
+# Networks of the system beside ufw, firewalld and Docker, which are large or slow. For root.
+coexist-tests: build
+	@contrib/deps.sh coexist
+	OPENVMNET_BUILD=$(abspath $(BUILD)) OPENVMNET_COEXIST=1 $(PYTEST) tests/net/test_system_firewalls.py
 
 # A peer that cannot be installed is named as missing, and the others are measured.
 bench:
@@ -168,5 +174,5 @@ clean:
 
 comma = ,
 
-.PHONY: all help deps build clang-build demo check unit-tests network-tests tests-as-user tests-as-root soak churn \
+.PHONY: all help deps build clang-build demo check unit-tests network-tests tests-as-user tests-as-root soak churn coexist-tests \
 	bench bench-bridged bench-streams asan tsan macos lint format install uninstall deb clean

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# contrib/deps.sh [build|check|demo|lint|bench]: what building, testing, the demo, linting or
-# measuring need.
+# contrib/deps.sh [build|check|demo|lint|bench|coexist]: what building, testing, the demo, linting,
+# measuring or the tests beside other programs need.
 #
 # Where apt is at home, missing packages are installed, as root or through sudo; without either, the
 # command to run is printed. Recommended packages are left out and dnsmasq-base is taken instead of
-# dnsmasq: nothing here starts a service. Elsewhere what is missing is named and the command that
+# dnsmasq; no service is started. Elsewhere what is missing is named and the command that
 # installs it is printed. Exit code: 0 everything is there, 1 something is missing, 2 wrong usage.
 set -eu
 
@@ -20,7 +20,8 @@ deb_demo="qemu-system-x86 busybox-static iperf3 python3 zstd"
 deb_check="libcmocka-dev python3-pytest
     python3-pytest-rerunfailures python3-scapy clang iproute2 nftables procps util-linux curl
     bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish
-    frr"
+    frr iptables radvd"
+deb_coexist="ufw firewalld dbus-daemon docker.io"
 deb_lint="clang clang-format clang-tidy"
 deb_bench="iproute2 nftables passt slirp4netns"
 
@@ -29,7 +30,8 @@ commands_build="cc meson ninja pkg-config dnsmasq scdoc"
 modules_build="libmnl libnftables jansson libseccomp libcap-ng inih libpcap ncursesw"
 commands_demo="qemu-system-x86_64 busybox iperf3 python3 zstd"
 commands_check="clang ip nft ps unshare curl dig ping strace tcpdump traceroute ssh dropbear c++ zsh fish
-    vtysh"
+    vtysh iptables radvd"
+commands_coexist="ufw firewalld dbus-daemon dockerd"
 modules_check="cmocka"
 commands_lint="clang clang-format clang-tidy"
 commands_bench="ip nft ss pasta slirp4netns"
@@ -49,8 +51,11 @@ lint)
 bench)
     packages="$deb_build $deb_demo $deb_bench" modules=$modules_build
     commands="$commands_build $commands_demo $commands_bench" ;;
+coexist)
+    packages="$deb_build $deb_demo $deb_check $deb_coexist" modules="$modules_build $modules_check"
+    commands="$commands_build $commands_demo $commands_check $commands_coexist" ;;
 *)
-    echo "usage: contrib/deps.sh [build|check|demo|lint|bench]" >&2
+    echo "usage: contrib/deps.sh [build|check|demo|lint|bench|coexist]" >&2
     exit 2 ;;
 esac
 
@@ -61,11 +66,11 @@ libblocksruntime-devel dnsmasq \
 scdoc libcmocka-devel python3-pytest python3-pytest-rerunfailures python3-scapy clang clang-tools-extra qemu-system-x86-core \
 busybox iperf3 iproute nftables procps-ng util-linux curl bind-utils iputils strace tcpdump \
 traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt frr \
-slirp4netns"
+slirp4netns ufw firewalld dbus-daemon iptables-nft radvd moby-engine"
 hint_arch="pacman -S --needed gcc meson ninja pkgconf libmnl nftables jansson libseccomp libcap-ng \
 libinih libpcap ncurses dnsmasq scdoc cmocka python-pytest python-scapy clang qemu-system-x86 \
 busybox iperf3 iproute2 procps-ng util-linux curl bind iputils strace tcpdump traceroute openssh dropbear zsh \
-fish zstd passt slirp4netns frr"
+fish zstd passt slirp4netns frr ufw firewalld dbus iptables-nft radvd docker"
 hint_brew="brew install meson ninja pkgconf jansson inih libpcap ncurses dnsmasq scdoc cmocka pytest \
 scapy qemu iperf3 tcpdump dropbear zsh fish zstd"
 
@@ -99,13 +104,29 @@ apt() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@"
 }
 
-# frr is a service that its package starts. It stays masked: `systemctl unmask frr` where it is wanted.
-mask_services() {
-    case "$missing " in
-    *" frr "*)
-        [ ! -d /etc/systemd/system ] || [ -e /etc/systemd/system/frr.service ] ||
-            $as_root ln -s /dev/null /etc/systemd/system/frr.service ;;
+# Units that a package brings and would start. They stay masked: `systemctl unmask frr` where one is wanted.
+units_of() {
+    case $1 in
+    frr | firewalld | radvd) echo "$1.service" ;;
+    docker.io) echo "docker.service docker.socket containerd.service" ;;
     esac
+}
+
+# Nothing starts now, by whatever starts services here (policy-rc.d of invoke-rc.d(8)), nor later by systemd.
+hold_services() {
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        # shellcheck disable=SC2064 # as it is now
+        trap "$as_root rm -f $policy" EXIT
+        printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+        $as_root chmod 755 "$policy"
+    fi
+    [ -d /etc/systemd/system ] || return 0
+    for package in $missing; do
+        for unit in $(units_of "$package"); do
+            [ -e "/etc/systemd/system/$unit" ] || $as_root ln -s /dev/null "/etc/systemd/system/$unit"
+        done
+    done
 }
 
 install_with_apt() {
@@ -122,7 +143,7 @@ install_with_apt() {
     fi
     echo "Installing:$missing"
     have_candidates || apt update
-    mask_services
+    hold_services
     # shellcheck disable=SC2086 # a list of words
     apt install -y --no-install-recommends $missing
     find_missing_packages

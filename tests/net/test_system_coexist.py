@@ -12,7 +12,8 @@ pytestmark = needs_root
 
 BRIDGE = "vmnet-co"
 
-# As these programs load them, as far as it matters here; and the command that the status names, and what it does.
+# As programs load them, as far as it matters here; and the command that the status names, and what it does.
+# test_system_firewalls.py has programs themselves.
 FIREWALLS = {
     "docker": (
         """table ip filter {
@@ -22,27 +23,6 @@ FIREWALLS = {
         f"iptables -I DOCKER-USER -i {BRIDGE} -j ACCEPT; iptables -I DOCKER-USER -o {BRIDGE} -j ACCEPT",
         f"""insert rule ip filter DOCKER-USER iifname "{BRIDGE}" accept
         insert rule ip filter DOCKER-USER oifname "{BRIDGE}" accept""",
-    ),
-    "ufw": (
-        """table ip filter {
-          chain ufw-before-forward { ct state related,established accept; }
-          chain ufw-user-forward { }
-          chain FORWARD { type filter hook forward priority filter; policy drop;
-            jump ufw-before-forward; jump ufw-user-forward; }
-        }""",
-        f"ufw route allow in on {BRIDGE}",
-        f'add rule ip filter ufw-user-forward iifname "{BRIDGE}" accept',
-    ),
-    "firewalld": (
-        """table inet firewalld {
-          chain filter_FORWARD_POLICIES { }
-          chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept;
-            ct state { established, related } accept
-            jump filter_FORWARD_POLICIES
-            reject with icmpx admin-prohibited; }
-        }""",
-        f"firewall-cmd --zone=trusted --add-interface={BRIDGE}",
-        f'add rule inet firewalld filter_FORWARD_POLICIES iifname "{BRIDGE}" accept',
     ),
     "another": (
         "table inet mine { chain through { type filter hook forward priority 5; policy drop; }; }",
@@ -91,6 +71,61 @@ def test_a_firewall_that_drops(lab, network, guest, name):
         lab.host.nft(done)
         assert poll(lambda: network.describe()["warning"] is None)
         assert guest.ping(REMOTE4) == 1
+
+
+ALLOWED = [
+    'iifname "vmnet-*" accept; ct state established accept',
+    'iifname { "vmnet-co", "eth7" } oifname "out0" accept; ct state { established, related } accept',
+    'ip saddr 192.168.0.0/16 accept; ip6 saddr fd00::/8 accept; ct state established accept',
+    'ip saddr @inside accept; ip6 saddr fd00::/8 accept; ct state vmap { established : accept, related : accept }',
+    'ip daddr != 10.0.0.0/8 accept; ip6 daddr != fe80::/10 accept',
+    'iifname vmap { "vmnet-co" : jump known, "eth7" : drop }; ct state established accept',
+    'tcp dport 22 drop; ct state invalid drop; goto known',
+    'meta mark & 0xff == 0x7 accept',  # may be
+    'iifname "vmnet-co" ip daddr 198.51.100.0/24 accept; iifname "vmnet-co" drop; ct state established accept',  # is meant
+]
+CLOSED = [
+    "ct state { established, related } accept; tcp dport { 22, 80 } accept; icmp type echo-request accept",
+    'iifname "vmnet-other" accept; ct state established accept',
+    "ip saddr 10.0.0.0/8 accept; ct state established accept; jump unknown",
+    "iifname vmap { \"eth7\" : accept }; ct state vmap { established : accept }",
+    'iifname "vmnet-*" accept',  # and no answers
+]
+
+
+def chains(rules):
+    """A table with a chain for each."""
+    return "\n".join([
+        """table inet mine {
+          set inside { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 192.168.0.0/16 }; }
+          chain known { accept; }
+          chain unknown { tcp dport 22 accept; return; }""",
+        *(f"chain through{number} {{ type filter hook forward priority {number}; policy drop; {rule}; }}"
+          for number, rule in enumerate(rules)),
+        "}",
+    ])
+
+
+def told(lab, network, name):
+    """Waits until the warning is of the chain of that name, or with "" until there is none."""
+    return poll(lambda: f"the chain {name} " in (network.describe()["warning"] or "the chain  "))
+
+
+def test_what_may_pass_is_not_told(lab, network):
+    """General rules let a network pass as well as those that name it."""
+    closed = "ct state established accept"  # says when all are looked at
+    with rules(lab, network, chains([*ALLOWED, closed])):
+        assert told(lab, network, f"through{len(ALLOWED)}")
+        lab.host.nft(f"add rule inet mine through{len(ALLOWED)} accept")
+        assert told(lab, network, "")
+
+
+def test_each_that_drops_is_told(lab, network):
+    with rules(lab, network, chains(CLOSED)):
+        for number in range(len(CLOSED)):
+            assert told(lab, network, f"through{number}")
+            lab.host.nft(f"insert rule inet mine through{number} accept")
+        assert told(lab, network, "")
 
 
 def test_a_firewall_that_takes_the_hosts_ports(lab, network, guest):

@@ -30,9 +30,11 @@ def lab():
 
 
 def kill_all(lab):
-    for pid in lab.processes():
-        with contextlib.suppress(ProcessLookupError):  # dnsmasq ends with the router
-            os.kill(pid, signal.SIGKILL)
+    """At one moment: stopped first, none of them sees that another has ended, and begins to put things back."""
+    for signal_ in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in lab.processes():
+            with contextlib.suppress(ProcessLookupError):  # dnsmasq ends with the router
+                os.kill(pid, signal_)
     assert poll(lambda: not lab.processes())
 
 

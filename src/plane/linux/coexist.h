@@ -9,11 +9,14 @@
 #include "base/err.h"
 #include "plane/linux/place.h"
 #include "plane/linux/ruleset.h"
+#include "plane/linux/uplinks.h"
 
 /*
- * Looks at all rules of the namespace. *ret_warning gets what its administrator should know and do, or "". A table that
- * names the network's bridge has been told of it, whatever it says.
+ * Looks at all rules of the namespace, for what @uplinks leads out over. *ret_warning gets what the network's administrator
+ * should know and do, or "". Nothing is told of what may pass, nor of a drop that names the network's bridge: that is meant.
+ * @forwards: there are ports of the host that lead to guests.
  */
-void coexist_look(struct nft_ctx *nft, const struct place *place, struct err *ret_warning);
+void coexist_look(struct nft_ctx *nft, const struct place *place, const struct uplinks *uplinks,
+                  bool forwards, struct err *ret_warning);
 
 #endif

@@ -37,7 +37,7 @@ static int on_route(const struct nlmsghdr *header, void *context)
     const struct nlattr *attr;
 
     /* Anything is more special than a default route. */
-    if (overlap->text[0] || !route->rtm_dst_len || route->rtm_family != own.family ||
+    if (overlap->text[0] || netlink_is_default_route(route) || route->rtm_family != own.family ||
         route->rtm_type == RTN_MULTICAST || route->rtm_type == RTN_BROADCAST)
         return MNL_CB_OK;
     mnl_attr_for_each(attr, header, sizeof(*route))

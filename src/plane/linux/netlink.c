@@ -282,3 +282,9 @@ int netlink_dump(struct netlink *netlink, uint16_t type, int family, mnl_cb_t ea
     }
     return result;
 }
+
+bool netlink_is_default_route(const struct rtmsg *route)
+{
+    /* Nobody has a network with more addresses than 10/8, or than fc00::/7. */
+    return route->rtm_dst_len < (route->rtm_family == AF_INET ? 8 : 7);
+}

@@ -63,4 +63,8 @@ int netlink_rule(struct netlink *netlink, int family, bool add, uint32_t priorit
 int netlink_dump(struct netlink *netlink, uint16_t type, int family, mnl_cb_t each,
                  void (*again)(void *context), void *context);
 
+struct rtmsg;
+/* One that stands for the whole world, also as one of its halves, by which VPNs go before the default route itself. */
+bool netlink_is_default_route(const struct rtmsg *route);
+
 #endif

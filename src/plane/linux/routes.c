@@ -26,8 +26,7 @@ static int on_route(const struct nlmsghdr *header, void *context)
     if (route->rtm_type != RTN_UNICAST)
         return MNL_CB_OK;
     if (route->rtm_family == AF_INET6) {
-        if (route->rtm_dst_len == 0)
-            walk->ipv6_default = true;
+        walk->ipv6_default |= netlink_is_default_route(route);
         return MNL_CB_OK;
     }
     mnl_attr_for_each(attr, header, sizeof(*route))
@@ -39,7 +38,7 @@ static int on_route(const struct nlmsghdr *header, void *context)
     }
     if (walk->own && ifindex == walk->own)
         return MNL_CB_OK;
-    if (route->rtm_dst_len > 0 && walk->len < walk->max)
+    if (!netlink_is_default_route(route) && walk->len < walk->max)
         walk->routes[walk->len++] =
             (struct plane_route){ntohl(address), route->rtm_dst_len, ifindex};
     return MNL_CB_OK;

@@ -228,6 +228,13 @@ int system_join(const struct place *place, struct netlink *netlink, struct nft_c
 
 /* ---- while it runs */
 
+/* In a while: whether what there is now lets the network's packets pass. */
+static void look_at_others(struct system *system)
+{
+    if (system->loop && !system->others_timer.due_ms)
+        loop_timer_set(system->loop, &system->others_timer, OTHERS_MS);
+}
+
 /* Rules that are lost, by whomever, are all made anew. */
 static void mend(struct system *system)
 {
@@ -255,8 +262,7 @@ static void on_rules_changed(void *context, bool lost, const char *program)
     struct system *system = context;
     uint64_t since_ms = loop_now_ms(system->loop) - system->mended_ms;
 
-    if (!system->others_timer.due_ms)
-        loop_timer_set(system->loop, &system->others_timer, OTHERS_MS);
+    look_at_others(system);
     if (!lost || system->mend_timer.due_ms)
         return;
     log_warn("the rules of network '%s' were removed by %s%s%s, and are made anew",
@@ -271,9 +277,11 @@ static void on_rules_changed(void *context, bool lost, const char *program)
 static void on_others_timer(struct loop_timer *timer)
 {
     struct system *system = CONTAINER_OF(timer, struct system, others_timer);
+    struct uplinks uplinks = {.len = 0};
     struct err warning;
 
-    coexist_look(system->nft, system->place, &warning);
+    uplinks_read(system->netlink, &uplinks);
+    coexist_look(system->nft, system->place, &uplinks, system->forwards_len > 0, &warning);
     if (strcmp(warning.text, system->warning.text) == 0)
         return;
     if (warning.text[0])
@@ -300,6 +308,7 @@ static void on_look_timer(struct loop_timer *timer)
         log_warn("network '%s' may have no way out: %s", system->place->config->name, err.text);
     if (ruleset_end(&ruleset, system->nft, &err) < 0)
         log_warn("network '%s': %s", system->place->config->name, err.text);
+    look_at_others(system);
 }
 
 static void on_monitor(struct loop_source *source, unsigned events)
@@ -379,6 +388,7 @@ void system_set_forwards(struct system *system, const struct plane_forward *forw
     if (ruleset_end(&ruleset, system->nft, &err) < 0)
         log_warn("network '%s': its forwards are served by sockets alone: %s",
                  system->place->config->name, err.text);
+    look_at_others(system);
 }
 
 void system_destroy(struct system *system)

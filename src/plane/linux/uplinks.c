@@ -19,7 +19,7 @@
 /* Three for each uplink, and those that are for all. */
 #define WANTED_MAX (3 * UPLINKS_MAX + 2)
 
-static void add_uplink(struct uplinks *uplinks, unsigned ifindex, int family)
+static void add_uplink(struct uplinks *uplinks, unsigned ifindex, const struct rtmsg *route)
 {
     unsigned i = 0;
 
@@ -30,23 +30,30 @@ static void add_uplink(struct uplinks *uplinks, unsigned ifindex, int family)
     if (i == uplinks->len) {
         uplinks->each[i].ifindex = ifindex;
         uplinks->each[i].ipv4 = uplinks->each[i].ipv6 = false;
+        uplinks->each[i].default4 = uplinks->each[i].default6 = false;
         if (!if_indextoname(ifindex, uplinks->each[i].name) ||
             strcmp(uplinks->each[i].name, "lo") == 0 ||
             strncmp(uplinks->each[i].name, "vmnet-", strlen("vmnet-")) == 0)
             return;
         uplinks->len++;
     }
-    uplinks->each[i].ipv4 |= family == AF_INET;
-    uplinks->each[i].ipv6 |= family == AF_INET6;
+    if (route->rtm_family == AF_INET) {
+        uplinks->each[i].ipv4 = true;
+        uplinks->each[i].default4 |= netlink_is_default_route(route);
+    } else {
+        uplinks->each[i].ipv6 = true;
+        uplinks->each[i].default6 |= netlink_is_default_route(route);
+    }
 }
 
-static void add_nexthops(struct uplinks *uplinks, const struct nlattr *attr, int family)
+static void add_nexthops(struct uplinks *uplinks, const struct nlattr *attr,
+                         const struct rtmsg *route)
 {
     const struct rtnexthop *hop = mnl_attr_get_payload(attr);
     int left = mnl_attr_get_payload_len(attr);
 
     for (; RTNH_OK(hop, left); left -= RTNH_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop))
-        add_uplink(uplinks, (unsigned)hop->rtnh_ifindex, family);
+        add_uplink(uplinks, (unsigned)hop->rtnh_ifindex, route);
 }
 
 static int on_route(const struct nlmsghdr *header, void *context)
@@ -65,9 +72,9 @@ static int on_route(const struct nlmsghdr *header, void *context)
     mnl_attr_for_each(attr, header, sizeof(*route))
     {
         if (mnl_attr_get_type(attr) == RTA_OIF)
-            add_uplink(context, mnl_attr_get_u32(attr), route->rtm_family);
+            add_uplink(context, mnl_attr_get_u32(attr), route);
         else if (mnl_attr_get_type(attr) == RTA_MULTIPATH)
-            add_nexthops(context, attr, route->rtm_family);
+            add_nexthops(context, attr, route);
     }
     return MNL_CB_OK;
 }
@@ -82,7 +89,7 @@ static void forget6(void *context)
     struct uplinks *uplinks = context;
 
     for (unsigned i = 0; i < uplinks->len; i++)
-        uplinks->each[i].ipv6 = false;
+        uplinks->each[i].ipv6 = uplinks->each[i].default6 = false;
 }
 
 int uplinks_read(struct netlink *netlink, struct uplinks *ret_uplinks)
@@ -91,10 +98,9 @@ int uplinks_read(struct netlink *netlink, struct uplinks *ret_uplinks)
 
     ret_uplinks->len = 0;
     result = netlink_dump(netlink, RTM_GETROUTE, AF_INET, on_route, forget, ret_uplinks);
-    /* A kernel without IPv6 has no such routes. */
     if (result == 0)
-        netlink_dump(netlink, RTM_GETROUTE, AF_INET6, on_route, forget6, ret_uplinks);
-    return result;
+        result = netlink_dump(netlink, RTM_GETROUTE, AF_INET6, on_route, forget6, ret_uplinks);
+    return result == -EOPNOTSUPP || result == -EAFNOSUPPORT ? 0 : result; /* without IPv6 */
 }
 
 struct wanted {

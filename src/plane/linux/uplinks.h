@@ -19,6 +19,7 @@ struct uplinks {
         unsigned ifindex;
         char name[IFNAMSIZ];
         bool ipv4, ipv6;
+        bool default4, default6; /* by a default route */
     } each[UPLINKS_MAX];
 };
 
