@@ -20,7 +20,7 @@ deb_demo="qemu-system-x86 busybox-static iperf3 python3 zstd"
 deb_check="libcmocka-dev python3-pytest
     python3-pytest-rerunfailures python3-scapy clang iproute2 nftables procps util-linux curl
     bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish
-    frr iptables radvd"
+    frr iptables radvd libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
 deb_coexist="ufw firewalld dbus-daemon docker.io"
 deb_lint="clang clang-format clang-tidy"
 deb_bench="iproute2 nftables passt slirp4netns"
@@ -30,7 +30,7 @@ commands_build="cc meson ninja pkg-config dnsmasq scdoc"
 modules_build="libmnl libnftables jansson libseccomp libcap-ng inih libpcap ncursesw"
 commands_demo="qemu-system-x86_64 busybox iperf3 python3 zstd"
 commands_check="clang ip nft ps unshare curl dig ping strace tcpdump traceroute ssh dropbear c++ zsh fish
-    vtysh iptables radvd"
+    vtysh iptables radvd libvirtd virsh"
 commands_coexist="ufw firewalld dbus-daemon dockerd"
 modules_check="cmocka"
 commands_lint="clang clang-format clang-tidy"
@@ -66,11 +66,12 @@ libblocksruntime-devel dnsmasq \
 scdoc libcmocka-devel python3-pytest python3-pytest-rerunfailures python3-scapy clang clang-tools-extra qemu-system-x86-core \
 busybox iperf3 iproute nftables procps-ng util-linux curl bind-utils iputils strace tcpdump \
 traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt frr \
-slirp4netns ufw firewalld dbus-daemon iptables-nft radvd moby-engine"
+slirp4netns ufw firewalld dbus-daemon iptables-nft radvd moby-engine libvirt-daemon \
+libvirt-daemon-driver-qemu libvirt-client"
 hint_arch="pacman -S --needed gcc meson ninja pkgconf libmnl nftables jansson libseccomp libcap-ng \
 libinih libpcap ncurses dnsmasq scdoc cmocka python-pytest python-scapy clang qemu-system-x86 \
 busybox iperf3 iproute2 procps-ng util-linux curl bind iputils strace tcpdump traceroute openssh dropbear zsh \
-fish zstd passt slirp4netns frr ufw firewalld dbus iptables-nft radvd docker"
+fish zstd passt slirp4netns frr ufw firewalld dbus iptables-nft radvd docker libvirt"
 hint_brew="brew install meson ninja pkgconf jansson inih libpcap ncurses dnsmasq scdoc cmocka pytest \
 scapy qemu iperf3 tcpdump dropbear zsh fish zstd"
 

@@ -144,6 +144,13 @@ int mac_parse(const char *text, struct mac_addr *ret_mac)
     return 0;
 }
 
+bool mac_is_zero(const struct mac_addr *mac)
+{
+    static const struct mac_addr zero;
+
+    return memcmp(mac, &zero, sizeof(zero)) == 0;
+}
+
 const char *mac_format(const struct mac_addr *mac, char buf[MAC_TEXT_MAX])
 {
     const uint8_t *b = mac->bytes;

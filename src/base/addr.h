@@ -63,6 +63,7 @@ bool ip_is_forbidden(const struct ip_addr *addr);
 bool ip_embedded(const struct ip_addr *addr, struct ip_addr *ret_v4);
 bool ip_is_multicast(const struct ip_addr *addr);
 
+bool mac_is_zero(const struct mac_addr *mac);
 /* 0 or -EINVAL; six pairs of hex digits with ':' or '-' between them. */
 int mac_parse(const char *text, struct mac_addr *ret_mac);
 const char *mac_format(const struct mac_addr *mac, char buf[MAC_TEXT_MAX]);

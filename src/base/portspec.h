@@ -27,6 +27,9 @@ struct port_spec {
     char interface_id[NET_UUID_LEN + 1]; /* lower case; the same id always gets the same MAC */
     bool mac_given;
     struct mac_addr mac;
+    bool learn_mac; /* in place of it: that of the machine's first frame */
+    bool
+        arriving; /* the machine is migrated here, and runs elsewhere until its monitor announces it */
     bool isolated;       /* no frame passes between this port and another */
     bool anti_spoof_off; /* the guest may send in any name */
     struct forward_spec forwards[PORT_FORWARDS_MAX];

@@ -317,6 +317,14 @@ static int find_nics(struct qemu_args *args, const struct qemu_args_defaults *de
                                         : add_default_nics(args, defaults, err);
 }
 
+bool qemu_args_is_arriving(char *const *argv)
+{
+    for (; argv[0] && argv[1]; argv++)
+        if (qemu_args_option_is(argv[0], "incoming"))
+            return true;
+    return false;
+}
+
 int qemu_args_parse(char *const *argv, const struct qemu_args_defaults *defaults,
                     struct qemu_args *ret_args, struct err *err)
 {
@@ -330,6 +338,8 @@ int qemu_args_parse(char *const *argv, const struct qemu_args_defaults *defaults
         if (ret_args->nics[i].origin == QEMU_NETDEV)
             rc = find_device(ret_args, &ret_args->nics[i], err);
     }
+    for (size_t i = 0; i < ret_args->count; i++)
+        ret_args->nics[i].request.arriving = qemu_args_is_arriving(argv);
     if (rc == 0)
         rc = qemu_args_choose_names(ret_args, defaults->name, err);
     return rc == -ENOMEM ? err_set(err, rc, "out of memory") : rc;

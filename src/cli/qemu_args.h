@@ -108,6 +108,9 @@ int qemu_args_choose_names(struct qemu_args *args, const char *name, struct err 
  */
 void qemu_args_hostname(const char *text, char ret_name[NET_HOSTNAME_MAX + 1]);
 
+/* Whether it is a QEMU that waits for a machine which is migrated to it (-incoming). */
+bool qemu_args_is_arriving(char *const *argv);
+
 /* Whether @argument is QEMU's option @name, which it takes with one dash or two. */
 bool qemu_args_option_is(const char *argument, const char *name);
 

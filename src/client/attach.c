@@ -61,6 +61,10 @@ static json_t *attach_parameters(const struct port_spec *request, const struct c
         json_object_set_new(parameters, "interfaceId", json_string(request->interface_id));
     if (request->mac_given)
         json_object_set_new(parameters, "mac", json_string(mac_format(&request->mac, mac)));
+    if (request->learn_mac)
+        json_object_set_new(parameters, "learnMac", json_true());
+    if (request->arriving)
+        json_object_set_new(parameters, "arriving", json_true());
     if (request->isolated)
         json_object_set_new(parameters, "isolated", json_true());
     if (request->anti_spoof_off)
@@ -85,6 +89,8 @@ static bool is_ignored(const struct port_spec *request, const struct client_way 
     bool asked = request->isolated || request->anti_spoof_off || request->forwards_len ||
                  (way && way->kind != PORT_TAP);
 
+    if (request->learn_mac && json_is_string(json_object_get(port, "mac")))
+        return true;
     return asked && (!json_is_boolean(json_object_get(port, "isolated")) ||
                      json_is_true(json_object_get(port, "isolated")) != request->isolated);
 }

@@ -156,13 +156,19 @@ static const char *read_request(json_t *parameters, struct network_request *requ
     if (!methods_read_string(parameters, "mac", &text) || (text[0] && mac_parse(text, mac) < 0))
         return "mac";
     request->mac = text[0] ? mac : NULL;
+    if (!methods_read_bool(parameters, "learnMac", &request->learn_mac) ||
+        (request->learn_mac && text[0]))
+        return "learnMac";
+    if (!methods_read_bool(parameters, "arriving", &request->arriving))
+        return "arriving";
     if (!methods_read_bool(parameters, "isolated", &request->isolated))
         return "isolated";
     if (!methods_read_bool(parameters, "antiSpoof", &anti_spoof))
         return "antiSpoof";
     request->anti_spoof_off = !anti_spoof;
     if (!methods_read_string(parameters, "kind", &text) ||
-        (text[0] && port_kind_parse(text, &request->kind) < 0))
+        (text[0] && port_kind_parse(text, &request->kind) < 0) ||
+        (request->learn_mac && request->kind != PORT_TAP))
         return "kind";
     if (!methods_read_bool(parameters, "path", ret_path) ||
         (*ret_path && request->kind != PORT_DGRAM))

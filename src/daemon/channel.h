@@ -27,6 +27,7 @@ enum message_type {
     /* engine -> router */
     MESSAGE_ADD_PORT,
     MESSAGE_REMOVE_PORT,
+    MESSAGE_SETTLE_PORT, /* .port has its MAC now, and what follows from it */
     MESSAGE_LIST_PORTS,
     MESSAGE_OPEN_SOCKET, /* a transparent one of .family and .socket_type */
     MESSAGE_SET_OUTSIDE, /* .outside: what the host's network is like; no answer */
@@ -34,7 +35,8 @@ enum message_type {
     /* router -> engine */
     MESSAGE_DONE, /* answer to the request of the same id, with its descriptors */
     MESSAGE_PORT, /* answer to LIST_PORTS: one for each with .stats, then DONE with the warning in .err */
-    MESSAGE_GONE, /* a port's last descriptor was closed; no interface: some were, list them */
+    MESSAGE_GONE,    /* a port's last descriptor was closed; no interface: some were, list them */
+    MESSAGE_LEARNED, /* .port.mac is where a port without one sends from */
     MESSAGE_PROCESSES, /* which processes serve the network, and in .err a warning, whenever it changes */
 };
 

@@ -129,6 +129,8 @@ json_t *network_describe_port(const struct network *network, const struct networ
                         port->port.owner_pid ? json_integer(port->port.owner_pid) : json_null());
     json_object_set_new(object, "user", json_integer((json_int_t)port->port.owner_uid));
     set_string(object, "socket", port->socket);
+    if (mac_is_zero(&port->port.mac))
+        json_object_set_new(object, "mac", json_null());
     if (!port->port.ipv4)
         json_object_set_new(object, "ipv4", json_null());
     hide_unknown(object, config);

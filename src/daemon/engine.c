@@ -127,7 +127,8 @@ int engine_take_tap(struct engine *engine, const struct message *answer, const i
 
 void engine_forget_guest(struct engine *engine, const struct plane_port *port)
 {
-    uplink_forget_guest(engine->uplink, ip_from_u32(port->ipv4));
+    if (port->ipv4)
+        uplink_forget_guest(engine->uplink, ip_from_u32(port->ipv4));
 }
 
 /* The callee may make new requests: the place is free by then. */
@@ -224,8 +225,12 @@ static void engine_reported(struct engine *engine, const struct message *message
     else if (message->id == engine->list_id)
         network_adopt(&engine->network, &message->port);
     port = network_find(&engine->network, message->port.interface);
-    if (port)
-        port->stats = message->stats;
+    if (!port)
+        return;
+    /* Whose word came too late, or was for an engine before us. */
+    if (mac_is_zero(&port->port.mac))
+        port->port = message->port;
+    port->stats = message->stats;
 }
 
 static void on_router(struct loop_source *source, unsigned events)
@@ -247,6 +252,7 @@ static void on_router(struct loop_source *source, unsigned events)
     case MESSAGE_DONE: engine_answered(engine, &message, fds, fds_len); break;
     case MESSAGE_PORT: engine_reported(engine, &message); break;
     case MESSAGE_GONE: engine_gone(engine, message.port.interface); break;
+    case MESSAGE_LEARNED: learned(engine, &message); break;
     case MESSAGE_PROCESSES: engine->plane_warning = message.err; break;
     default: break;
     }

@@ -146,6 +146,9 @@ extern const char interface_text[];
 /* attach.c */
 void attach_call(struct engine *engine, struct control_client *client, json_t *parameters);
 
+/* learned.c: a port without a MAC (@message->port.interface) has sent a frame from @message->port.mac. */
+void learned(struct engine *engine, const struct message *message);
+
 /*
  * outside.c: follows the host's routes and resolvers. outside_look() looks at them now; outside_tell() tells the router
  * what was seen last, which it has forgotten when it was started anew. 0 or -errno.

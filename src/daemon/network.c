@@ -330,7 +330,7 @@ static int choose_mac(struct network *network, const struct mac_addr *asked,
         port->mac = (struct mac_addr){{0x52, 0x56, (uint8_t)(hash >> 24), (uint8_t)(hash >> 16),
                                        (uint8_t)(hash >> 8), (uint8_t)hash}};
     }
-    if ((port->mac.bytes[0] & 1) || memcmp(&port->mac, "\0\0\0\0\0", 6) == 0)
+    if ((port->mac.bytes[0] & 1) || mac_is_zero(&port->mac))
         return err_set(err, -EINVAL, "MAC %s: must be the address of one interface, not %s",
                        mac_format(&port->mac, mac),
                        port->mac.bytes[0] & 1 ? "of a group (its first byte is odd)" : "zero");
@@ -472,6 +472,7 @@ int network_allot(struct network *network, const struct network_request *request
         .kind = (uint8_t)request->kind,
         .isolated = request->isolated,
         .anti_spoof = !request->anti_spoof_off,
+        .arriving = request->arriving,
         .owner_pid = request->owner_pid,
         .owner_uid = (uint32_t)request->owner_uid,
     };
@@ -489,9 +490,9 @@ int network_allot(struct network *network, const struct network_request *request
     if (result == 0)
         result = choose_id(network, id, &port, err);
     port.mac_given = mac != NULL;
-    if (result == 0)
+    if (result == 0 && !request->learn_mac)
         result = choose_mac(network, mac, &port, err);
-    if (result == 0 && !network->config->system_dhcp)
+    if (result == 0 && !request->learn_mac && !network->config->system_dhcp)
         result = choose_address(network, reservation, &port, err);
     if (result < 0)
         return result;
@@ -499,6 +500,31 @@ int network_allot(struct network *network, const struct network_request *request
     if (!*ret_port)
         return err_set(err, -ENOMEM, "out of memory");
     return 0;
+}
+
+int network_learn(struct network *network, struct network_port *port, const struct mac_addr *mac,
+                  struct err *err)
+{
+    const struct net_reservation *reservation = find_reserved_mac(network, mac);
+    struct plane_port learned = port->port;
+    int result = choose_mac(network, mac, &learned, err);
+
+    learned.mac_given = true;
+    if (result == 0 && reservation && reservation->name[0] &&
+        !find_by_name(network, reservation->name))
+        snprintf(learned.name, sizeof(learned.name), "%s", reservation->name);
+    if (result == 0 && !network->config->system_dhcp)
+        result = choose_address(network, reservation, &learned, err);
+    if (result == 0)
+        port->port = learned;
+    return result;
+}
+
+void network_unlearn(struct network_port *port)
+{
+    port->port.mac = (struct mac_addr){{0}};
+    port->port.mac_given = false;
+    port->port.ipv4 = 0;
 }
 
 void network_adopt(struct network *network, const struct plane_port *port)

@@ -31,6 +31,7 @@ struct network_port {
     struct plane_port port;
     bool attached;                 /* false: the router has not made it yet */
     bool seen;                     /* during a listing */
+    bool refused;                  /* the log has why it does not get the MAC that it sends from */
     struct plane_port_stats stats; /* as the router last reported them */
     char socket[NET_PATH_MAX];     /* path of its socket, or "" */
 };
@@ -64,7 +65,8 @@ struct network_request {
     const char *interface_id;   /* or "" */
     const struct mac_addr *mac; /* or NULL */
     enum port_kind kind;
-    bool isolated, anti_spoof_off;
+    bool learn_mac; /* it is that of the first frame: network_learn() */
+    bool isolated, anti_spoof_off, arriving;
     int owner_pid; /* or 0 */
     uid_t owner_uid;
 };
@@ -80,6 +82,14 @@ void network_done(struct network *network);
  */
 int network_allot(struct network *network, const struct network_request *request,
                   struct network_port **ret_port, struct err *err);
+/*
+ * Gives a port without a MAC the one that its machine sends from, and the name and the address that follow: the caller
+ * calls network_save(), or network_unlearn() where it comes to nothing. Errors are those of network_allot(); the port is
+ * as it was then.
+ */
+int network_learn(struct network *network, struct network_port *port, const struct mac_addr *mac,
+                  struct err *err);
+void network_unlearn(struct network_port *port);
 /* A port that the router reports and that may not be known yet (the engine was started anew). */
 void network_adopt(struct network *network, const struct plane_port *port);
 void network_remove(struct network *network, struct network_port *port);

@@ -63,6 +63,15 @@ static void on_gone(void *context, const char *interface)
     router_send(router, &message, NULL, 0);
 }
 
+static void on_learned(void *context, const char *interface, const struct mac_addr *mac)
+{
+    struct router *router = context;
+    struct message message = {.type = MESSAGE_LEARNED, .port.mac = *mac};
+
+    strncpy(message.port.interface, interface, sizeof(message.port.interface) - 1);
+    router_send(router, &message, NULL, 0);
+}
+
 static void on_listed(void *context, const struct plane_port *port,
                       const struct plane_port_stats *stats)
 {
@@ -78,13 +87,16 @@ static int router_check_port(const struct router *router, const struct plane_por
                              struct err *err)
 {
     const struct net_config *config = router->args->config;
+    bool learning = mac_is_zero(&port->mac);
     int result = net_hostname_check(port->name, err);
 
     if (result == 0)
         result = net_uuid_check(port->interface_id, err);
     if (result == 0 && config->system_dhcp && port->ipv4)
         result = err_set(err, -EINVAL, "port '%s': addresses are not the network's", port->name);
-    if (result == 0 && !config->system_dhcp && !net_config_in_pool(config, port->ipv4))
+    if (result == 0 && learning && (port->ipv4 || port->kind != PORT_TAP))
+        result = err_set(err, -EINVAL, "port '%s': has no MAC", port->name);
+    if (result == 0 && !learning && !config->system_dhcp && !net_config_in_pool(config, port->ipv4))
         result = err_set(err, -EINVAL, "port '%s': its address is not in the pool", port->name);
     if (result == 0 && (port->mac.bytes[0] & 1))
         result = err_set(err, -EINVAL, "port '%s': its MAC is a group address", port->name);
@@ -121,6 +133,13 @@ static void router_answer(struct router *router, const struct message *request, 
         answer.result = router_check_port(router, &request->port, &answer.err);
         if (answer.result == 0)
             answer.result = plane_add_port(router->plane, &answer.port, peer_fd, &fd, &answer.err);
+        break;
+    case MESSAGE_SETTLE_PORT:
+        answer.result = router_check_port(router, &request->port, &answer.err);
+        if (answer.result == 0 && mac_is_zero(&request->port.mac))
+            answer.result = err_set(&answer.err, -EINVAL, "a port is settled with a MAC");
+        if (answer.result == 0)
+            answer.result = plane_settle_port(router->plane, &request->port, &answer.err);
         break;
     case MESSAGE_REMOVE_PORT:
         answer.result = plane_remove_port(router->plane, request->port.interface, &answer.err);
@@ -195,7 +214,7 @@ static void on_signal(void *context, int signal)
 static int router_start(struct router *router, struct message *ready, int *fds, unsigned *fds_len,
                         struct err *err)
 {
-    const struct plane_events events = {on_gone, on_service, router};
+    const struct plane_events events = {on_gone, on_service, on_learned, router};
     const struct router_args *args = router->args;
     struct plane_handles handles;
     int result;

@@ -127,4 +127,5 @@ void bridge_args_read(char *const *argv, const char *bridge, struct bridge_nics 
         if (scan.netdevs[i].known)
             ret_nics->macs[ret_nics->len++] = scan.netdevs[i].mac;
     read_name(argv, ret_nics->name);
+    ret_nics->arriving = qemu_args_is_arriving(argv);
 }

@@ -7,6 +7,7 @@
 #ifndef OPENVMNET_HELPER_BRIDGE_ARGS_H
 #define OPENVMNET_HELPER_BRIDGE_ARGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/addr.h"
@@ -19,6 +20,7 @@ struct bridge_nics {
         macs[BRIDGE_NICS_MAX]; /* in the order of the netdevs, as QEMU calls the helper */
     size_t len;
     char name[NET_HOSTNAME_MAX + 1]; /* of -name, as a host name; or "" */
+    bool arriving;                   /* the machine is migrated here */
 };
 
 /*

@@ -5,7 +5,8 @@
  * has no rights and needs none. The descriptor goes back over a unix socket with one byte beside it.
  *
  * QEMU says the network's name and no more. Which MAC the machine has stands in its command line, which
- * is that of the parent process, or of the one above where a shell stands between.
+ * is that of the parent process, or of the one above where a shell stands between. libvirt calls before there is a
+ * QEMU: then the network learns the MAC from the machine's first frame.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,8 +34,12 @@ static const char usage[] =
     "qemu-bridge-helper does. QEMU starts it:\n"
     "  qemu-system-x86_64 -netdev bridge,id=n0,br=lab,helper=PATH -device "
     "virtio-net-pci,netdev=n0\n"
-    "The MAC is that of the NIC in QEMU's command line unless --mac says it. Frames have a\n"
-    "virtio-net header, which QEMU notices by itself, with and without --use-vnet.\n";
+    "libvirt starts it for <interface type='bridge'> where qemu.conf has bridge_helper = "
+    "\"PATH\".\n"
+    "The MAC is that of the NIC in QEMU's command line unless --mac says it; where there is none "
+    "to\n"
+    "be seen it is that of the machine's first frame. Frames have a virtio-net header, which QEMU\n"
+    "notices by itself, with and without --use-vnet.\n";
 
 struct options {
     const char *network;
@@ -117,8 +122,8 @@ static int read_process(int pid, char *text, char *words[WORDS_MAX + 1], int *re
     return 0;
 }
 
-/* Finds the machine that this is for among the processes above. */
-static int find_machine(struct options *options, struct err *err)
+/* Finds the machine that this is for among the processes above, if it is there. */
+static void find_machine(struct options *options)
 {
     static char text[COMMAND_BYTES_MAX], *words[WORDS_MAX + 1];
     int pid = getppid();
@@ -128,37 +133,44 @@ static int find_machine(struct options *options, struct err *err)
             break;
         bridge_args_read(words, options->network, &options->nics);
         if (options->nics.len)
-            return 0;
+            return;
     }
-    return err_set(err, -ENOENT,
-                   "network '%s': the MAC of the machine is not to be seen: no process above has a "
-                   "-netdev or -nic 'bridge' with br=%s; say it by helper='" PROGRAM " --mac=MAC'",
-                   options->network, options->network);
 }
 
 /* QEMU calls once for each NIC and does not say which: it is the first that is not attached yet. */
-static int attach(const struct options *options, struct client_port *ret_port, struct err *err)
+static int attach_known(const struct options *options, const struct net_spec *spec,
+                        struct client_port *ret_port, struct err *err)
 {
     static struct port_spec port;
-    struct net_spec spec = {0};
     struct err reason;
+    int result = -EEXIST;
+
+    port.mac_given = true;
+    port.arriving = options->nics.arriving;
+    for (size_t i = 0; i < options->nics.len && result == -EEXIST; i++) {
+        port.mac = options->nics.macs[i];
+        snprintf(port.name, sizeof(port.name), "%s", i == 0 ? options->nics.name : "");
+        result = client_attach(spec, &port, NULL, ret_port, err);
+    }
+    reason = *err;
+    if (result == -EEXIST)
+        err_set(err, result, "%.800s (a NIC without mac= has the same one in every machine)",
+                reason.text);
+    return result;
+}
+
+static int attach(const struct options *options, struct client_port *ret_port, struct err *err)
+{
+    static struct port_spec unknown = {.learn_mac = true};
+    struct net_spec spec = {0};
     int result = net_spec_set(&spec, "network", options->network, err);
 
     if (result == 0)
         result = net_spec_complete(&spec, err);
     if (result < 0)
         return result;
-    result = -EEXIST;
-    for (size_t i = 0; i < options->nics.len && result == -EEXIST; i++) {
-        port.mac = options->nics.macs[i];
-        port.mac_given = true;
-        snprintf(port.name, sizeof(port.name), "%s", i == 0 ? options->nics.name : "");
-        result = client_attach(&spec, &port, NULL, ret_port, err);
-    }
-    reason = *err;
-    if (result == -EEXIST)
-        err_set(err, result, "%.800s (a NIC without mac= has the same one in every machine)",
-                reason.text);
+    result = options->nics.len ? attach_known(options, &spec, ret_port, err)
+                               : client_attach(&spec, &unknown, NULL, ret_port, err);
     return result < 0 ? err_prefix(err, result, "network '%s'", options->network) : 0;
 }
 
@@ -169,9 +181,11 @@ int main(int argc, char **argv)
     struct err err = {""};
     ssize_t sent;
 
-    if (read_options(argc, argv, &options, &err) < 0 ||
-        (!options.nics.len && find_machine(&options, &err) < 0) ||
-        attach(&options, &port, &err) < 0)
+    if (read_options(argc, argv, &options, &err) < 0)
+        return fail(&err);
+    if (!options.nics.len)
+        find_machine(&options);
+    if (attach(&options, &port, &err) < 0)
         return fail(&err);
     sent = descriptor_send((int)options.fd, "", 1, &port.fd, 1, MSG_NOSIGNAL);
     if (sent != 1) {

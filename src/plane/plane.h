@@ -44,8 +44,9 @@ struct plane_handles {
 
 struct plane_port {
     char interface[16];
+    /* All zero: nobody has said it. It is that of the machine's first frame (plane_settle_port()). */
     struct mac_addr mac;
-    uint32_t ipv4; /* host order */
+    uint32_t ipv4; /* host order; 0: none, or not known */
     char name[NET_HOSTNAME_MAX + 1];
     char interface_id[NET_UUID_LEN + 1];
     int32_t
@@ -53,6 +54,7 @@ struct plane_port {
     uint32_t owner_uid; /* whose port it is */
     uint8_t kind;       /* enum port_kind; stream and dgram ports are taps to a plane */
     bool isolated, anti_spoof;
+    bool arriving;  /* it is migrated here, and runs elsewhere still: not announced */
     bool mac_given; /* the MAC is the guest's own, not one that follows from its id */
 };
 
@@ -62,6 +64,7 @@ struct plane_port {
     X(spoofed_mac)     /* a source MAC, of the frame or within ARP or ND, that is not the port's */    \
     X(spoofed_ipv4)    /* a source address that is not the port's; ARP's sender too */             \
     X(spoofed_ipv6)    /* a source outside of the network's prefix and fe80::/10, or the gateway's */  \
+    X(unknown_mac)     /* the port's MAC is not known yet: it is learnt from this frame */         \
     X(rogue_dhcp)      /* DHCP or DHCPv6 of a server */                                            \
     X(rogue_ra)        /* router advertisements and redirects */                                   \
     X(storm)           /* broadcast and multicast above the port's rate */                         \
@@ -133,6 +136,8 @@ struct plane_events {
     void (*on_gone)(void *context, const char *interface);
     /* plane_service_pid() or plane_warning() is another than before. */
     void (*on_service)(void *context);
+    /* A port without a MAC has sent a frame from @mac, an address of one interface. Again after a while until it has one. */
+    void (*on_learned)(void *context, const char *interface, const struct mac_addr *mac);
     void *context;
 };
 
@@ -152,6 +157,11 @@ void plane_serve(struct plane *plane);
  */
 int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, int *ret_fd,
                    struct err *err);
+/*
+ * Gives a port that was added without a MAC all of @port, from where on it is one like others. 0; -ENODEV where there is
+ * no such port that has none; -errno with the reason: it has none then.
+ */
+int plane_settle_port(struct plane *plane, const struct plane_port *port, struct err *err);
 int plane_remove_port(struct plane *plane, const char *interface, struct err *err);
 /* Calls @each for every port that there is, with what was counted there. 0 or -errno. */
 int plane_list_ports(struct plane *plane,

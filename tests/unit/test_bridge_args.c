@@ -80,6 +80,19 @@ static void test_all(void **state)
     }
 }
 
+static void test_arriving(void **state)
+{
+    char *const here[] = {"qemu", "-nic", "bridge,br=lab", NULL};
+    char *const migrated[] = {"qemu", "-nic", "bridge,br=lab", "--incoming", "defer", NULL};
+    struct bridge_nics nics;
+
+    (void)state;
+    bridge_args_read(here, "lab", &nics);
+    assert_false(nics.arriving);
+    bridge_args_read(migrated, "lab", &nics);
+    assert_true(nics.arriving);
+}
+
 /* QEMU's own bridge, where it is told none. */
 static void test_default_bridge(void **state)
 {
@@ -109,6 +122,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all),
+        cmocka_unit_test(test_arriving),
         cmocka_unit_test(test_default_bridge),
         cmocka_unit_test(test_too_many),
     };

@@ -452,6 +452,35 @@ static void test_kinds_and_rights(void **state)
     assert_true(allot_name("x")->port.anti_spoof);
 }
 
+/* A port without a MAC gets the one that its machine sends from, by the same rules. */
+static void test_learned(void **state)
+{
+    static const struct mac_addr group = {{1, 0, 0x5e, 0, 0, 1}}, zero;
+    struct network_request request = {.name = "", .interface_id = "", .learn_mac = true};
+    struct network_port *first, *second;
+    uint32_t address = allot("", "", &mac_one)->port.ipv4;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(network_allot(&network, &request, &first, &err), 0);
+    assert_int_equal(network_allot(&network, &request, &second, &err), 0);
+    assert_true(mac_is_zero(&first->port.mac) && !first->port.ipv4);
+    assert_string_not_equal(first->port.name, second->port.name);
+    assert_int_equal(network_learn(&network, first, &mac_one, &err), -EEXIST);
+    assert_int_equal(network_learn(&network, first, &config.mac, &err), -EEXIST);
+    assert_int_equal(network_learn(&network, first, &group, &err), -EINVAL);
+    assert_int_equal(network_learn(&network, first, &zero, &err), -EINVAL);
+    assert_true(mac_is_zero(&first->port.mac) && !first->port.ipv4);
+    assert_int_equal(network_learn(&network, first, &mac_two, &err), 0);
+    assert_memory_equal(&first->port.mac, &mac_two, sizeof(mac_two));
+    assert_true(first->port.ipv4 && first->port.ipv4 != address);
+    assert_int_equal(network_learn(&network, second, &mac_two, &err), -EEXIST);
+    address = first->port.ipv4;
+    network_unlearn(first);
+    assert_int_equal(network_learn(&network, second, &mac_two, &err), 0);
+    assert_int_equal(second->port.ipv4, address);
+}
+
 static void test_names_that_are_looked_for(void **state)
 {
     struct network_port *port = allot_name("one");
@@ -490,6 +519,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reserved_after_a_lease, setup_reserved, teardown),
         cmocka_unit_test_setup_teardown(test_reserved_names_of_others, setup_reserved, teardown),
         cmocka_unit_test_setup_teardown(test_kinds_and_rights, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_learned, setup, teardown),
         cmocka_unit_test_setup_teardown(test_names_that_are_looked_for, setup, teardown),
     };
 

@@ -25,6 +25,7 @@ static const struct {
     {MAC " 0.0.0.0 vm1 " ID " stream - 0:0", 0, PORT_STREAM, false, false, 0},
     {MAC " 192.168.64.2 " LABEL_63 " " ID " dgram ia 2147483647:4294967295", 0xc0a84002, PORT_DGRAM,
      true, true, INT32_MAX},
+    {"00:00:00:00:00:00 0.0.0.0 vm2 " ID " tap a 7:0", 0, PORT_TAP, false, true, 7},
     {MAC " 10.0.0.9 web-1 " ID " veth i 7:0", 0x0a000009, PORT_VETH, true, false, 7},
 };
 

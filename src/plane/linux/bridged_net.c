@@ -128,7 +128,8 @@ static int adopt_ports(struct bridged_net *net, const struct port_list *list, st
     int result = 0;
 
     for (size_t i = 0; net->wired && i < list->len && result == 0; i++)
-        result = bridged_add(net->wired, &list->ports[i].mac, 0, err);
+        if (!mac_is_zero(&list->ports[i].mac))
+            result = bridged_add(net->wired, &list->ports[i].mac, 0, err);
     return result;
 }
 
@@ -226,7 +227,7 @@ int bridged_net_add_port(struct bridged_net *net, const struct plane_port *port,
 
 void bridged_net_remove_port(struct bridged_net *net, const struct plane_port *port)
 {
-    if (net->wired)
+    if (net->wired && !mac_is_zero(&port->mac))
         bridged_remove(net->wired, &port->mac);
 }
 

@@ -12,7 +12,7 @@
  *   2. Nearly all frames are TCP with the port's MAC and an address that is the port's: they pass with one
  *      lookup. TCP can be nothing that the rules below look for.
  *      IPv6 that goes to the router gets its guest's number before, as the lower half of its flow label.
- *   3. A port without anti-spoof may send in any name.
+ *   3. A port whose MAC is not known yet (learn.h) sends nothing. One without anti-spoof may send in any name.
  *   4. The source MAC must be the port's. Then each protocol that can lie about who sends has a chain. A chain
  *      ends in a drop: it lists what may pass. Protocols that do not say who sends need no more than the MAC.
  *
@@ -53,6 +53,7 @@ static const char *const drop_names[] = {
 /* Arguments: elements, counters, the table. */
 static const char table_sets[] =
     "table bridge %3$s {\n"
+    "  set learning { type ifname; size %1$d; }\n"
     "  set unguarded { type ifname; size %1$d; }\n"
     "  set isolated { type ifname; size %1$d; }\n"
     "  set senders { type ifname . ether_addr; size %1$d; }\n"
@@ -178,6 +179,7 @@ static const char table_prerouting[] =
     "    ether type ip meta l4proto tcp iifname . ether saddr . ip saddr @senders4 accept\n"
     "%3$s"
     "%2$s"
+    "    iifname @learning goto unknown_mac\n"
     "    iifname @unguarded accept\n"
     "    iifname . ether saddr != @senders goto spoofed_mac\n"
     /* What a tag hides is not looked at, but hosts look into tag 0. */

@@ -35,6 +35,9 @@ void guard_write_ports(FILE *text, const struct place *place, const struct plane
  */
 int guard_add(struct mnl_socket *socket, const struct place *place, const struct plane_port *port,
               bool forget, struct err *err);
+/* A port that was added without a MAC has one now: @port. What was counted stays. */
+int guard_settle(struct mnl_socket *socket, const struct place *place,
+                 const struct plane_port *port, struct err *err);
 int guard_remove(struct mnl_socket *socket, const struct place *place,
                  const struct plane_port *port, struct err *err);
 /* Makes @ports all the ports there are; what was counted stays. */

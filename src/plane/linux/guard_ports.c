@@ -24,10 +24,16 @@ static void put_interface(struct element *element, const struct plane_port *port
 
 /* Each of these writes the element that @port is of a set. False: it is none. */
 
+static bool is_learning(const struct net_config *config, const struct plane_port *port,
+                        struct element *element)
+{
+    return mac_is_zero(&port->mac);
+}
+
 static bool is_unguarded(const struct net_config *config, const struct plane_port *port,
                          struct element *element)
 {
-    return !port->anti_spoof;
+    return !port->anti_spoof && !mac_is_zero(&port->mac);
 }
 
 static bool is_isolated(const struct net_config *config, const struct plane_port *port,
@@ -40,7 +46,7 @@ static bool is_sender(const struct net_config *config, const struct plane_port *
                       struct element *element)
 {
     put_key(element, port->mac.bytes, sizeof(port->mac.bytes));
-    return port->anti_spoof;
+    return port->anti_spoof && !mac_is_zero(&port->mac);
 }
 
 /* Without DHCP the address is one that the guest may take, not one that it must have. */
@@ -57,7 +63,7 @@ static bool is_sender4(const struct net_config *config, const struct plane_port 
 static bool is_any4(const struct net_config *config, const struct plane_port *port,
                     struct element *element)
 {
-    return port->anti_spoof && (!port->ipv4 || !config->on[NET_DHCP]);
+    return port->anti_spoof && !mac_is_zero(&port->mac) && (!port->ipv4 || !config->on[NET_DHCP]);
 }
 
 static bool is_labelled(const struct net_config *config, const struct plane_port *port,
@@ -75,9 +81,9 @@ static const struct {
     bool (*read)(const struct net_config *config, const struct plane_port *port,
                  struct element *element);
 } sets[] = {
-    {"unguarded", is_unguarded}, {"isolated", is_isolated}, {"senders", is_sender},
-    {"macs", is_sender},         {"senders4", is_sender4},  {"any4", is_any4},
-    {"labels", is_labelled},
+    {"learning", is_learning}, {"unguarded", is_unguarded}, {"isolated", is_isolated},
+    {"senders", is_sender},    {"macs", is_sender},         {"senders4", is_sender4},
+    {"any4", is_any4},         {"labels", is_labelled},
 };
 #define SETS_LEN (sizeof(sets) / sizeof(sets[0]))
 
@@ -178,6 +184,23 @@ int guard_add(struct mnl_socket *socket, const struct place *place, const struct
     elements_begin(&batch, place->table, 2 * PLANE_DROPS_LEN + SETS_LEN);
     if (forget)
         put_forget_drops(&batch, port);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, port, 1);
+    return send_ports(&batch, socket, err);
+}
+
+int guard_settle(struct mnl_socket *socket, const struct place *place,
+                 const struct plane_port *port, struct err *err)
+{
+    static const uint16_t types[] = {NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM};
+    struct elements batch;
+
+    elements_begin(&batch, place->table, 2 + SETS_LEN);
+    for (int type = 0; type < 2; type++) {
+        struct element element = {0};
+
+        put_interface(&element, port);
+        elements_put(&batch, types[type], "learning", &element);
+    }
     put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, port, 1);
     return send_ports(&batch, socket, err);
 }

@@ -58,6 +58,13 @@ int plane_prepare(const struct net_config *config, struct err *err)
     return result;
 }
 
+static void on_mac(void *context, const char *interface, const struct mac_addr *mac)
+{
+    struct plane *plane = context;
+
+    plane->events.on_learned(plane->events.context, interface, mac);
+}
+
 /* In the namespaces of the network, to which its sockets belong. */
 static int plane_new(const struct place *place, struct plane **ret_plane, struct err *err)
 {
@@ -69,6 +76,7 @@ static int plane_new(const struct place *place, struct plane **ret_plane, struct
     plane->config = place->config;
     plane->place = *place;
     plane->monitor_source.fd = -1;
+    learn_init(&plane->learn, on_mac, plane);
     result = netlink_open(&plane->netlink);
     if (result == 0)
         result = elements_open(&plane->elements);
@@ -318,6 +326,7 @@ void plane_free(struct plane *plane)
     if (!plane)
         return;
     service_end(&plane->service);
+    learn_done(&plane->learn);
     if (plane->loop)
         loop_remove(plane->loop, &plane->monitor_source);
     system_free(plane->system);

@@ -5,6 +5,7 @@
 
 #include "base/loop.h"
 #include "plane/linux/bridged_net.h"
+#include "plane/linux/learn.h"
 #include "plane/linux/netlink.h"
 #include "plane/linux/place.h"
 #include "plane/linux/ruleset.h"
@@ -27,6 +28,7 @@ struct plane {
     struct netlink monitor;
     struct loop *loop;
     struct loop_source monitor_source;
+    struct learn learn;
     struct service service;
     struct plane_events events;
 };

@@ -23,6 +23,7 @@
 #include "plane/linux/announce.h"
 #include "plane/linux/dnsmasq.h"
 #include "plane/linux/guard.h"
+#include "plane/linux/learn.h"
 #include "plane/linux/plane_state.h"
 #include "plane/linux/port.h"
 #include "plane/linux/setup.h"
@@ -35,6 +36,7 @@ static void port_gone(struct plane *plane, const struct plane_port *port)
     struct err err;
 
     plane->names_used = true;
+    learn_forget(&plane->learn, port->interface);
     if (guard_remove(plane->elements, &plane->place, port, &err) < 0)
         log_warn("port %s: its rules stay: %s", port->interface, err.text);
     if (plane->bridged)
@@ -65,6 +67,9 @@ int ports_look_again(struct plane *plane, struct err *err)
             dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service.pid);
         if (!plane->created)
             result = guard_replace(plane->elements, &plane->place, list.ports, list.len, err);
+        for (size_t i = 0; i < list.len && result == 0; i++)
+            if (mac_is_zero(&list.ports[i].mac))
+                result = learn_add(&plane->learn, plane->loop, list.ports[i].interface, err);
     }
     free(list.ports);
     return result;
@@ -138,6 +143,16 @@ static int veth_open(struct plane *plane, struct plane_port *port, int peer_fd, 
                : 0;
 }
 
+/* What a machine is served by that has a MAC, or how one comes to be known. */
+static int port_serve(struct plane *plane, const struct plane_port *port, struct err *err)
+{
+    if (mac_is_zero(&port->mac))
+        return learn_add(&plane->learn, plane->loop, port->interface, err);
+    if (plane->bridged)
+        return bridged_net_add_port(plane->bridged, port, err);
+    return dnsmasq_add_host(plane->config, port, err);
+}
+
 /* The order matters: without rules nothing passes; with an alias the port is one, and known to others. */
 static int port_attach(struct plane *plane, const struct plane_port *port, const char *alias,
                        struct err *err)
@@ -164,23 +179,29 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
         err_set(err, result, "cannot attach %s to the network's bridge: %s", port->interface,
                 result == -EXFULL || result == -EBUSY ? "a bridge has no room for more ports"
                                                       : strerror(-result));
-    else if (plane->bridged)
-        result = bridged_net_add_port(plane->bridged, port, err);
     else
-        result = dnsmasq_add_host(plane->config, port, err);
+        result = port_serve(plane, port, err);
     if (result < 0)
         port_gone(plane, port);
     return result;
 }
 
-/* Whoever has extended a bridge of the host's to other hosts is told; a machine that is not found will be, later. */
+/*
+ * Whoever has extended a bridge of the host's to other hosts is told; a machine that is not found will be, later. One
+ * that is migrated runs elsewhere until its monitor says that it is here, and one whose MAC is not known is found by
+ * the frame that it is learnt from.
+ */
 static void port_announce(const struct plane *plane, const struct plane_port *port, int tap_fd)
 {
     struct ip_addr addr = ip_from_u32(port->ipv4);
     /* Without DHCP the machine may have chosen another. */
     bool known = port->ipv4 && plane->config->on[NET_DHCP];
-    int result = announce_port(tap_fd, &port->mac, &addr, known);
+    int result;
 
+    if (!plane->config->system || port->kind == PORT_VETH || port->arriving ||
+        mac_is_zero(&port->mac))
+        return;
+    result = announce_port(tap_fd, &port->mac, &addr, known);
     if (result < 0)
         log_warn("port %s: its machine is not announced: %s", port->interface, strerror(-result));
 }
@@ -202,15 +223,60 @@ int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, in
     if (result < 0)
         return result;
     result = port_attach(plane, port, alias, err);
-    if (result == 0 && plane->config->system && port->kind != PORT_VETH)
+    if (result == 0) {
         port_announce(plane, port, *ret_fd);
-    if (result == 0)
         return 0;
+    }
     if (port->kind == PORT_VETH)
         plane_remove_port(plane, port->interface, NULL);
     else
         close(*ret_fd);
     *ret_fd = -1;
+    return result;
+}
+
+/* The alias is last: a router that is started anew in between begins with a port without a MAC. */
+static int port_settle(struct plane *plane, const struct plane_port *port, const char *alias,
+                       struct err *err)
+{
+    int result = port_serve(plane, port, err);
+
+    if (result == 0)
+        result = guard_settle(plane->elements, &plane->place, port, err);
+    if (result == 0 && plane->bridged)
+        result = bridged_net_prepare_port(plane->bridged, port, err);
+    if (result < 0)
+        return result;
+    result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface), 0, 0, alias);
+    return result < 0 ? err_set(err, result, "cannot give %s its name: %s", port->interface,
+                                strerror(-result))
+                      : 0;
+}
+
+int plane_settle_port(struct plane *plane, const struct plane_port *port, struct err *err)
+{
+    struct plane_port unknown = *port;
+    char alias[PORT_ALIAS_MAX + 1];
+    struct err ignored;
+    int result;
+
+    ports_on_monitor(&plane->monitor_source, LOOP_IN);
+    if (!learn_has(&plane->learn, port->interface))
+        return err_set(err, -ENODEV, "port %s is gone, or has a MAC", port->interface);
+    result = port_write_alias(port, plane->place.network, alias);
+    if (result < 0)
+        return err_set(err, result, "port '%s': its facts do not make an interface alias",
+                       port->name);
+    result = port_settle(plane, port, alias, err);
+    if (result == 0) {
+        learn_forget(&plane->learn, port->interface);
+        return 0;
+    }
+    port_gone(plane, port);
+    unknown.mac = (struct mac_addr){{0}};
+    unknown.ipv4 = 0;
+    guard_add(plane->elements, &plane->place, &unknown, false, &ignored);
+    port_serve(plane, &unknown, &ignored);
     return result;
 }
 
