@@ -110,11 +110,12 @@ static int engine_start(struct engine *engine, struct err *err)
     if (result == 0)
         result = signals_watch(engine->loop, on_signal, engine);
     if (result == 0)
-        result = vmnet_ports_begin(engine);
-    if (result == 0)
         result = vmnet_watch_new(engine, &engine->vmnet->watch);
     if (result < 0)
         return err_set(err, result, "cannot start the network: %s", strerror(-result));
+    result = vmnet_ports_begin(engine, err);
+    if (result < 0)
+        return result;
     network_init(&engine->network, engine->args->config);
     result = pump_new(&engine->pump_counters, &engine->pump, err);
     if (result < 0)
@@ -148,6 +149,7 @@ int parent_start(const struct net_config *config, const struct parent_sockets *s
     raise_descriptor_limit();
     parent->side.engine = &parent->engine;
     parent->side.config = *config;
+    parent->side.has_net = vmnet_net_serves(config);
     leave_open(&parent->side.config);
     parent->args = (struct engine_args){
         .config = &parent->side.config,

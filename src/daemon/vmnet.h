@@ -14,6 +14,7 @@
 #define OPENVMNET_DAEMON_VMNET_H
 
 #include "daemon/methods.h"
+#include "plane/macos/network.h"
 #include "plane/macos/port.h"
 
 #define VMNET_MEND_MS 500
@@ -53,6 +54,8 @@ struct vmnet_due {
 struct vmnet_side {
     struct engine *engine;
     struct net_config config; /* the addresses become those that the framework says */
+    bool has_net;             /* the network is an object of the framework's: */
+    struct vmnet_net *net;    /* NULL while that is to be made anew */
     struct loop_source source;
     int event_fd[2]; /* a pipe of struct vmnet_message */
     struct vmnet_served ports[PLANE_PORTS_MAX];
@@ -64,8 +67,8 @@ struct vmnet_side {
     struct vmnet_watch *watch;
 };
 
-/* vmnet_ports.c. 0 or -errno. */
-int vmnet_ports_begin(struct engine *engine);
+/* vmnet_ports.c. Makes the network's object, where it has one. 0 or -errno with the reason. */
+int vmnet_ports_begin(struct engine *engine, struct err *err);
 /* The pump is done with all: waits until they have ended, VMNET_STOP_MS at most. */
 void vmnet_ports_end(struct engine *engine);
 void vmnet_ports_free(struct engine *engine);

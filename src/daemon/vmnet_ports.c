@@ -196,6 +196,7 @@ static void adopt_facts(struct engine *engine, struct vmnet_port *port)
         port->port.mac = facts->mac;
     if (facts->mtu)
         config->mtu = facts->mtu;
+    port->server = config->gateway;
     if (!facts->start.family || !facts->mask.family || config->mode == NET_MODE_BRIDGED)
         return;
     if (config->gateway && ntohl(facts->start.v4.s_addr) != config->gateway) {
@@ -245,17 +246,27 @@ static void on_up(struct engine *engine, struct vmnet_served *served)
         forward_vmnet_up(engine->forward_host, served->port);
 }
 
-/* A first failure is told, and what goes on is tried again. */
-static void mend_later(struct engine *engine, struct vmnet_served *served, uint32_t status)
+/* Has the port's interface started, on the network's object if there is to be one. 0 or -errno with the reason. */
+static int start_interface(struct engine *engine, struct vmnet_served *served, struct err *err)
 {
-    struct err err;
+    struct vmnet_side *side = engine->vmnet;
+    int result = side->has_net && !side->net ? vmnet_net_new(&side->config, &side->net, err) : 0;
 
+    if (result == 0)
+        vmnet_port_start(served->port, side->net);
+    return result;
+}
+
+/* A first failure is told, and what goes on is tried again. */
+static void mend_later(struct engine *engine, struct vmnet_served *served, const struct err *err)
+{
     if (served->closed) {
         free_port(engine, served);
         return;
     }
-    if (status && vmnet_explain(status, &engine->vmnet->config, &err) < 0 && served->mend_ms == 0)
-        log_warn("port %s: %s; tried again until it works", served->port->port.interface, err.text);
+    if (served->mend_ms == 0)
+        log_warn("port %s: %s; tried again until it works", served->port->port.interface,
+                 err->text);
     served->mend_ms = served->mend_ms == 0 ? VMNET_MEND_MS : 2 * served->mend_ms;
     if (served->mend_ms > VMNET_MEND_MAX_MS)
         served->mend_ms = VMNET_MEND_MAX_MS;
@@ -263,26 +274,40 @@ static void mend_later(struct engine *engine, struct vmnet_served *served, uint3
     set_due(engine, served, served->mend_ms);
 }
 
+/* An object on which no interface is and none starts may be what is broken: the next one to start has a new one. */
+static void give_up_object(struct vmnet_side *side)
+{
+    for (unsigned i = 0; i < side->ports_len; i++)
+        if (side->ports[i].port->interface)
+            return;
+    vmnet_net_free(side->net);
+    side->net = NULL;
+}
+
 static void on_failed(struct engine *engine, struct vmnet_served *served, uint32_t status)
 {
     uint32_t request = served->start_request;
-    struct err err;
-    int result;
+    struct err err = {""};
+    int result = vmnet_explain(status, &engine->vmnet->config, &err);
 
+    served->port->interface = NULL;
+    give_up_object(engine->vmnet);
     if (served->state == VMNET_RESTARTING) {
-        mend_later(engine, served, status);
+        mend_later(engine, served, &err);
         return;
     }
-    result = vmnet_explain(status, &engine->vmnet->config, &err);
     free_port(engine, served);
     answer_failed(engine, request, result, &err);
 }
 
 static void restart(struct engine *engine, struct vmnet_served *served)
 {
+    struct err err;
+
     set_state(served, VMNET_RESTARTING);
     set_due(engine, served, 0);
-    vmnet_port_start(served->port);
+    if (start_interface(engine, served, &err) < 0)
+        mend_later(engine, served, &err);
 }
 
 static void on_down(struct engine *engine, struct vmnet_served *served)
@@ -425,6 +450,7 @@ static int add_port(struct engine *engine, struct message *message, struct err *
     struct vmnet_side *side = engine->vmnet;
     struct vmnet_served *served = &side->ports[side->ports_len];
     struct plane_port *port = &message->port;
+    int result;
 
     if (port->kind != PORT_STREAM && port->kind != PORT_DGRAM)
         return err_set(
@@ -443,8 +469,10 @@ static int add_port(struct engine *engine, struct message *message, struct err *
         return err_set(err, -ENOMEM, "no memory or descriptors are left for a port");
     side->ports_len++;
     set_due(engine, served, VMNET_START_MS);
-    vmnet_port_start(served->port);
-    return 0;
+    result = start_interface(engine, served, err);
+    if (result < 0)
+        free_port(engine, served);
+    return result;
 }
 
 static int remove_port(struct engine *engine, const struct message *message, struct err *err)
@@ -522,18 +550,21 @@ int engine_take_tap(struct engine *engine, const struct message *answer, const i
 
 /* ---- begin and end */
 
-int vmnet_ports_begin(struct engine *engine)
+int vmnet_ports_begin(struct engine *engine, struct err *err)
 {
     struct vmnet_side *side = engine->vmnet;
     int result = descriptor_pipe(false, side->event_fd);
 
     if (result < 0)
-        return result;
+        return err_set(err, result, "cannot make a pipe: %s", strerror(-result));
     side->source = (struct loop_source){.on_event = on_events, .fd = -1};
     side->state_timer.on_timer = on_state_timer;
     side->due_timer.on_timer = on_due;
     side->end_timer.on_timer = on_end_timer;
-    return loop_add(engine->loop, &side->source, side->event_fd[0], LOOP_IN);
+    result = loop_add(engine->loop, &side->source, side->event_fd[0], LOOP_IN);
+    if (result < 0)
+        return err_set(err, result, "cannot watch a pipe: %s", strerror(-result));
+    return side->has_net ? vmnet_net_new(&side->config, &side->net, err) : 0;
 }
 
 void vmnet_ports_end(struct engine *engine)
@@ -559,4 +590,5 @@ void vmnet_ports_free(struct engine *engine)
     loop_timer_clear(engine->loop, &side->due_timer);
     loop_timer_clear(engine->loop, &side->end_timer);
     loop_remove(engine->loop, &side->source);
+    vmnet_net_free(side->net);
 }

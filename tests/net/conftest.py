@@ -118,6 +118,13 @@ def new_guest(network):
         yield make
 
 
+@pytest.fixture
+def guest_on():
+    """guest_on(NETWORK, name=...), for tests with a network of their own alone."""
+    with contextlib.ExitStack() as stack:
+        yield lambda network, **parameters: stack.enter_context(network.guest(**parameters))
+
+
 @pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
 def version(request):
     """The IP version."""

@@ -768,6 +768,28 @@ class Lab:
             shutil.rmtree(path, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def framework_away(lab):
+    """What plays vmnet.framework cannot make its runtime directory: what it is asked for fails."""
+    runtime = lab.framework / "run"
+    aside = lab.framework / "aside"
+
+    def settled():
+        """A network that is just ending would not find its files."""
+        names = [path.name for path in (runtime / "openvmnet").glob("*")]
+        with contextlib.suppress(OSError):
+            return all(Network(lab, name, runtime).status()["ports"] for name in names)
+
+    assert poll(settled)
+    runtime.rename(aside)
+    runtime.write_text("")
+    try:
+        yield
+    finally:
+        runtime.unlink()
+        aside.rename(runtime)
+
+
 # ---- the state of a host's network
 
 STATE_COMMANDS = (

@@ -3,11 +3,18 @@
  * Part of vmnetd-vmnet. It and libvmnet, which is in the same process, each have directories for networks: XDG_RUNTIME_DIR
  * and XDG_STATE_HOME are those of vmnetd itself; for the library, which plays vmnet.framework, they are
  * VMNET_FRAMEWORK_DIR. vmnetd's own calls of getenv(3) come here (ld --wrap).
+ *
+ * So do those of dlsym(3), by which vmnetd looks for what came after macOS 11: with VMNET_FRAMEWORK_OLD there is nothing of that.
  */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <CoreFoundation/CoreFoundation.h>
+
+void *__real_dlsym(void *handle, const char *name);
+void *__wrap_dlsym(void *handle, const char *name);
 char *__real_getenv(const char *name);
 char *__wrap_getenv(const char *name);
 
@@ -25,6 +32,14 @@ char *__wrap_getenv(const char *name)
         if (strcmp(name, variables[i].name) == 0)
             return variables[i].value[0] ? variables[i].value : NULL;
     return __real_getenv(name);
+}
+
+void *__wrap_dlsym(void *handle, const char *name)
+{
+    if (__real_getenv("VMNET_FRAMEWORK_OLD"))
+        return NULL;
+    /* Which is no symbol of the library, as that of a real Core Foundation has the name. */
+    return __real_dlsym(handle, strcmp(name, "CFRelease") == 0 ? "openvmnet_object_release" : name);
 }
 
 __attribute__((constructor)) static void divide(void)

@@ -301,6 +301,14 @@ static struct interface *interface_new(const char *call, const struct options *n
     return NULL;
 }
 
+void interface_refuse(dispatch_queue_t queue, const void *handler, vmnet_return_t status)
+{
+    if (!queue || !handler)
+        return;
+    dispatch_retain(queue);
+    complete(queue, block_copy(handler), true, status, NULL);
+}
+
 interface_ref interface_start(const char *call, const struct options *network,
                               operating_modes_t mode, xpc_object_t desc, dispatch_queue_t queue,
                               const void *handler)
@@ -313,12 +321,12 @@ interface_ref interface_start(const char *call, const struct options *network,
         hint(call, VMNET_INVALID_ARGUMENT, "queue or handler is NULL");
         return NULL;
     }
-    dispatch_retain(queue);
     interface = interface_new(call, network, mode, desc, &status);
     if (!interface) {
-        complete(queue, block_copy(handler), true, status, NULL);
+        interface_refuse(queue, handler, status);
         return NULL;
     }
+    dispatch_retain(queue);
     pthread_mutex_init(&interface->forwards_lock, NULL);
     interface->queue = queue;
     interface->handler = block_copy(handler);

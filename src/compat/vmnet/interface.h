@@ -77,6 +77,8 @@ void interface_unpin(struct interface *interface);
 interface_ref interface_start(const char *call, const struct options *network,
                               operating_modes_t mode, xpc_object_t desc, dispatch_queue_t queue,
                               const void *handler);
+/* Has @handler told of @status, where there are it and a queue: nothing was started. */
+void interface_refuse(dispatch_queue_t queue, const void *handler, vmnet_return_t status);
 
 /* ---- parts of an interface */
 

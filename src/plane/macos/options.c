@@ -65,12 +65,8 @@ static void set_identity(xpc_object_t options, const struct net_config *config)
         set_address(options, vmnet_host_ipv6_address_key, &config->gateway6);
 }
 
-void *vmnet_options(const struct net_config *config, const struct plane_port *port)
+static void set_network(xpc_object_t options, const struct net_config *config)
 {
-    xpc_object_t options = xpc_dictionary_create(NULL, NULL, 0);
-
-    if (!options)
-        return NULL;
     xpc_dictionary_set_uint64(options, vmnet_operation_mode_key, modes[config->mode]);
     if (config->mode == NET_MODE_BRIDGED)
         xpc_dictionary_set_string(options, vmnet_shared_interface_name_key, config->ifname);
@@ -80,6 +76,16 @@ void *vmnet_options(const struct net_config *config, const struct plane_port *po
         set_identity(options, config);
     else if (config->mode != NET_MODE_BRIDGED)
         set_addresses(options, config);
+}
+
+void *vmnet_options(const struct net_config *config, const struct plane_port *port)
+{
+    xpc_object_t options = xpc_dictionary_create(NULL, NULL, 0);
+
+    if (!options)
+        return NULL;
+    if (config)
+        set_network(options, config);
     set_uuid(options, vmnet_interface_id_key, port->interface_id);
     if (port->mac_given)
         xpc_dictionary_set_bool(options, vmnet_allocate_mac_address_key, false);

@@ -66,23 +66,22 @@ static dispatch_queue_t queue_of(struct vmnet_port *port)
     return (dispatch_queue_t)port->queue;
 }
 
-void vmnet_port_start(struct vmnet_port *port)
+void vmnet_port_start(struct vmnet_port *port, struct vmnet_net *net)
 {
-    xpc_object_t options = vmnet_options(port->config, &port->port);
+    xpc_object_t options = vmnet_options(net ? NULL : port->config, &port->port);
     __block bool told = false;
+    vmnet_start_interface_completion_handler_t handler = ^(vmnet_return_t status,
+                                                           xpc_object_t params) {
+      told = true;
+      if (status == VMNET_SUCCESS)
+          vmnet_read_facts(params, &port->facts);
+      vmnet_port_tell(port, status == VMNET_SUCCESS ? VMNET_PORT_UP : VMNET_PORT_FAILED, status, 0);
+    };
 
-    port->interface =
-        !options
-            ? NULL
-            : vmnet_start_interface(
-                  options, queue_of(port), ^(vmnet_return_t status, xpc_object_t params) {
-                    told = true;
-                    if (status == VMNET_SUCCESS)
-                        vmnet_read_facts(params, &port->facts);
-                    vmnet_port_tell(port,
-                                    status == VMNET_SUCCESS ? VMNET_PORT_UP : VMNET_PORT_FAILED,
-                                    status, 0);
-                  });
+    port->interface = NULL;
+    if (options)
+        port->interface = net ? vmnet_net_start(net, options, queue_of(port), handler)
+                              : vmnet_start_interface(options, queue_of(port), handler);
     if (options)
         xpc_release(options);
     /* Whether the block is called for a description that is refused right away is not written anywhere. */

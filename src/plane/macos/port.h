@@ -46,6 +46,7 @@ enum vmnet_event {
 };
 
 struct vmnet_port;
+struct vmnet_net;
 
 /* What the owner's pipe has. */
 struct vmnet_message {
@@ -89,8 +90,8 @@ struct vmnet_port *vmnet_port_new(const struct net_config *config, const struct 
 /* One that is down, or was never started, and that no pump has. NULL is fine. */
 void vmnet_port_free(struct vmnet_port *port);
 
-/* Has an interface made: VMNET_PORT_UP or _FAILED comes, always. */
-void vmnet_port_start(struct vmnet_port *port);
+/* Has an interface made, on @net or (NULL) by itself: VMNET_PORT_UP or _FAILED comes, always. */
+void vmnet_port_start(struct vmnet_port *port, struct vmnet_net *net);
 /* Ends the interface, which is not lent: VMNET_PORT_DOWN comes, always. */
 void vmnet_port_stop(struct vmnet_port *port);
 /* Lends the interface to the pump. */
@@ -103,7 +104,8 @@ void vmnet_port_tell(struct vmnet_port *port, enum vmnet_event event, uint32_t s
 /* Has the pump look for frames. */
 void vmnet_port_wake(struct vmnet_port *port);
 
-/* options.c: the description that an interface is started with, an xpc_object_t; NULL without memory. */
+/* options.c: the description that an interface is started with, an xpc_object_t; NULL without memory. @config NULL: a
+ * network object has what is the network's. */
 void *vmnet_options(const struct net_config *config, const struct plane_port *port);
 /* What is known when it is up. @params is an xpc_object_t. */
 void vmnet_read_facts(void *params, struct vmnet_facts *ret_facts);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "plane/macos/network.h"
 #include "plane/plane.h"
 
 int plane_check(const struct net_config *config, struct err *err)
@@ -19,11 +20,33 @@ static int refuse(const struct net_spec *spec, const char *what, const char *ins
                    spec->name, what, instead);
 }
 
+/* What only a network object can be. */
+static int need_object(const struct net_spec *spec, const char *what, const char *instead,
+                       struct err *err)
+{
+    const char *missing = vmnet_net_missing(spec);
+
+    return missing ? err_set(err, -EOPNOTSUPP, "network '%s': %s, which %s; %s", spec->name, what,
+                             missing, instead)
+                   : 0;
+}
+
+static int check_reservation(const struct net_spec *spec, const struct net_reservation *reservation,
+                             struct err *err)
+{
+    if (!reservation->address.family)
+        return 0;
+    if (!reservation->mac_given)
+        return refuse(spec, "its file reserves an address for an interface-id",
+                      "write the machine's mac", err);
+    return need_object(spec, "an address is reserved", "configure it in the guest", err);
+}
+
 static int check_file(const struct net_spec *spec, const struct net_file *file, struct err *err)
 {
     for (unsigned i = 0; i < file->reservations_len; i++)
-        if (file->reservations[i].address.family)
-            return refuse(spec, "its file reserves addresses", "configure them in the guests", err);
+        if (check_reservation(spec, &file->reservations[i], err) < 0)
+            return -EOPNOTSUPP;
     if (file->records_len)
         return refuse(spec, "its file has DNS records", "put them into the guests' /etc/hosts",
                       err);
@@ -48,8 +71,9 @@ int plane_check_spec(const struct net_spec *spec, const struct net_file *file, s
     if (spec->host_ports.given)
         return refuse(spec, "host-ports chooses among the host's ports",
                       "have a firewall on the host do that (pf.conf(5))", err);
-    if (spec->dhcp_hosts_len)
-        return refuse(spec, "dhcp-host reserves addresses", "configure them in the guests", err);
+    if (spec->dhcp_hosts_len &&
+        need_object(spec, "dhcp-host reserves addresses", "configure them in the guests", err) < 0)
+        return -EOPNOTSUPP;
     if (spec->range_first.family)
         return refuse(spec, "dhcp-range keeps a part of the addresses for others",
                       "end-address= is the last that is given out", err);
@@ -57,10 +81,11 @@ int plane_check_spec(const struct net_spec *spec, const struct net_file *file, s
         bool on = net_spec_is_on(spec, which);
 
         snprintf(what, sizeof(what), "%s=%s", net_switch_option(which), on ? "on" : "off");
-        if (on != net_spec_is_on(&usual, which))
-            return refuse(spec, what,
-                          "it is as the mode has it (net-uuid= is a host network without DHCP)",
-                          err);
+        if (on != net_spec_is_on(&usual, which) &&
+            need_object(spec, what,
+                        "it is as the mode has it (net-uuid= is a host network without DHCP)",
+                        err) < 0)
+            return -EOPNOTSUPP;
     }
     return file ? check_file(spec, file, err) : 0;
 }
