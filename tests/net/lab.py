@@ -525,7 +525,7 @@ class Guest(Namespace):
                 frame += b"\x08\x00" if version == 4 else b"\x86\xdd"
                 raw.send(frame + data)
 
-    def ping(self, address, count=1, size=56, timeout_s=2):
+    def ping(self, address, count=1, size=56, timeout_s=TIMEOUT_S):
         """Number of answers to @count echo requests, 20 ms apart."""
         result = self.run(
             ["ping", "-n", "-q", "-i", "0.02", "-c", count, "-s", size, "-w", timeout_s, address],

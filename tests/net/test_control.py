@@ -363,7 +363,7 @@ def test_slow_clients(world):
         if now - sent >= 1:
             sent = now
             assert idle.call("Describe")
-            assert time.monotonic() - now < 0.5
+            assert time.monotonic() - now < 2
             with contextlib.suppress(ConnectionError):
                 dribbling.send_bytes(bytes([next(pieces)]))
         for descriptor, _ in watch.poll(100):

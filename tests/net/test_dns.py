@@ -106,10 +106,10 @@ def test_first_resolver_does_not_answer(lab, fresh_guest, clear, how):
     try:
         start = time.monotonic()
         assert fresh_guest.resolve("a.example", timeout_s=4.5) == (0, ["192.0.2.9"])
-        assert time.monotonic() - start < (0.5 if how == "refuses" else 4)
+        assert time.monotonic() - start < (0.9 if how == "refuses" else 4)
         start = time.monotonic()
         assert fresh_guest.resolve("b.example") == (0, ["192.0.2.9"])
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < 0.9  # one that is silent is given a second
         if how == "is silent":
             # Truncated: over TCP too the one that answers is asked.
             servers[0].records["many.example", "A"] = MANY

@@ -194,14 +194,14 @@ def test_with_guests(lab, network, new_guest):
             stream.sendall(b"to a program")
             assert stream.recv(100) == b"to a program"
         assert guest.ping(server.ipv4) == 1
-    assert sh(lab, network, "ping -c 1 -W 2 vm >/dev/null && echo answered") == "answered"
-    assert sh(lab, network, f"ping -c 1 -W 2 {guest.gateway} >/dev/null && echo yes") == "yes"
+    assert sh(lab, network, "ping -c 1 -W 5 vm >/dev/null && echo answered") == "answered"
+    assert sh(lab, network, f"ping -c 1 -W 5 {guest.gateway} >/dev/null && echo yes") == "yes"
 
 
 def test_isolated(lab, network, new_guest):
     guest = new_guest()
     script = "".join(
-        f"ping -c 1 -W 2 {address} >/dev/null; echo $?\n"
+        f"ping -c 1 -W 5 {address} >/dev/null; echo $?\n"
         for address in (guest.ipv4, guest.gateway)
     )
     assert sh(lab, network, script, options=["--isolated"]).split() == ["1", "0"]

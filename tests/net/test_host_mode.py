@@ -119,7 +119,7 @@ def test_no_names_of_others(lab, guest, tcp):
         start = time.monotonic()
         rcode, answers = guest.resolve("www.example", tcp=tcp)
         assert rcode in (3, 5) and not answers  # no such name, refused
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 3  # a server that does not answer takes 5 s
         assert not server.queries
     assert guest.resolve("nobody.vmnet.internal", tcp=tcp)[0] == 3
 
@@ -162,11 +162,15 @@ def test_without_dhcp(lab):
 
 def resolves_within(guest, name, limit_s=5):
     """Asks until there is an answer. Returns the seconds that it took."""
-    start = time.monotonic()
-    while time.monotonic() < start + limit_s:
-        with contextlib.suppress(OSError):
-            assert guest.resolve(name, timeout_s=0.02)[0] == 0
-            return time.monotonic() - start
+    start, query = time.monotonic(), dns_query(name)
+    with guest.udp() as asking:
+        asking.settimeout(0.02)
+        while time.monotonic() < start + limit_s:
+            # An answer to any of the questions is one, however slow the machine is.
+            with contextlib.suppress(OSError):
+                asking.sendto(query, (guest.gateway, 53))
+                assert dns_read_answer(asking.recv(512))[0] == 0
+                return time.monotonic() - start
     raise AssertionError(f"no answer within {limit_s} s")
 
 

@@ -153,7 +153,7 @@ def warm_up(network):
         before = descriptors(engine)
         network.call("AddForward", forward=f"tcp::{PORT + 999}-first:1")
         network.call("RemoveForward", forward=f"tcp::{PORT + 999}")
-        return not poll(lambda: descriptors(engine) != before, 0.1)
+        return not poll(lambda: descriptors(engine) != before, 0.3)
 
     if network.is_warm == network.process("engine"):
         return

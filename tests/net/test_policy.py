@@ -243,7 +243,7 @@ def test_own_services_of_the_namespace_are_closed(network, guest, version):
     guest.send_ip(layer / UDP(sport=40005, dport=5353) / b"x")
     before = network.counters()
     with guest.udp(version=version) as client:
-        client.settimeout(2)
+        client.settimeout(5)
         client.connect((gateway, 5353))
         client.send(b"x")
         with pytest.raises(ConnectionRefusedError):  # the host's 5353, where nobody is

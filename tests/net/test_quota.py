@@ -140,7 +140,7 @@ def works_at_once(lab, guest):
             assert guest.ping(REMOTE[version], count=3) >= 3
         assert guest.resolve("www.example") == (0, ["192.0.2.80"])
     print(f"slowest exchange {slowest * 1000:.1f} ms")
-    assert slowest < 0.5  # and nothing had to be sent again, which is after a second
+    assert slowest < 0.9  # nothing had to be sent again, which is after a second
 
 
 def whole(network, table):
@@ -164,14 +164,15 @@ def test_connections(lab, network, greedy, other, version):
         clients = []
         try:
             late = 0
-            while late < 10:
+            # On a busy machine one that is allowed may be late, too.
+            while late < 10 or network.counters()["drop_quota_tcp"] == before:
                 client = greedy.socket(FAMILY[version], socket.SOCK_STREAM)
                 clients.append(client)
                 client.setblocking(False)
                 client.connect_ex(listener.getsockname()[:2])
                 late += not select.select([], [client], [], 0.02)[1]
             accepted = []
-            listener.settimeout(0.3)
+            listener.settimeout(1)
             with contextlib.suppress(TimeoutError):
                 while True:
                     accepted.append(listener.accept()[0])

@@ -115,7 +115,7 @@ def test_a_guest_from_the_host(lab, guest, version):
 def test_not_the_host_by_its_own_name(lab, guest, version):
     with lab.host.listen(HOST[version]) as listener:
         assert refused(guest, HOST[version], listener.getsockname()[1])
-    assert guest.ping(HOST[version]) == 0
+    assert guest.ping(HOST[version], timeout_s=1) == 0
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_rules_of_the_file(lab, ruled, version):
         exchange(listener, lambda port: ruled.connect(REMOTE[version], port))
     with lab.remote.listen(REMOTE[version]) as listener:
         assert refused(ruled, REMOTE[version], listener.getsockname()[1])
-    assert ruled.ping(REMOTE[version]) == 0
+    assert ruled.ping(REMOTE[version], timeout_s=1) == 0
 
 
 def test_host_ports(lab, ruled, version):

@@ -63,7 +63,7 @@ def test_a_firewall_that_drops(lab, network, guest, name):
     text, command, done = FIREWALLS[name]
     assert guest.ping(REMOTE4) == 1
     with rules(lab, network, text):
-        assert guest.ping(REMOTE4) == 0
+        assert guest.ping(REMOTE4, timeout_s=1) == 0
         warning = poll(lambda: network.describe()["warning"])
         assert warning and warning.endswith(command), warning
         assert command in lab.vmnet("status", "co").stdout

@@ -211,7 +211,7 @@ def test_host_mode(lab, version):
         guest.ip(f"-{version} route add default via {guest.gateways[version]} dev eth0")
         lab.host.sysctl({forward: 1})
         try:
-            assert guest.ping(REMOTE[version]) == 0
+            assert guest.ping(REMOTE[version], timeout_s=1) == 0
             with lab.remote.listen(REMOTE[version]) as listener:
                 assert refused(guest, REMOTE[version], listener.getsockname()[1])
         finally:

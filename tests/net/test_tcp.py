@@ -102,7 +102,7 @@ def test_closed_port_is_refused_at_once(lab, guest, network, version):
     start = time.monotonic()
     with pytest.raises(ConnectionRefusedError):
         guest.connect(REMOTE[version], port)
-    assert time.monotonic() - start < 0.1
+    assert time.monotonic() - start < 0.9  # less than the first repetition of a SYN
     assert network.counters()["tcp_refused"] == before + 2
 
 
@@ -116,7 +116,7 @@ def test_unreachable_network_is_unreachable_at_once(lab, guest, network, version
         # ENETUNREACH, EHOSTUNREACH; IPv6 has EACCES for what an administrator prohibits.
         with pytest.raises(OSError, match="unreachable|No route to host|Permission denied"):
             guest.connect(address, 80)
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < 0.9
     finally:
         lab.host.ip(f"route del {kind} {address}")
     assert network.counters()["tcp_unreachable"] == before + 1
@@ -257,7 +257,7 @@ def test_same_port_again(guest, server, closer):
             return None
 
     for _ in range(3):
-        client, accepted = poll(again, 1)  # less than the first repetition of a SYN, and not 60 s
+        client, accepted = poll(again)  # it is remembered for 60 s
         first, second = (accepted, client) if closer == "server" else (client, accepted)
         first.sendall(b"bye")
         if closer == "guest":
@@ -563,9 +563,7 @@ def test_special_address_is_denied(lab, guest, network, address, counted):
             before = network.counters()
             guest.send_ip(layer / TCP(sport=40001, dport=port, flags="S"))
             if counted:
-                assert poll(
-                    lambda: network.counters()["drop_denied"] == before["drop_denied"] + 1, 2
-                )
+                assert poll(lambda: network.counters()["drop_denied"] == before["drop_denied"] + 1)
             # A packet that follows it has its effect, so this one has had its own.
             with pytest.raises(ConnectionRefusedError):
                 guest.connect(guest.gateways[version], 1)
@@ -604,6 +602,6 @@ def test_segment_of_no_connection_is_reset(guest, network, version):
                     return parsed[TCP]
             return None
 
-        found = poll(reset_seen, 2)
+        found = poll(reset_seen)
     assert found and "R" in str(found.flags) and found.seq == 2000
     assert network.counters()["tcp_stray"] == before + 1

@@ -123,7 +123,7 @@ def test_guest_that_gives_up_without_a_word(lab, guest, server):
     with dropped(lab.remote, f"tcp dport {port}"):
         with pytest.raises(TimeoutError):
             guest.connect(address, port, timeout_s=0.2)
-        assert len(host_sockets(lab, "syn-sent", port)) == 1
+        assert poll(lambda: len(host_sockets(lab, "syn-sent", port)) == 1)
         assert poll(lambda: not host_sockets(lab, "syn-sent", port), 8, 0.1)
 
 
