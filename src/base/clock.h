@@ -5,6 +5,15 @@
 #include <stdint.h>
 #include <time.h>
 
+/* What each system calls a clock that stands still while the machine sleeps, and one that goes on: clock_gettime(2). */
+#ifdef CLOCK_UPTIME_RAW /* macOS */
+#define CLOCK_AWAKE CLOCK_UPTIME_RAW
+#define CLOCK_WORLD CLOCK_MONOTONIC
+#else
+#define CLOCK_AWAKE CLOCK_MONOTONIC
+#define CLOCK_WORLD CLOCK_BOOTTIME
+#endif
+
 static inline uint64_t clock_read_ms(clockid_t clock)
 {
     struct timespec now;
@@ -19,17 +28,13 @@ static inline uint64_t clock_read_ms(clockid_t clock)
  */
 static inline uint64_t clock_now_ms(void)
 {
-    return clock_read_ms(CLOCK_MONOTONIC);
+    return clock_read_ms(CLOCK_AWAKE);
 }
 
 /* The same for what passes in the world outside: it goes on during a suspend. */
 static inline uint64_t clock_world_ms(void)
 {
-#ifdef CLOCK_BOOTTIME
-    return clock_read_ms(CLOCK_BOOTTIME);
-#else
-    return clock_read_ms(CLOCK_MONOTONIC);
-#endif
+    return clock_read_ms(CLOCK_WORLD);
 }
 
 #endif

@@ -613,7 +613,7 @@ class Lab:
             self.udhcpc_script.chmod(0o755)
             self.host = stack.enter_context(Namespace(self, "host"))
             self.remote = stack.enter_context(Namespace(self, "remote", inside=self.host))
-            self._make_links()
+            self.make_links()
             self._make_etc()
             # Last in, first out: whatever is left of the networks dies before their host.
             stack.callback(self.kill_leftovers)
@@ -631,7 +631,7 @@ class Lab:
         self.environment["VMNET_FRAMEWORK_DIR"] = str(self.framework)
         self.environment["PATH"] = f"{BUILD}:{self.environment['PATH']}"
 
-    def _make_links(self):
+    def make_links(self):
         self.host.ip_batch(
             "link set lo up\n"
             f"link add out0 type veth peer name in0 netns /proc/{self.remote.holder.pid}/ns/net\n"

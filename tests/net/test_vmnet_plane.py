@@ -378,6 +378,18 @@ def test_framework_restarts(lab, network, guest):
     assert poll(lambda: guest.dhcp(tries=1, check=False), timeout_s=10)
 
 
+def test_sleep(lab, network, guest):
+    """A host that wakes up says so, and its machines go on."""
+    (lab.framework / "slept").write_text("60")
+    try:
+        lab.host.ip(f"route add 203.0.113.0/24 via {REMOTE4}")  # as a host that is on its network again
+        assert poll(lambda: "the host has slept for 60 s" in network.log())
+    finally:
+        (lab.framework / "slept").unlink()
+        lab.host.ip("route del 203.0.113.0/24")
+    assert guest.ping(guest.gateway) == 1
+
+
 def test_killed(lab, guest_on):
     """kill -9: the sockets' ends are told, the framework's network goes, and a new one starts."""
     network = Network(lab, lab.vmnet("up", "killed").stdout.strip())

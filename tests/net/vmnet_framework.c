@@ -5,16 +5,21 @@
  * VMNET_FRAMEWORK_DIR. vmnetd's own calls of getenv(3) come here (ld --wrap).
  *
  * So do those of dlsym(3), by which vmnetd looks for what came after macOS 11: with VMNET_FRAMEWORK_OLD there is nothing of that.
+ *
+ * And those of clock_gettime(2): the host has slept for as many seconds as VMNET_FRAMEWORK_DIR/slept says.
  */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <CoreFoundation/CoreFoundation.h>
 
 void *__real_dlsym(void *handle, const char *name);
 void *__wrap_dlsym(void *handle, const char *name);
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 char *__real_getenv(const char *name);
 char *__wrap_getenv(const char *name);
 
@@ -40,6 +45,26 @@ void *__wrap_dlsym(void *handle, const char *name)
         return NULL;
     /* Which is no symbol of the library, as that of a real Core Foundation has the name. */
     return __real_dlsym(handle, strcmp(name, "CFRelease") == 0 ? "openvmnet_object_release" : name);
+}
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    const char *directory = __real_getenv("VMNET_FRAMEWORK_DIR");
+    int result = __real_clock_gettime(clock, now);
+    char path[256];
+    FILE *file;
+    long seconds;
+
+    if (clock != CLOCK_BOOTTIME || !directory)
+        return result;
+    snprintf(path, sizeof(path), "%s/slept", directory);
+    file = fopen(path, "re");
+    if (!file)
+        return result;
+    if (fscanf(file, "%ld", &seconds) == 1)
+        now->tv_sec += seconds;
+    fclose(file);
+    return result;
 }
 
 __attribute__((constructor)) static void divide(void)
