@@ -16,6 +16,7 @@ PYTHON ?= /usr/bin/python3
 TESTS ?= tests/net tests/guest
 RERUNS ?= 0
 BENCH ?=
+SYSTEM_TESTS_S ?= 1200
 
 MESON ?= meson
 PYTEST = $(PYTHON) -m pytest -p no:cacheprovider -q $(if $(filter-out 0,$(RERUNS)),--reruns $(RERUNS))
@@ -34,6 +35,7 @@ help:
 	@echo 'make check    unit, network and guest tests'
 	@echo 'make bench    measure openvmnet beside others, as root; BENCH=--quick takes a minute'
 	@echo 'make soak     the network tests that take minutes'
+	@echo 'make system-tests the packages of make deb installed, used and purged under a real systemd; needs root'
 	@echo 'make churn    a million short connections leave nothing behind'
 	@echo 'make coexist-tests  networks of the system beside real firewalls, as root; installs Docker'
 	@echo 'make asan     unit and network tests with the address and undefined behaviour sanitizers'
@@ -105,6 +107,12 @@ coexist-tests: build
 	@contrib/deps.sh coexist
 	OPENVMNET_BUILD=$(abspath $(BUILD)) OPENVMNET_COEXIST=1 $(PYTEST) tests/net/test_system_firewalls.py
 
+# The packages under a real systemd, in namespaces; for root. Two small Debians are downloaded the first time.
+system-tests: build
+	@contrib/deps.sh system
+	@$(MAKE) --no-print-directory deb
+	OPENVMNET_BUILD=$(abspath $(BUILD)) timeout $(SYSTEM_TESTS_S) $(PYTEST) -rs tests/system
+
 # A peer that cannot be installed is named as missing, and the others are measured.
 bench:
 	@contrib/deps.sh bench || echo 'make bench: goes on without these'
@@ -175,4 +183,4 @@ clean:
 comma = ,
 
 .PHONY: all help deps build clang-build demo check unit-tests network-tests tests-as-user tests-as-root soak churn coexist-tests \
-	bench bench-bridged bench-streams asan tsan macos lint format install uninstall deb clean
+	system-tests bench bench-bridged bench-streams asan tsan macos lint format install uninstall deb clean

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# contrib/deps.sh [build|check|demo|lint|bench|coexist]: what building, testing, the demo, linting,
+# contrib/deps.sh [build|check|demo|lint|system|bench|coexist]: what building, testing, the demo, linting,
 # measuring or the tests beside other programs need.
 #
 # Where apt is at home, missing packages are installed, as root or through sudo; without either, the
@@ -22,6 +22,7 @@ deb_check="libcmocka-dev python3-pytest
     bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish
     frr iptables radvd libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
 deb_coexist="ufw firewalld dbus-daemon docker.io"
+deb_system="$deb_check mmdebstrap systemd-container debhelper dpkg-dev fakeroot lintian"
 deb_lint="clang clang-format clang-tidy"
 deb_bench="iproute2 nftables passt slirp4netns"
 
@@ -34,11 +35,15 @@ commands_check="clang ip nft ps unshare curl dig ping strace tcpdump traceroute 
 commands_coexist="ufw firewalld dbus-daemon dockerd"
 modules_check="cmocka"
 commands_lint="clang clang-format clang-tidy"
+commands_system="mmdebstrap systemd-nspawn dpkg-buildpackage dh fakeroot lintian"
 commands_bench="ip nft ss pasta slirp4netns"
 
 case $group in
 build)
     packages=$deb_build commands=$commands_build modules=$modules_build ;;
+system)
+    packages="$deb_build $deb_system" commands="$commands_build $commands_system"
+    modules="$modules_build $modules_check" ;;
 demo)
     packages="$deb_build $deb_demo" commands="$commands_build $commands_demo"
     modules=$modules_build ;;
@@ -55,7 +60,7 @@ coexist)
     packages="$deb_build $deb_demo $deb_check $deb_coexist" modules="$modules_build $modules_check"
     commands="$commands_build $commands_demo $commands_check $commands_coexist" ;;
 *)
-    echo "usage: contrib/deps.sh [build|check|demo|lint|bench|coexist]" >&2
+    echo "usage: contrib/deps.sh [build|check|demo|lint|system|bench|coexist]" >&2
     exit 2 ;;
 esac
 
