@@ -150,12 +150,14 @@ static void print_dhcp(FILE *file, const struct net_config *config, unsigned lea
             "dhcp-hostsdir=%1$s/dnsmasq/hosts\n"
             "dhcp-optsfile=%1$s/dnsmasq/options\n"
             "dhcp-ignore-clid\ndhcp-rapid-commit\nno-ping\n"
+            /*
+             * Of machines that are attached here it is the authority, also for a lease that another host gave before they
+             * moved; to all others it says nothing: they are another host's.
+             */
+            "dhcp-authoritative\ndhcp-ignore=tag:!known\n"
             "dhcp-option=option:mtu,%5$u\n",
             config->run_dir, ip_format(&subnet4, subnet), ip_format(&mask4, mask), lease_time_s,
             config->mtu);
-    /* Who gives out a part of the subnet may not be alone in it: what is asked of another is not refused. */
-    if (config->range_start == config->pool_start && config->range_end == config->pool_end)
-        fprintf(file, "dhcp-authoritative\n");
     /* An option without a value is not sent. */
     if (!config->on[NET_NAT44])
         fprintf(file, "dhcp-option=option:router\n");

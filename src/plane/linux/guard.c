@@ -112,6 +112,8 @@ static const char table_ipv4[] =
     "    udp dport 67 iifname . @th,288,48 != @macs goto spoofed_mac\n"
     "    meta l4proto != 255 iifname . ether saddr . ip saddr @senders4 accept\n"
     "    ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept\n"
+    /* One that has another address by now than the one it has leased (RFC 2131 4.3.6, REBINDING) is told so. */
+    "    ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept\n"
     "    ip saddr 0.0.0.0 meta l4proto igmp accept\n" /* RFC 3376 4.2.13 */
     "    meta l4proto != 255 ip saddr != 0.0.0.0 ip saddr != %1$s iifname @any4 accept\n"
     "    goto spoofed_ipv4\n"
