@@ -139,26 +139,30 @@ class EvpnHost(Namespace):
         entry = self.ask("zebra", f"show evpn mac vni {VNI} mac {mac} json").get(mac, {})
         return max(entry.get("localSequence", 0), entry.get("remoteSequence", 0))
 
+    @property
+    def environment(self):
+        """Of programs that use networks of the system on this host."""
+        return dict(self.lab.environment, OPENVMNET_ROOT=str(self.lab.directory / f"root{self.number}"))
+
     @contextlib.contextmanager
     def network(self, name, text):
         """A network of the system on this host, which is a machine of its own."""
-        root = self.lab.directory / f"root{self.number}"
+        root = pathlib.Path(self.environment["OPENVMNET_ROOT"])
         (root / "etc" / "openvmnet").mkdir(parents=True, exist_ok=True)
         (root / "etc" / "openvmnet" / f"{name}.conf").write_text(text)
         identity = root / "machine-id"  # the bridge's MAC follows from it
         identity.write_text(f"{self.number:032x}\n")
         (self.lab.etc / "machine-id").touch()
         self.run(["mount", "--bind", identity, "/etc/machine-id"])
-        environment = dict(self.lab.environment, OPENVMNET_ROOT=str(root))
         network = Network(self.lab, name)
         network.directory = root / "run" / "openvmnet" / name
         network.control = network.directory / "control"
-        self.run([self.lab.vmnet_path, "up", name], env=environment, timeout_s=20)
+        self.run([self.lab.vmnet_path, "up", name], env=self.environment, timeout_s=20)
         try:
             yield network
         finally:
             print(f"--- log of {self.name}\n{network.log()}")
-            self.run([self.lab.vmnet_path, "down", name, "--force"], env=environment, timeout_s=20)
+            self.run([self.lab.vmnet_path, "down", name, "--force"], env=self.environment, timeout_s=20)
 
     def set_cut(self, cut):
         """Off the switch, with nothing that would tell the host: its link stays up."""

@@ -7,11 +7,13 @@ nothing but the announcement is in question. The networks "lan" (on that bridge)
 
 import contextlib
 import ipaddress
+import socket
 
+import migration
 import pytest
-
 from evpn import MTU, EvpnLab, reason_to_skip
-from lab import Guest, send_between
+from lab import Background, Guest, send_between
+from scapy.layers.dhcp import BOOTP, DHCP
 
 RARP = 0x8035
 
@@ -233,6 +235,62 @@ def test_move_between_vmnetds(evpn, ext):
             reached(evpn, watcher, again.ipv4)
 
 
+def renewed(guest, server, timeout_s=5):
+    """What comes of a DHCPREQUEST for the address that the guest has (RFC 2131 4.3.2): {} where nothing does.
+
+    @server: whom it is sent to, RENEWING; None: all, REBINDING.
+    """
+    chaddr = bytes.fromhex(guest.mac.replace(":", ""))
+    request = BOOTP(chaddr=chaddr, ciaddr=guest.ipv4, xid=7) / DHCP(options=[("message-type", "request"), "end"])
+    with guest.udp(port=68) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        client.settimeout(timeout_s)
+        client.sendto(bytes(request), (server or "255.255.255.255", 67))
+        with contextlib.suppress(TimeoutError):
+            reply = BOOTP(client.recv(2048))
+            return dict(option for option in reply[DHCP].options if len(option) == 2) | {"address": reply.yiaddr}
+    return {}
+
+
+ACK, NAK = 5, 6
+
+
+def moved(evpn, network, before, number):
+    """A machine that has come to @network with the address that it had elsewhere, and asks for nothing."""
+    guest = network.guest(configure=False, mac=before.mac)
+    guest.up()
+    guest.ip_batch(f"address add {before.ipv4}/24 dev eth0\n"
+                   f"route add default via {evpn.recipe.value(5, number)} dev eth0\n")  # fmt: skip
+    return guest
+
+
+def test_renewal_after_a_move(evpn, ext):
+    """The host that the machine is at renews the lease that another one gave, when all are asked. No other host speaks."""
+    servers = [evpn.recipe.value(5, number) for number in (1, 2)]
+    with leased(ext[0], mac=MOVER) as before:
+        assert before.lease["serverid"] == servers[0]
+        assert renewed(before, servers[0])["message-type"] == ACK
+    with moved(evpn, ext[1], before, 2) as guest:
+        reached(evpn, guest, servers[0])
+        assert not renewed(guest, servers[0], 0.5), "whom the machine has left"
+        for server in (None, servers[1]):
+            reply = renewed(guest, server)
+            assert (reply["message-type"], reply["server_id"], reply["address"]) == (ACK, servers[1], before.ipv4)
+
+
+def test_renewal_without_a_reservation(evpn, ext):
+    """Its address is another here: it is told so, and asks for one, instead of believing in the old one until its lease ends."""
+    with leased(ext[0], name="unreserved") as before:
+        pass
+    with moved(evpn, ext[1], before, 2) as guest:
+        given, guest.ipv4 = guest.ipv4, before.ipv4
+        assert given != before.ipv4
+        reply = renewed(guest, None)
+        assert (reply["message-type"], reply["server_id"]) == (NAK, evpn.recipe.value(5, 2))
+        guest.dhcp()
+        assert guest.lease["ip"] == given
+
+
 def test_bridged_networks(evpn, guests):
     """The document's network of each host puts machines onto br-lan, and announces them."""
     first, second, third = evpn.hosts
@@ -249,6 +307,44 @@ def test_bridged_networks(evpn, guests):
             machines.append(machine)
         reached(evpn, machines[0], machines[1].ipv4)
         reached(evpn, machines[1], guests[2].ipv4)
+
+
+@pytest.mark.skipif(migration.reason_to_skip() is not None, reason=str(migration.reason_to_skip()))
+def test_live_migration(evpn, guests):
+    """A real QEMU's machine keeps its address and its connection, and is announced when it runs at its new place."""
+    first, second, third = evpn.hosts
+    mac, watcher = migration.MAC, guests[2]
+    with contextlib.ExitStack() as stack:
+        for host in (first, second):
+            stack.enter_context(host.network("lan", evpn.recipe.block("ini", host.number)))
+        listener = stack.enter_context(watcher.listen(watcher.ipv4, migration.PORT))
+        listener.settimeout(60)
+        source = stack.enter_context(migration.Machine(first, watcher.ipv4)).wait_started()
+        accepted, peer = listener.accept()
+        heard = migration.Listener(stack.enter_context(accepted))
+        assert peer[0] == migration.ADDRESS
+        heard.hear(50)
+        assert third.place(mac) == first.address
+        before = third.mobility(mac)
+
+        way = evpn.lab.directory / "migration"
+        target = stack.enter_context(migration.Machine(second, watcher.ipv4, "-incoming", f"unix:{way}")).wait_started()
+        evpn.settled(way.is_socket, "QEMU waits for the machine")
+        heard.hear(20)
+        assert second.place(mac) != "here" and third.mobility(mac) == before, "it is announced too early"
+
+        seen = stack.enter_context(watcher.packets("eth0", RARP))
+        hearing = Background(heard.hear, 200, 30)
+        source.migrate(f"unix:{way}")
+        print(f"silent for {hearing.result() * 1000:.0f} ms")
+        assert target.state() == "running"
+        evpn.settled(lambda: third.place(mac) == second.address, "the move is followed", 3)
+        assert third.mobility(mac) > before
+        # QEMU's own announcement passes the guard.
+        assert seen.recv(2048)[6:12] == bytes.fromhex(mac.replace(":", ""))
+        source.__exit__()
+        heard.hear(50)
+        assert watcher.ping(migration.ADDRESS) == 1
 
 
 def test_file_of_the_document(lab, evpn):
