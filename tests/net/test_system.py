@@ -121,7 +121,10 @@ def test_not_the_host_by_its_own_name(lab, guest, version):
 @pytest.mark.parametrize(
     "address",
     ["169.254.169.254", "240.0.0.1", "127.0.0.2", "64:ff9b::a9fe:a9fe", "2002:7f00:1::1",
-     "2001:0:1:2:3:4:8000:fe", "2001:db8:1::5efe:7f00:1", "::ffff:0:a9fe:1"],
+     "2001:0:1:2:3:4:8000:fe", "2001:db8:1::5efe:7f00:1", "::ffff:0:a9fe:1",
+     # The host's own 198.51.100.1, for a translator or a tunnel.
+     "64:ff9b::c633:6401", "2002:c633:6401::1", "2001:0:1:2:3:4:39cc:9bfe", "2001:db8:1::5efe:c633:6401",
+     "::ffff:0:c633:6401", "::ffff:198.51.100.1"],
 )
 def test_nobody_there(lab, guest, address):
     """The host has a route and a neighbour for it, and nothing gets there nevertheless."""
@@ -149,6 +152,21 @@ def test_nobody_there(lab, guest, address):
         if version == "-4":
             guest.ip(f"route del {address} via {guest.gateway} dev eth0")
             guest.ip("link set lo up")
+
+
+def test_an_address_that_the_host_gets_is_denied(lab, network, guest):
+    """Also as a part of an IPv6 address, and not any more when it is gone."""
+    lab.host.ip("-6 route add 64:ff9b::/96 via 2001:db8:1::2")
+    lab.remote.ip("address add 64:ff9b::cb00:7109/128 dev in0 nodad")  # 203.0.113.9
+    try:
+        assert guest.ping("64:ff9b::cb00:7109") == 1
+        lab.host.ip("address add 203.0.113.9/32 dev out0")
+        assert poll(lambda: guest.ping("64:ff9b::cb00:7109", timeout_s=1) == 0)
+        lab.host.ip("address del 203.0.113.9/32 dev out0")
+        assert poll(lambda: guest.ping("64:ff9b::cb00:7109", timeout_s=1) == 1)
+    finally:
+        lab.remote.ip("address del 64:ff9b::cb00:7109/128 dev in0")
+        lab.host.ip("-6 route del 64:ff9b::/96 via 2001:db8:1::2")
 
 
 def test_not_in_from_outside(lab, guest, version):

@@ -3,6 +3,8 @@
 
 import contextlib
 import os
+import re
+import select
 import signal
 import subprocess
 
@@ -30,37 +32,80 @@ def lab():
 
 
 def kill_all(lab):
-    """At one moment: stopped first, none of them sees that another has ended, and begins to put things back."""
-    for signal_ in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in lab.processes():
-            with contextlib.suppress(ProcessLookupError):  # dnsmasq ends with the router
-                os.kill(pid, signal_)
-    assert poll(lambda: not lab.processes())
+    """At one moment: stopped first, none of them sees that another has ended, and begins to put things back. Waits
+    until they have let go of files and sockets, which is later than /proc forgets what they were."""
+    with contextlib.ExitStack() as stack:
+        pids = list(lab.processes())
+        fds = [os.pidfd_open(pid) for pid in pids]
+        for fd in fds:
+            stack.callback(os.close, fd)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for fd in fds:
+                with contextlib.suppress(ProcessLookupError):  # dnsmasq ends with the router
+                    signal.pidfd_send_signal(fd, number)
+        for fd in fds:
+            assert select.select([fd], [], [], TIMEOUT_S)[0]
+    assert not lab.processes()
 
 
-def test_addresses_of_the_host_are_not_taken(lab):
+SUBNET = "start-address = 10.9.8.1\nend-address = 10.9.8.99\nsubnet-mask = 255.255.255.0\n"
+
+
+@pytest.mark.parametrize(
+    "route, text",
+    [
+        ("10.9.0.0/16 dev out0", SUBNET),
+        ("10.9.8.64/26 dev out0", SUBNET),
+        ("10.0.0.0/8 dev tun9", SUBNET),  # a VPN's
+        ("10.9.8.7 dev tun9 table 51820", SUBNET),
+        ("fd00:1::/48 dev out0", "nat66-prefix = fd00:1::\n"),
+        ("fd00:1::/65 dev tun9", "nat66-prefix = fd00:1::\n"),
+        ("fc00::/7 dev tun9", "nat66-prefix = fd00:1::\n"),
+    ],
+)
+def test_addresses_of_the_host_are_not_taken(lab, route, text):
     before = host_state(lab.host)
-    lab.host.ip("route add 192.168.200.0/22 dev out0")
+    lab.host.ip("tuntap add tun9 mode tun")
+    lab.host.ip("link set tun9 up")
+    family = "-6" if ":" in route else "-4"
+    lab.host.ip(f"{family} route add {route}")
     try:
         with pytest.raises(LabError) as failed:
-            lab.system_network("taken", "mode = shared\nstart-address = 192.168.201.1\n"
-                               "end-address = 192.168.201.99\nsubnet-mask = 255.255.255.0\n")
-        assert "192.168.200.0/22 dev out0" in str(failed.value)
+            lab.system_network("taken", f"mode = shared\n{text}")
+        shown = re.sub(" table .*", "", route.replace("8.7 ", "8.7/32 "))
+        assert f"the host's route to {shown}; give it" in str(failed.value)
     finally:
-        lab.host.ip("route del 192.168.200.0/22 dev out0")
+        lab.host.ip(f"{family} route del {route}")
+        lab.host.ip("link del tun9")
     assert_as_before(lab, before)
 
 
-def test_prefixes_of_the_host_are_not_taken(lab):
-    before = host_state(lab.host)
-    lab.host.ip("-6 route add fd00:1::/48 dev out0")
+def test_a_default_route_in_halves_is_no_conflict(lab, version):
+    """As VPNs have it, before the default route."""
+    halves = {4: ["0.0.0.0/1", "128.0.0.0/1"], 6: ["::/1", "8000::/1"]}[version]
+    for half in halves:
+        lab.host.ip(f"-{version} route add {half} via {REMOTE[version]} dev out0")
     try:
-        with pytest.raises(LabError) as failed:
-            lab.system_network("taken", "mode = shared\nnat66-prefix = fd00:1::\n")
-        assert "fd00:1::/48 dev out0" in str(failed.value)
+        with running(lab, "halves") as network, network.guest() as guest:
+            assert guest.ping(REMOTE[version]) == 1
     finally:
-        lab.host.ip("-6 route del fd00:1::/48 dev out0")
-    assert_as_before(lab, before)
+        for half in halves:
+            lab.host.ip(f"-{version} route del {half}")
+
+
+def test_a_route_that_comes_later_is_told(lab, version):
+    text = f"mode = shared\n{SUBNET}nat66-prefix = fd00:1::\n"
+    route = {4: "10.0.0.0/8 dev out0", 6: "fd00:1::/48 dev out0"}[version]
+    with running(lab, "later", text) as network:
+        assert network.describe()["warning"] is None
+        lab.host.ip(f"-{version} route add {route}")
+        try:
+            warning = poll(lambda: network.describe()["warning"])
+            assert f"the host's route to {route.split()[0]}" in warning
+            assert warning in network.log()
+        finally:
+            lab.host.ip(f"-{version} route del {route}")
+        assert poll(lambda: network.describe()["warning"] is None)
 
 
 def test_an_interface_of_that_name_is_not_touched(lab):
@@ -216,6 +261,43 @@ def test_host_mode(lab, version):
                 assert refused(guest, REMOTE[version], listener.getsockname()[1])
         finally:
             lab.host.sysctl({forward: 0})
+
+
+# What others do to what is the network's, and what is said of it.
+MEDDLING = {
+    "link del vmnet-hands": "has removed its bridge vmnet-hands",
+    "link set vmnet-hands down": "",
+    "address del {gateway}/24 dev vmnet-hands": "has removed the address {gateway} of",
+    "address del {gateway6}/64 dev vmnet-hands": "has removed the address {gateway6} of",
+    "address flush dev vmnet-hands": "has removed the address {gateway} of",
+    "ipv4/conf/vmnet-hands/forwarding=0": "changed /proc/sys/net/ipv4/conf/vmnet-hands/forwarding",
+    "ipv6/conf/vmnet-hands/forwarding=0": "changed /proc/sys/net/ipv6/conf/vmnet-hands/forwarding",
+    "ipv4/conf/out0/forwarding=0": "",
+    "ipv4/ip_forward=1 0": "changed /proc/sys/net/ipv4/conf/vmnet-hands/forwarding",
+    "ipv6/conf/all/forwarding=1 0": "changed /proc/sys/net/ipv6/conf/vmnet-hands/forwarding",
+}
+
+
+def test_what_others_change_is_mended(lab):
+    with running(lab, "hands") as network, network.guest(name="one") as guest, network.guest() as second:
+        gateways = {"gateway": guest.gateway, "gateway6": guest.gateway6}
+
+        def works():
+            return (all(guest.ping(REMOTE[version], timeout_s=1) for version in (4, 6))
+                    and guest.ping(second.ipv4, timeout_s=1) and second.dhcp(tries=2, check=False))
+
+        assert works()
+        for what, said in MEDDLING.items():
+            before = len(network.log())
+            name, _, values = what.partition("=")
+            for value in values.split():
+                lab.host.sysctl({name: value})
+            if not values:
+                lab.host.ip(what.format(**gateways))
+            assert poll(lambda: said.format(**gateways) in network.log()[before:]), what
+            assert poll(works, timeout_s=20), what
+        assert second.resolve("one") == (0, [guest.ipv4])
+        assert network.describe()["warning"] is None
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@
 
 struct overlap {
     const struct net_config *config;
+    unsigned own;
     char text[IP_TEXT_MAX + 48];
 };
 
@@ -35,6 +36,7 @@ static int on_route(const struct nlmsghdr *header, void *context)
     struct ip_addr to = {.family = route->rtm_family};
     char address[IP_TEXT_MAX], interface[IFNAMSIZ] = "";
     const struct nlattr *attr;
+    unsigned ifindex = 0;
 
     /* Anything is more special than a default route. */
     if (overlap->text[0] || netlink_is_default_route(route) || route->rtm_family != own.family ||
@@ -46,19 +48,21 @@ static int on_route(const struct nlmsghdr *header, void *context)
             mnl_attr_get_payload_len(attr) == ip_len_bytes(&to))
             memcpy(to.bytes, mnl_attr_get_payload(attr), ip_len_bytes(&to));
         else if (mnl_attr_get_type(attr) == RTA_OIF)
-            if_indextoname(mnl_attr_get_u32(attr), interface);
+            ifindex = mnl_attr_get_u32(attr);
     }
-    if (overlaps(&own, own.family == AF_INET ? config->prefix_len : 64, &to, route->rtm_dst_len))
+    if ((!ifindex || ifindex != overlap->own) &&
+        overlaps(&own, own.family == AF_INET ? config->prefix_len : 64, &to, route->rtm_dst_len))
         snprintf(overlap->text, sizeof(overlap->text), "%s/%u%s%s", ip_format(&to, address),
-                 route->rtm_dst_len, interface[0] ? " dev " : "", interface);
+                 route->rtm_dst_len, ifindex && if_indextoname(ifindex, interface) ? " dev " : "",
+                 interface);
     return MNL_CB_OK;
 }
 
-int conflicts_check_routes(const struct net_config *config, struct netlink *netlink,
+int conflicts_check_routes(const struct net_config *config, unsigned own, struct netlink *netlink,
                            struct err *err)
 {
     struct ip_addr subnet = ip_from_u32(net_config_subnet(config));
-    struct overlap overlap = {.config = config};
+    struct overlap overlap = {.config = config, .own = own};
     char address[IP_TEXT_MAX];
     int result = netlink_dump(netlink, RTM_GETROUTE, AF_INET, on_route, NULL, &overlap);
 

@@ -7,8 +7,11 @@
 #include "base/netconfig.h"
 #include "plane/linux/netlink.h"
 
-/* The network's addresses become the host's: they must not be anybody else's there. Before it has them. */
-int conflicts_check_routes(const struct net_config *config, struct netlink *netlink,
+/*
+ * The network's addresses are the host's: they must not be anybody else's there. -EADDRINUSE with the route by which they
+ * are, but for those over @own, the network's bridge (0: there is none yet).
+ */
+int conflicts_check_routes(const struct net_config *config, unsigned own, struct netlink *netlink,
                            struct err *err);
 /*
  * The gateway's port for DNS, which another program may have of all addresses: dnsmasq would end and be started again

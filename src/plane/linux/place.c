@@ -74,3 +74,11 @@ bool place_is_port(const struct place *place, const char *name)
     }
     return false;
 }
+
+bool place_is_ours(const char *name)
+{
+    if (strncmp(name, PLACE_PREFIX, strlen(PLACE_PREFIX)) == 0)
+        return true;
+    return strncmp(name, "vm", 2) == 0 && strspn(name + 2, "0123456789abcdef") == HASH_CHARS &&
+           name[2 + HASH_CHARS] == '-';
+}

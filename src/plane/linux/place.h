@@ -29,5 +29,7 @@ void place_init(struct place *place, const struct net_config *config);
 void place_on_bridge(struct place *place, const struct net_config *config, const char *bridge);
 /* Whether an interface of that name could be a port. */
 bool place_is_port(const struct place *place, const char *name);
+/* Whether an interface of the host's of that name could be a network's or a port's, of whatever network. */
+bool place_is_ours(const char *name);
 
 #endif

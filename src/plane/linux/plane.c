@@ -185,6 +185,14 @@ static void on_service(void *context)
     plane->events.on_service(plane->events.context);
 }
 
+/* dnsmasq's sockets are bound to the one before. */
+static void on_bridge(void *context)
+{
+    struct plane *plane = context;
+
+    service_restart(&plane->service);
+}
+
 void plane_reap(struct plane *plane)
 {
     service_reap(&plane->service);
@@ -217,7 +225,7 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
     if (result < 0)
         return err_set(err, result, "cannot watch the network's links: %s", strerror(-result));
     if (plane->system)
-        result = system_run(plane->system, loop, events->on_service, events->context, err);
+        result = system_run(plane->system, loop, on_service, on_bridge, plane, err);
     if (plane->bridged)
         result = bridged_net_run(plane->bridged, loop);
     if (plane->bridged && result < 0)

@@ -73,29 +73,38 @@ static bool is_on_for_all(const char *name)
     return all[0] && read_value(all, value) == 0 && strcmp(value, "0") != 0;
 }
 
-bool settings_is_on(const char *interface, const char *setting)
+bool settings_read(const char *name, long *ret_value)
 {
-    char name[SETTING_NAME_MAX], value[SETTING_VALUE_MAX];
+    char value[SETTING_VALUE_MAX], *end;
 
-    snprintf(name, sizeof(name), "ipv6/conf/%s/%s", interface, setting);
-    return read_value(name, value) == 0 && strcmp(value, "0") != 0;
+    if (read_value(name, value) < 0)
+        return false;
+    *ret_value = strtol(value, &end, 10);
+    return end != value && !*end;
 }
 
 /* ---- what is written down: an array of {name, was, value, all, users} */
 
+struct file {
+    int fd;
+    char path[NET_PATH_MAX + 16], next[NET_PATH_MAX + 24];
+};
+
 /*
- * Opens and locks the file. Closed to others, who could else hold the lock; whoever removes it does so under the lock.
+ * Opens and locks the file. Closed to others, who could else hold the lock; whoever replaces or removes it does so under
+ * the lock.
  */
-static int open_file(const struct net_config *config, char ret_path[NET_PATH_MAX + 16])
+static int open_file(const struct net_config *config, struct file *file)
 {
     const char *end = strrchr(config->run_dir, '/');
     struct stat opened, named;
     int fd, error;
 
-    snprintf(ret_path, NET_PATH_MAX + 16, "%.*s/" FILE_NAME, (int)(end ? end - config->run_dir : 0),
-             config->run_dir);
+    snprintf(file->path, sizeof(file->path), "%.*s/" FILE_NAME,
+             (int)(end ? end - config->run_dir : 0), config->run_dir);
+    snprintf(file->next, sizeof(file->next), "%s.new", file->path);
     for (;;) {
-        fd = open(ret_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        fd = open(file->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
             return -errno;
         if (flock(fd, LOCK_EX) < 0) {
@@ -103,8 +112,11 @@ static int open_file(const struct net_config *config, char ret_path[NET_PATH_MAX
             close(fd);
             return error;
         }
-        if (fstat(fd, &opened) == 0 && stat(ret_path, &named) == 0 && opened.st_ino == named.st_ino)
-            return fd;
+        if (fstat(fd, &opened) == 0 && stat(file->path, &named) == 0 &&
+            opened.st_ino == named.st_ino) {
+            file->fd = fd;
+            return 0;
+        }
         close(fd);
     }
 }
@@ -122,15 +134,26 @@ static json_t *read_file(int fd)
     return json_array();
 }
 
-static int write_file(int fd, const json_t *root)
+/* Whoever is killed meanwhile leaves the file as it was, or as it is to be. */
+static int write_file(struct file *file, const json_t *root)
 {
     char *text = json_dumps(root, JSON_COMPACT);
-    int error = text ? 0 : -ENOMEM;
+    size_t len = text ? strlen(text) : 0;
+    int error = text ? 0 : -ENOMEM, fd = -1;
 
-    if (text && (pwrite(fd, text, strlen(text), 0) < 0 || ftruncate(fd, (off_t)strlen(text)) < 0))
-        error = -errno;
+    if (text)
+        fd = open(file->next, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (text && (fd < 0 || flock(fd, LOCK_EX) < 0 || write(fd, text, len) != (ssize_t)len ||
+                 rename(file->next, file->path) < 0))
+        error = errno ? -errno : -EIO;
     free(text);
-    return error;
+    if (error < 0 && fd >= 0)
+        close(fd);
+    if (error < 0)
+        return error;
+    close(file->fd);
+    file->fd = fd;
+    return 0;
 }
 
 static const char *text_of(const json_t *entry, const char *key)
@@ -205,27 +228,6 @@ static bool note(json_t *root, const struct setting *setting, const char *networ
     return true;
 }
 
-static int apply(const struct setting *settings, size_t len, struct err *err)
-{
-    char value[SETTING_VALUE_MAX];
-    int result = 0;
-
-    for (size_t i = 0; i < len; i++) {
-        int error;
-
-        if (!settings[i].changed ||
-            (read_value(settings[i].name, value) == 0 && strcmp(value, settings[i].value) == 0))
-            continue;
-        error = write_value(settings[i].name, settings[i].value);
-        /* Its interface may have gone. */
-        if (error < 0 && error != -ENOENT && result == 0)
-            result =
-                err_set(err, error, "/proc/sys/net/%s: %s%s", settings[i].name, strerror(-error),
-                        error == -EROFS ? "; /proc/sys is mounted read-only" : "");
-    }
-    return result;
-}
-
 static void put_back(json_t *root)
 {
     for (size_t i = json_array_size(root); i-- > 0;) {
@@ -247,30 +249,50 @@ static void put_back(json_t *root)
     }
 }
 
-int settings_hold(const struct net_config *config, struct setting *settings, size_t len,
-                  struct err *err)
+int settings_claim(const struct net_config *config, struct setting *settings, size_t len,
+                   struct err *err)
 {
-    char path[NET_PATH_MAX + 16];
-    int fd = open_file(config, path), result;
+    struct file file;
+    int result = open_file(config, &file);
     json_t *root;
 
-    if (fd < 0)
-        return err_set(err, fd, "%s: %s", path, strerror(-fd));
-    root = read_file(fd);
+    if (result < 0)
+        return err_set(err, result, "%s: %s", file.path, strerror(-result));
+    root = read_file(file.fd);
     forget_users(root, config);
     for (size_t i = 0; i < len; i++)
         settings[i].changed = note(root, &settings[i], config->name);
     /* Before anything is changed: who is killed in between has left nothing that is not written down. */
-    result = write_file(fd, root);
-    if (result < 0)
-        err_set(err, result, "%s: %s", path, strerror(-result));
-    else
-        result = apply(settings, len, err);
+    result = write_file(&file, root);
     put_back(root);
-    /* Removed last: from then on the name is another's. */
-    if (json_array_size(root) == 0 ? unlink(path) < 0 : write_file(fd, root) < 0)
-        log_warn("%s cannot be written: settings of the host's interfaces may stay changed", path);
+    if (result == 0)
+        result = json_array_size(root)   ? write_file(&file, root)
+                 : unlink(file.path) < 0 ? -errno
+                                         : 0;
+    if (result < 0)
+        err_set(err, result, "%s: %s", file.path, strerror(-result));
     json_decref(root);
-    close(fd);
+    close(file.fd);
+    return result;
+}
+
+int settings_apply(const struct setting *settings, size_t len, struct err *err)
+{
+    char value[SETTING_VALUE_MAX];
+    int result = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        int error;
+
+        if (!settings[i].changed ||
+            (read_value(settings[i].name, value) == 0 && strcmp(value, settings[i].value) == 0))
+            continue;
+        error = write_value(settings[i].name, settings[i].value);
+        /* Its interface may have gone. */
+        if (error < 0 && error != -ENOENT && result == 0)
+            result =
+                err_set(err, error, "/proc/sys/net/%s: %s%s", settings[i].name, strerror(-error),
+                        error == -EROFS ? "; /proc/sys is mounted read-only" : "");
+    }
     return result;
 }

@@ -22,18 +22,21 @@
 struct setting {
     char name[SETTING_NAME_MAX]; /* below /proc/sys/net */
     char value[SETTING_VALUE_MAX];
-    bool changed; /* set by settings_hold(): it is not what the host had without us */
+    bool changed; /* set by settings_claim(): it is not what the host had without us */
 };
 
 /*
- * Makes @settings, in this order, all that the network holds; what nobody holds any more is put back, in reverse order.
+ * Notes that @settings are all that the network needs, and puts back what nobody needs any more, the last one first.
  * One that has the value already is not ours to put back. Nor is one that the host's administrator has changed since, or
- * that was off and is on for all interfaces now. 0, or -errno with the reason; then some may not be as they should.
+ * that was off and is on for all interfaces now. 0, or -errno with the reason.
  */
-int settings_hold(const struct net_config *config, struct setting *settings, size_t len,
-                  struct err *err);
+int settings_claim(const struct net_config *config, struct setting *settings, size_t len,
+                   struct err *err);
+/* Makes those of them that are ours what they are to be, in this order. 0, or -errno with the reason of the first that
+ * cannot be. */
+int settings_apply(const struct setting *settings, size_t len, struct err *err);
 
-/* Whether a setting of IPv6 of @interface is there and not 0. */
-bool settings_is_on(const char *interface, const char *setting);
+/* Whether there is such a setting, and what number it is. */
+bool settings_read(const char *name, long *ret_value);
 
 #endif

@@ -41,10 +41,11 @@ struct system {
     struct netlink monitor; /* of routes and of what is forwarded */
     struct ruleset_watch *watch;
     struct loop_timer look_timer, mend_timer, others_timer;
-    struct err warning; /* of other programs' rules, or "" */
-    void (*on_warning)(void *context);
+    struct err warning; /* of other programs' rules and routes, or "" */
+    void (*on_warning)(void *context), (*on_bridge)(void *context);
     void *context;
     uint64_t mended_ms;
+    unsigned bridge; /* its index */
 };
 
 static int system_new(const struct place *place, struct netlink *netlink, struct nft_ctx *nft,
@@ -95,22 +96,27 @@ static int system_sweep(struct system *system, struct err *err)
     return ruleset_end(&ruleset, system->nft, err);
 }
 
-/* Settings and rules for the host's interfaces as they are now. @text NULL: only the settings. */
-static int open_uplinks(struct system *system, FILE *text, struct err *err)
+/* Claims settings, and writes rules, for the host's interfaces as they are now. @text NULL: no rules. */
+static int claim_uplinks(struct system *system, FILE *text, struct uplinks_settings *ret_settings,
+                         struct err *err)
 {
     struct uplinks uplinks = {.len = 0};
     int result = 0;
 
+    ret_settings->len = 0;
     if (net_config_has_way_out(system->place->config))
         result = uplinks_read(system->netlink, &uplinks);
     if (result < 0)
         return err_set(err, result, "cannot read the host's routes: %s", strerror(-result));
-    return uplinks_open(system->place, &uplinks, text, err);
+    if (text)
+        system_rules_write_own(text, system->place, uplinks.own4, uplinks.own4_len);
+    return uplinks_claim(system->place, &uplinks, text, ret_settings, err);
 }
 
 /* All rules, with the ports that there are, in one batch. */
 static int load_rules(struct system *system, const struct port_list *list, struct err *err)
 {
+    struct uplinks_settings settings = {.len = 0};
     struct ruleset ruleset;
     struct err settings_err;
     int result, opened = 0;
@@ -123,9 +129,11 @@ static int load_rules(struct system *system, const struct port_list *list, struc
         guard_write_ports(ruleset.file, system->place, list->ports, list->len);
         system_rules_write_forwards(ruleset.file, system->place, system->forwards,
                                     system->forwards_len);
-        opened = open_uplinks(system, ruleset.file, &settings_err);
+        opened = claim_uplinks(system, ruleset.file, &settings, &settings_err);
     }
     result = ruleset_end(&ruleset, system->nft, err);
+    if (result == 0 && opened == 0)
+        opened = settings_apply(settings.each, settings.len, &settings_err);
     if (result == 0 && opened < 0) {
         *err = settings_err;
         return opened;
@@ -173,7 +181,7 @@ int system_create(const struct place *place, struct netlink *netlink, struct nft
         return result;
     result = system_sweep(system, err);
     if (result == 0)
-        result = conflicts_check_routes(place->config, netlink, err);
+        result = conflicts_check_routes(place->config, 0, netlink, err);
     if (result < 0) {
         system_free(system);
         return result;
@@ -281,7 +289,9 @@ static void on_others_timer(struct loop_timer *timer)
     struct err warning;
 
     uplinks_read(system->netlink, &uplinks);
-    coexist_look(system->nft, system->place, &uplinks, system->forwards_len > 0, &warning);
+    if (conflicts_check_routes(system->place->config, system->bridge, system->netlink, &warning) !=
+        -EADDRINUSE)
+        coexist_look(system->nft, system->place, &uplinks, system->forwards_len > 0, &warning);
     if (strcmp(warning.text, system->warning.text) == 0)
         return;
     if (warning.text[0])
@@ -295,37 +305,101 @@ const char *system_warning(const struct system *system)
     return system->warning.text;
 }
 
+/* The bridge with its addresses, which others may have changed. */
+static void look_at_bridge(struct system *system)
+{
+    struct port_list list;
+    struct err err;
+    bool new;
+    int result = system_bridge_mend(system->place, system->netlink, &new, &err);
+
+    if (result == 0 && new) {
+        result = port_list_read(system->netlink, system->place, &list, &err);
+        if (result == 0)
+            adopt_ports(system, &list);
+        free(list.ports);
+        system->on_bridge(system->context);
+    }
+    system->bridge = if_nametoindex(system->place->bridge);
+    if (result < 0)
+        log_error("network '%s': %s", system->place->config->name, err.text);
+}
+
+static void look_at_uplinks(struct system *system)
+{
+    struct uplinks_settings settings;
+    struct ruleset ruleset;
+    struct err err = {""};
+    int result = -ENOMEM, loaded;
+
+    if (ruleset_begin(&ruleset))
+        result = claim_uplinks(system, ruleset.file, &settings, &err);
+    if (result < 0)
+        log_warn("network '%s' may have no way out: %s", system->place->config->name, err.text);
+    loaded = ruleset_end(&ruleset, system->nft, &err);
+    if (loaded < 0)
+        log_warn("network '%s': %s", system->place->config->name, err.text);
+    if (result == 0 && loaded == 0 && settings_apply(settings.each, settings.len, &err) < 0)
+        log_warn("network '%s' may have no way out: %s", system->place->config->name, err.text);
+}
+
 static void on_look_timer(struct loop_timer *timer)
 {
     struct system *system = CONTAINER_OF(timer, struct system, look_timer);
-    struct ruleset ruleset;
-    struct err err = {""};
-    int opened = 0;
 
-    if (ruleset_begin(&ruleset))
-        opened = open_uplinks(system, ruleset.file, &err);
-    if (opened < 0)
-        log_warn("network '%s' may have no way out: %s", system->place->config->name, err.text);
-    if (ruleset_end(&ruleset, system->nft, &err) < 0)
-        log_warn("network '%s': %s", system->place->config->name, err.text);
+    look_at_bridge(system);
+    look_at_uplinks(system);
     look_at_others(system);
+}
+
+static void look_soon(struct system *system)
+{
+    if (!system->look_timer.due_ms)
+        loop_timer_set(system->loop, &system->look_timer, SETTLE_MS);
+}
+
+/* Of links and addresses only the bridge's own matter, and where another takes them away: ports come and go. */
+static int on_message(const struct nlmsghdr *header, void *context)
+{
+    struct system *system = context;
+    const struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+    const struct ifaddrmsg *address = mnl_nlmsg_get_payload(header);
+    bool matters = true;
+
+    switch (header->nlmsg_type) {
+    case RTM_NEWLINK:
+        matters = (unsigned)link->ifi_index == system->bridge && !(link->ifi_flags & IFF_UP);
+        break;
+    case RTM_DELLINK: matters = (unsigned)link->ifi_index == system->bridge; break;
+    case RTM_NEWADDR: matters = false; break;
+    case RTM_DELADDR: matters = address->ifa_index == system->bridge; break;
+    default: break;
+    }
+    if (matters)
+        look_soon(system);
+    return MNL_CB_OK;
 }
 
 static void on_monitor(struct loop_source *source, unsigned events)
 {
     struct system *system = CONTAINER_OF(source, struct system, monitor_source);
-    char buf[8192];
+    char buf[NETLINK_MESSAGE_BYTES];
+    ssize_t len;
 
-    /* The messages themselves do not matter, nor do those that were lost (ENOBUFS). */
-    while (recv(source->fd, buf, sizeof(buf), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
-        ;
-    if (!system->look_timer.due_ms)
-        loop_timer_set(system->loop, &system->look_timer, SETTLE_MS);
+    while ((len = recv(source->fd, buf, sizeof(buf), MSG_DONTWAIT)) != 0) {
+        if (len > 0)
+            mnl_cb_run(buf, (size_t)len, 0, 0, on_message, system);
+        else if (errno == ENOBUFS)
+            look_soon(system);
+        else
+            break;
+    }
 }
 
-static int watch_routes(struct system *system)
+static int watch_host(struct system *system)
 {
-    static const int groups[] = {RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_NETCONF,
+    static const int groups[] = {RTNLGRP_LINK,        RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+                                 RTNLGRP_IPV4_ROUTE,  RTNLGRP_IPV6_ROUTE,  RTNLGRP_IPV4_NETCONF,
                                  RTNLGRP_IPV6_NETCONF};
     int result = netlink_open(&system->monitor);
 
@@ -340,12 +414,14 @@ static int watch_routes(struct system *system)
 }
 
 int system_run(struct system *system, struct loop *loop, void (*on_warning)(void *context),
-               void *context, struct err *err)
+               void (*on_bridge)(void *context), void *context, struct err *err)
 {
     int result;
 
     system->loop = loop;
     system->on_warning = on_warning;
+    system->on_bridge = on_bridge;
+    system->bridge = if_nametoindex(system->place->bridge);
     system->context = context;
     system->others_timer.on_timer = on_others_timer;
     loop_timer_set(loop, &system->others_timer, 0);
@@ -355,16 +431,15 @@ int system_run(struct system *system, struct loop *loop, void (*on_warning)(void
     result = ruleset_watch_new(system->place->table, &system->watch);
     if (result == 0)
         result = ruleset_watch_run(system->watch, loop, on_rules_changed, system);
-    if (result == 0 && net_config_has_way_out(system->place->config))
-        result = watch_routes(system);
+    if (result == 0)
+        result = watch_host(system);
     if (result < 0)
         return err_set(err, result, "cannot watch the host's network: %s", strerror(-result));
     /* What has changed since it was made, or since another process has watched it. */
     if (!ruleset_has_table(system->nft, "inet", system->place->table) ||
         !ruleset_has_table(system->nft, "bridge", system->place->table))
         mend(system);
-    else
-        on_look_timer(&system->look_timer);
+    on_look_timer(&system->look_timer);
     return 0;
 }
 
@@ -394,9 +469,10 @@ void system_set_forwards(struct system *system, const struct plane_forward *forw
 void system_destroy(struct system *system)
 {
     const struct uplinks none = {.len = 0};
+    struct uplinks_settings settings;
     struct err err;
 
-    if (uplinks_open(system->place, &none, NULL, &err) < 0)
+    if (uplinks_claim(system->place, &none, NULL, &settings, &err) < 0)
         log_warn("network '%s': %s", system->place->config->name, err.text);
     if (system_sweep(system, &err) < 0)
         log_error("network '%s' leaves something behind: %s", system->place->config->name,

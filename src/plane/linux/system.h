@@ -28,11 +28,12 @@ int system_create(const struct place *place, struct netlink *netlink, struct nft
 int system_join(const struct place *place, struct netlink *netlink, struct nft_ctx *nft,
                 const struct plane_handles *handles, struct system **ret_system, struct err *err);
 /*
- * From now on follows the host's routes, mends its rules, and calls @on_warning when system_warning() is another, from
- * @loop. 0, or -errno with the reason.
+ * From now on follows the host's routes, and mends what others have changed. Calls, from @loop, @on_warning when
+ * system_warning() is another, and @on_bridge when the bridge is another: who listens there has to do so anew. 0, or
+ * -errno with the reason.
  */
 int system_run(struct system *system, struct loop *loop, void (*on_warning)(void *context),
-               void *context, struct err *err);
+               void (*on_bridge)(void *context), void *context, struct err *err);
 /* What the administrator should know and do, or "". */
 const char *system_warning(const struct system *system);
 /* A port is no interface of the host's for itself: it gets no IPv6 address. Before it is up. 0 or -errno. */

@@ -60,6 +60,19 @@ static void write_embedded(FILE *text)
             fprintf(text, "    %s @nh,%u,32 & 0x%08x == 0x%08x goto denied\n", embedded[i].match,
                     embedded[i].at_bits, forbidden4[k].mask,
                     (forbidden4[k].address ^ embedded[i].inverted) & forbidden4[k].mask);
+    fputs("    goto embedded_own\n", text);
+}
+
+void system_rules_write_own(FILE *text, const struct place *place, const uint32_t *own4, size_t len)
+{
+    fprintf(text, "flush chain inet %s embedded_own\n", place->table);
+    for (size_t i = 0; i < sizeof(embedded) / sizeof(embedded[0]) && len; i++) {
+        fprintf(text, "add rule inet %s embedded_own %s @nh,%u,32 { ", place->table,
+                embedded[i].match, embedded[i].at_bits);
+        for (size_t k = 0; k < len; k++)
+            fprintf(text, "%s0x%08x", k ? ", " : "", own4[k] ^ embedded[i].inverted);
+        fputs(" } goto denied\n", text);
+    }
 }
 
 static unsigned rule_weight(const struct net_rule *rule)
@@ -194,6 +207,8 @@ static void write_forward(FILE *text, const struct place *place, const char *sub
           text);
     write_file_rules(text, config->file);
     fputs("  }\n"
+          "  chain embedded_own {\n"
+          "  }\n"
           "  chain embedded {\n",
           text);
     write_embedded(text);

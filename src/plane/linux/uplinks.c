@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Linux forwards what came in over an interface where that is allowed there. IPv4 has a setting for each interface. IPv6
- * has one since Linux 6.17 (force_forwarding). Before, there is one for all of them, and it makes a host a router which
- * ignores router advertisements, and so loses its addresses and its default route; accept_ra=2 says that it does not.
+ * has one since Linux 6.17 (force_forwarding). Before, there is one for all of them, and it makes a host a router, which
+ * ignores router advertisements, and so loses its addresses and its default route; accept_ra=2 says that it does not. Each
+ * interface needs that, also one that has no route now, and one that is to come: their link may be back any time. Where
+ * each has its own setting those need it that have a route: as soon as any interface forwards, such as the network's
+ * bridge, the kernel removes all default routes that were advertised, but for interfaces with accept_ra=2.
  *
  * That an interface is open does not mean that the host becomes a router for those who are behind it. What came in there
- * and does not go to a network of ours was not forwarded before, and is dropped. (uplinks_open() writes those rules.)
+ * and does not go to a network of ours was not forwarded before, and is dropped. (uplinks_claim() writes those rules.)
  */
 #include "plane/linux/uplinks.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define OF_ALL_PATH "/proc/sys/net/ipv6/conf/all/force_forwarding"
-/* Three for each uplink, and those that are for all. */
-#define WANTED_MAX (3 * UPLINKS_MAX + 2)
+#define OF_EACH "ipv6/conf/all/force_forwarding"
 
 static void add_uplink(struct uplinks *uplinks, unsigned ifindex, const struct rtmsg *route)
 {
@@ -32,8 +34,7 @@ static void add_uplink(struct uplinks *uplinks, unsigned ifindex, const struct r
         uplinks->each[i].ipv4 = uplinks->each[i].ipv6 = false;
         uplinks->each[i].default4 = uplinks->each[i].default6 = false;
         if (!if_indextoname(ifindex, uplinks->each[i].name) ||
-            strcmp(uplinks->each[i].name, "lo") == 0 ||
-            strncmp(uplinks->each[i].name, "vmnet-", strlen("vmnet-")) == 0)
+            strcmp(uplinks->each[i].name, "lo") == 0 || place_is_ours(uplinks->each[i].name))
             return;
         uplinks->len++;
     }
@@ -79,6 +80,29 @@ static int on_route(const struct nlmsghdr *header, void *context)
     return MNL_CB_OK;
 }
 
+static int on_address(const struct nlmsghdr *header, void *context)
+{
+    struct uplinks *uplinks = context;
+    const struct ifaddrmsg *address = mnl_nlmsg_get_payload(header);
+    const struct nlattr *attr;
+    uint32_t own;
+
+    mnl_attr_for_each(attr, header, sizeof(*address))
+    {
+        if (mnl_attr_get_type(attr) != IFA_LOCAL || mnl_attr_get_payload_len(attr) != sizeof(own))
+            continue;
+        memcpy(&own, mnl_attr_get_payload(attr), sizeof(own));
+        if (ntohl(own) >> 24 != 127 && uplinks->own4_len < UPLINKS_ADDRESSES_MAX)
+            uplinks->own4[uplinks->own4_len++] = ntohl(own);
+    }
+    return MNL_CB_OK;
+}
+
+static void forget_addresses(void *context)
+{
+    ((struct uplinks *)context)->own4_len = 0;
+}
+
 static void forget(void *context)
 {
     ((struct uplinks *)context)->len = 0;
@@ -96,66 +120,94 @@ int uplinks_read(struct netlink *netlink, struct uplinks *ret_uplinks)
 {
     int result;
 
-    ret_uplinks->len = 0;
-    result = netlink_dump(netlink, RTM_GETROUTE, AF_INET, on_route, forget, ret_uplinks);
+    ret_uplinks->len = ret_uplinks->own4_len = 0;
+    result = netlink_dump(netlink, RTM_GETADDR, AF_INET, on_address, forget_addresses, ret_uplinks);
+    if (result == 0)
+        result = netlink_dump(netlink, RTM_GETROUTE, AF_INET, on_route, forget, ret_uplinks);
     if (result == 0)
         result = netlink_dump(netlink, RTM_GETROUTE, AF_INET6, on_route, forget6, ret_uplinks);
     return result == -EOPNOTSUPP || result == -EAFNOSUPPORT ? 0 : result; /* without IPv6 */
 }
 
-struct wanted {
-    struct setting each[WANTED_MAX];
-    size_t len;
-};
-
-static void want(struct wanted *wanted, const char *family, const char *interface, const char *name,
-                 const char *value)
+static void want(struct uplinks_settings *wanted, const char *family, const char *interface,
+                 const char *name, const char *value)
 {
-    struct setting *setting = &wanted->each[wanted->len++];
+    struct setting *setting = &wanted->each[wanted->len];
 
+    if (wanted->len == UPLINKS_SETTINGS_MAX)
+        return;
+    wanted->len++;
     snprintf(setting->name, sizeof(setting->name), "%s/conf/%s/%s", family, interface, name);
     snprintf(setting->value, sizeof(setting->value), "%s", value);
 }
 
-/* What makes the host forward; whoever reads accept_ra=0 has said that there are to be no advertisements. */
-static void want_forwarding(struct wanted *wanted, const struct net_config *config,
-                            const struct uplinks *uplinks, bool of_each)
+/* Who has accept_ra=0 has said that there are to be no advertisements. */
+static void want_advertisements(struct uplinks_settings *wanted, const char *interface)
+{
+    char name[SETTING_NAME_MAX];
+    long value;
+
+    snprintf(name, sizeof(name), "ipv6/conf/%s/accept_ra", interface);
+    for (size_t i = 0; i < wanted->len; i++)
+        if (strcmp(wanted->each[i].name, name) == 0)
+            return;
+    if (settings_read(name, &value) && value != 0)
+        want(wanted, "ipv6", interface, "accept_ra", "2");
+}
+
+/* The one setting for all is the last that is made and the first that is put back. */
+static void want_forwarding_of_all(struct uplinks_settings *wanted)
+{
+    struct if_nameindex *all = if_nameindex();
+
+    want_advertisements(wanted, "default");
+    for (struct if_nameindex *each = all; each && each->if_index; each++)
+        if (strcmp(each->if_name, "lo") != 0 && !place_is_ours(each->if_name) &&
+            wanted->len < UPLINKS_SETTINGS_MAX - 1)
+            want_advertisements(wanted, each->if_name);
+    if_freenameindex(all);
+    want(wanted, "ipv6", "all", "forwarding", "1");
+}
+
+static void want_forwarding(struct uplinks_settings *wanted, const struct net_config *config,
+                            const struct uplinks *uplinks)
 {
     bool nat4 = net_config_has_nat(config, AF_INET), nat6 = net_config_has_nat(config, AF_INET6);
-    bool any6 = false;
+    bool any6 = false, of_each;
+    long value;
 
+    of_each = settings_read(OF_EACH, &value);
     for (unsigned i = 0; i < uplinks->len; i++) {
-        const char *name = uplinks->each[i].name;
         bool ipv6 = nat6 && uplinks->each[i].ipv6;
 
         if (nat4 && uplinks->each[i].ipv4)
-            want(wanted, "ipv4", name, "forwarding", "1");
+            want(wanted, "ipv4", uplinks->each[i].name, "forwarding", "1");
+        if (ipv6)
+            want_advertisements(wanted, uplinks->each[i].name);
         if (ipv6 && of_each)
-            want(wanted, "ipv6", name, "force_forwarding", "1");
-        else if (ipv6 && settings_is_on(name, "accept_ra"))
-            want(wanted, "ipv6", name, "accept_ra", "2");
+            want(wanted, "ipv6", uplinks->each[i].name, "force_forwarding", "1");
         any6 |= ipv6;
     }
     if (any6 && !of_each)
-        want(wanted, "ipv6", "all", "forwarding", "1");
+        want_forwarding_of_all(wanted);
 }
 
-int uplinks_open(const struct place *place, const struct uplinks *uplinks, FILE *text,
-                 struct err *err)
+int uplinks_claim(const struct place *place, const struct uplinks *uplinks, FILE *text,
+                  struct uplinks_settings *ret_settings, struct err *err)
 {
-    struct wanted wanted = {.len = 0};
     int result;
 
-    want_forwarding(&wanted, place->config, uplinks, access(OF_ALL_PATH, F_OK) == 0);
-    result = settings_hold(place->config, wanted.each, wanted.len, err);
+    ret_settings->len = 0;
+    want_forwarding(ret_settings, place->config, uplinks);
+    result = settings_claim(place->config, ret_settings->each, ret_settings->len, err);
     if (!text)
         return result;
     fprintf(text, "flush chain inet %s closed\n", place->table);
-    for (size_t i = 0; i < wanted.len; i++) {
-        const char *name = wanted.each[i].name, *interface = name + strlen("ipv4/conf/");
+    for (size_t i = 0; i < ret_settings->len; i++) {
+        const char *name = ret_settings->each[i].name, *interface = name + strlen("ipv4/conf/");
         const char *end = strchr(interface, '/');
 
-        if (!wanted.each[i].changed || strcmp(end, "/accept_ra") == 0)
+        if (!ret_settings->each[i].changed || strcmp(end, "/accept_ra") == 0)
             continue;
         fprintf(text, "add rule inet %s closed meta nfproto %.4s ", place->table, name);
         if (strncmp(interface, "all/", strlen("all/")) != 0)

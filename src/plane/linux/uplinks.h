@@ -12,9 +12,12 @@
 #include "plane/linux/settings.h"
 
 #define UPLINKS_MAX 64
+#define UPLINKS_ADDRESSES_MAX 64
 
 struct uplinks {
-    unsigned len;
+    uint32_t
+        own4[UPLINKS_ADDRESSES_MAX]; /* the host's own IPv4 addresses, host order, but for 127/8 */
+    unsigned own4_len, len;
     struct {
         unsigned ifindex;
         char name[IFNAMSIZ];
@@ -24,17 +27,25 @@ struct uplinks {
 };
 
 /*
- * All interfaces that have a route, but for lo, networks of ours, and what is of the link alone. 0 or -errno. What is
- * more than UPLINKS_MAX is left out.
+ * All interfaces that have a route, but for lo, networks of ours, and what is of the link alone; and the host's addresses.
+ * 0 or -errno. What is more than UPLINKS_MAX or UPLINKS_ADDRESSES_MAX is left out.
  */
 int uplinks_read(struct netlink *netlink, struct uplinks *ret_uplinks);
 
+/* Of each uplink three, of interfaces beside them one, and those that are for all. */
+#define UPLINKS_SETTINGS_MAX (4 * UPLINKS_MAX + 2)
+
+struct uplinks_settings {
+    struct setting each[UPLINKS_SETTINGS_MAX];
+    size_t len;
+};
+
 /*
- * Lets the host forward from and to @uplinks (none: puts all back), and writes to @text the rules by which it forwards
- * nothing more than without us: of the interfaces that were closed, from nowhere but networks of ours to these. 0, or
- * -errno with the reason.
+ * Claims what the host needs to forward from and to @uplinks (none: puts all back), and writes to @text (NULL: no) the
+ * rules by which it forwards nothing more than without us: of the interfaces that were closed, from nowhere but networks
+ * of ours to these. They are to be loaded before settings_apply() opens the interfaces. 0, or -errno with the reason.
  */
-int uplinks_open(const struct place *place, const struct uplinks *uplinks, FILE *text,
-                 struct err *err);
+int uplinks_claim(const struct place *place, const struct uplinks *uplinks, FILE *text,
+                  struct uplinks_settings *ret_settings, struct err *err);
 
 #endif
