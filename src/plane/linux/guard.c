@@ -8,10 +8,12 @@
  *
  * Prerouting, where a frame comes in from a port:
  *
- *   1. A group address costs a token of the port's bucket, whatever the port's other rights.
- *   2. Nearly all frames are TCP with the port's MAC and an address that is the port's: they pass with one
- *      lookup. TCP can be nothing that the rules below look for.
- *      IPv6 that goes to the router gets its guest's number before, as the lower half of its flow label.
+ *   1. Nearly all frames are TCP or UDP of IPv4 with the port's MAC and an address that is the port's: they pass
+ *      with one lookup. TCP can be nothing that the rules below look for, and UDP only DHCP. Each frame pays for
+ *      each expression there, so they are few, and of kinds for which the kernel has quick ways.
+ *   2. A group address costs a token of the port's bucket, whatever the port's other rights.
+ *      IPv6 has its quick way here. What goes to the router gets its guest's number before, as the lower half of
+ *      its flow label.
  *   3. A port whose MAC is not known yet (learn.h) sends nothing. One without anti-spoof may send in any name.
  *   4. The source MAC must be the port's. Then each protocol that can lie about who sends has a chain. A chain
  *      ends in a drop: it lists what may pass. Protocols that do not say who sends need no more than the MAC.
@@ -27,6 +29,9 @@
  *
  * Options of neighbour discovery are at fixed places: a message has those that hosts send, or it is dropped.
  * For NS that is the source's address, then or instead the nonce of RFC 7527.
+ *
+ * Whom a frame is for is told by its packet type, which the bridge has found out already: "host" is the bridge itself,
+ * by its own MAC or the port's; "other" is another station.
  *
  * Drops are counted in a set, too, by interface and reason; an element appears with the first drop. The reason
  * is passed as the packet's mark, which nobody will look at any more.
@@ -60,6 +65,8 @@ static const char table_sets[] =
     /* The same, to be compared with bytes that nftables has no name for. */
     "  set macs { typeof iifname . @th,208,48; size %1$d; }\n"
     "  set senders4 { type ifname . ether_addr . ipv4_addr; size %1$d; }\n"
+    /* The same of frames: @ll,48,64 is the source and the protocol, or a tag where there is one. */
+    "  set own4 { typeof iifname . @ll,48,64 . ip saddr; size %1$d; }\n"
     "  set any4 { type ifname; size %1$d; }\n"
     "  set rates { type ifname; size %1$d; flags dynamic; }\n"
     /* The guest's number (net_config_guest()), for the way out: see chain label. */
@@ -71,14 +78,17 @@ static const char table_sets[] =
     "    drop\n"
     "  }\n";
 
-/* Arguments: frames a second, burst, which interfaces are ports. */
+/* Arguments: frames a second, burst. */
 static const char table_group[] = "  chain to_group { add @rates { iifname limit rate over "
-                                  "%1$d/second burst %2$d packets } goto storm; }\n"
-                                  "  chain forward {\n"
-                                  "    type filter hook forward priority filter; policy accept;\n"
-                                  "    oifname %3$s iifname @isolated goto isolated\n"
-                                  "    iifname %3$s oifname @isolated goto isolated\n"
-                                  "  }\n";
+                                  "%1$d/second burst %2$d packets } goto storm; }\n";
+
+/* Arguments: which frames are not from one port to another. */
+static const char table_forward[] = "  chain forward {\n"
+                                    "    type filter hook forward priority filter; policy accept;\n"
+                                    "%s"
+                                    "    iifname @isolated goto isolated\n"
+                                    "    oifname @isolated goto isolated\n"
+                                    "  }\n";
 
 /*
  * An IPv6 address does not tell who has it, so the way out is told by the flow label's lower 16 bits: a
@@ -117,6 +127,11 @@ static const char table_ipv4[] =
     "    ip saddr 0.0.0.0 meta l4proto igmp accept\n" /* RFC 3376 4.2.13 */
     "    meta l4proto != 255 ip saddr != 0.0.0.0 ip saddr != %1$s iifname @any4 accept\n"
     "    goto spoofed_ipv4\n"
+    "  }\n"
+    "  chain udp4 {\n"
+    "    udp sport 67 return\n"
+    "    udp dport 67 return\n"
+    "    accept\n"
     "  }\n";
 
 /* Arguments: the router's IPv6 addresses, the same as numbers, a rule for the network's prefix or nothing. */
@@ -172,15 +187,25 @@ static const char table_ipv6[] =
     "    goto source6\n"
     "  }\n";
 
-/* Arguments: what comes first, IPv6's fast path or nothing, what comes between the fast paths. */
 static const char table_prerouting[] =
     "  chain prerouting {\n"
-    "    type filter hook prerouting priority -300; policy accept;\n"
-    "%1$s"
-    "    ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 jump to_group\n"
-    "    ether type ip meta l4proto tcp iifname . ether saddr . ip saddr @senders4 accept\n"
-    "%3$s"
-    "%2$s"
+    "    type filter hook prerouting priority -300; policy accept;\n";
+
+/* Arguments: the packet type, where to. */
+static const char table_own4[] =
+    "    meta pkttype %1$s %2$smeta l4proto tcp iifname . @ll,48,64 . ip saddr @own4 accept\n"
+    "    meta pkttype %1$s %2$smeta l4proto udp iifname . @ll,48,64 . ip saddr @own4 jump udp4\n";
+
+/* On a physical network each address may be a machine's. Arguments: the packet type. */
+static const char table_own_mac[] = "    meta pkttype %s meta l4proto tcp ether type { ip, ip6 }"
+                                    " iifname . ether saddr @senders accept\n";
+
+/* Arguments: the network's prefix, the router's address. */
+static const char table_own6[] =
+    "    ether type ip6 meta l4proto tcp ip6 saddr %s/64 ip6 saddr != %s iifname . ether saddr"
+    " @senders accept\n";
+
+static const char table_others[] =
     "    iifname @learning goto unknown_mac\n"
     "    iifname @unguarded accept\n"
     "    iifname . ether saddr != @senders goto spoofed_mac\n"
@@ -240,64 +265,74 @@ static void print_ipv6(FILE *text, const struct net_config *config)
 static void print_prerouting(FILE *text, const struct place *place)
 {
     const struct net_config *config = place->config;
-    char fast[256] = "", first[512] = "", between[64] = "", ipv4[2][IP_TEXT_MAX];
-    char prefix[IP_TEXT_MAX], gateway[IP_TEXT_MAX], mac[MAC_TEXT_MAX];
+    bool bridged = config->mode == NET_MODE_BRIDGED;
     struct ip_addr subnet = ip_from_u32(net_config_subnet(config));
-    struct ip_addr gateway4 = ip_from_u32(config->gateway);
-    size_t len;
+    struct ip_addr mask = ip_from_u32(ip_mask_u32(config->prefix_len));
+    struct ip_addr router = ip_from_u32(config->gateway);
+    char outside[2 * IP_TEXT_MAX + 32] = "", ip[2][IP_TEXT_MAX], prefix6[IP_TEXT_MAX],
+                                   router6[IP_TEXT_MAX];
 
-    if (config->prefix6.family)
-        snprintf(fast, sizeof(fast),
-                 "    ether type ip6 meta l4proto tcp ip6 saddr %s/64 ip6 saddr != %s"
-                 " iifname . ether saddr @senders accept\n",
-                 ip_format(&config->prefix6, prefix), ip_format(&config->gateway6, gateway));
-    if (config->mode == NET_MODE_BRIDGED)
-        snprintf(
-            fast, sizeof(fast),
-            "    ether type { ip, ip6 } meta l4proto tcp iifname . ether saddr @senders accept\n");
-    mac_format(&config->mac, mac);
-    if (config->mode == NET_MODE_BRIDGED) {
-        snprintf(first, sizeof(first),
-                 place->host ? "    iifname != \"%s*\" accept\n"
-                             : "    iifname \"" BRIDGED_LEG "\" accept\n",
-                 place->tap);
-    } else if (!place->host) {
-        snprintf(between, sizeof(between), "    ether type ip6 ether daddr %s jump label\n", mac);
+    ip_format(&config->prefix6, prefix6);
+    ip_format(&config->gateway6, router6);
+    ip_format(&mask, ip[0]);
+    ip_format(&subnet, ip[1]);
+    fputs(table_prerouting, text);
+    if (place->host)
+        fprintf(text, "    iifname != \"%s*\" accept\n", place->tap);
+    else if (bridged)
+        fputs("    iifname \"" BRIDGED_LEG "\" accept\n", text);
+    if (place->host && !bridged)
+        snprintf(outside, sizeof(outside), "ip daddr & %s != %s ", ip[0], ip[1]);
+    if (bridged) {
+        fprintf(text, table_own_mac, "other");
+        fprintf(text, table_own_mac, "host");
     } else {
-        len = (size_t)snprintf(first, sizeof(first),
-                               "    iifname != \"%s*\" accept\n"
-                               "    ether daddr %s ip daddr %s/%u ip daddr != %s drop\n",
-                               place->tap, mac, ip_format(&subnet, ipv4[0]), config->prefix_len,
-                               ip_format(&gateway4, ipv4[1]));
-        if (config->prefix6.family)
-            snprintf(first + len, sizeof(first) - len,
-                     "    ether daddr %s ip6 daddr %s/64 ip6 daddr != %s drop\n", mac, prefix,
-                     gateway);
+        fprintf(text, table_own4, "host", outside);
+        fprintf(text, table_own4, "other", "");
     }
-    fprintf(text, table_prerouting, first, fast, between);
+    fputs("    meta pkttype { broadcast, multicast } jump to_group\n", text);
+    if (place->host && !bridged) {
+        fprintf(text, "    meta pkttype host ip daddr & %s == %s ", ip[0], ip[1]);
+        fprintf(text, "ip daddr != %s drop\n", ip_format(&router, ip[0]));
+        if (config->prefix6.family)
+            fprintf(text, "    meta pkttype host ip6 daddr %s/64 ip6 daddr != %s drop\n", prefix6,
+                    router6);
+    }
+    if (!place->host && !bridged)
+        fputs("    meta pkttype host ether type ip6 jump label\n", text);
+    if (config->prefix6.family)
+        fprintf(text, table_own6, prefix6, router6);
+    fputs(table_others, text);
 }
 
 /* Beside ports a bridge may have links that lead outside. */
-static const char *ports_text(const struct place *place, char buf[64])
+static void print_forward(FILE *text, const struct place *place)
 {
+    char others[128] = "";
+
     if (place->host)
-        snprintf(buf, 64, "\"%s*\"", place->tap);
-    else
-        snprintf(buf, 64, "!= \"" BRIDGED_LEG "\"");
-    return buf;
+        snprintf(others, sizeof(others),
+                 "    oifname != \"%1$s*\" accept\n"
+                 "    iifname != \"%1$s*\" accept\n",
+                 place->tap);
+    else if (place->config->mode == NET_MODE_BRIDGED)
+        snprintf(others, sizeof(others),
+                 "    oifname \"" BRIDGED_LEG "\" accept\n"
+                 "    iifname \"" BRIDGED_LEG "\" accept\n");
+    fprintf(text, table_forward, others);
 }
 
 void guard_write(FILE *text, const struct place *place)
 {
     const struct net_config *config = place->config;
     struct ip_addr gateway = ip_from_u32(config->gateway);
-    char ipv4[IP_TEXT_MAX], ports[64];
+    char ipv4[IP_TEXT_MAX];
 
     fprintf(text, table_sets, ELEMENTS_MAX, ELEMENTS_MAX * PLANE_DROPS_LEN, place->table);
     for (int i = 0; i < PLANE_DROPS_LEN; i++)
         fprintf(text, "  chain %s { meta mark set %d goto count; }\n", drop_names[i], i);
-    fprintf(text, table_group, GUARD_STORM_FRAMES_S, GUARD_STORM_BURST_FRAMES,
-            ports_text(place, ports));
+    fprintf(text, table_group, GUARD_STORM_FRAMES_S, GUARD_STORM_BURST_FRAMES);
+    print_forward(text, place);
     /* A bridged network has no gateway of its own: the address that is nobody's stands for it. */
     fprintf(text, table_ipv4, ip_format(&gateway, ipv4));
     print_ipv6(text, config);

@@ -50,6 +50,11 @@ static bool is_sender(const struct net_config *config, const struct plane_port *
 }
 
 /* Without DHCP the address is one that the guest may take, not one that it must have. */
+static bool must_have_ipv4(const struct net_config *config, const struct plane_port *port)
+{
+    return port->anti_spoof && port->ipv4 && config->on[NET_DHCP];
+}
+
 static bool is_sender4(const struct net_config *config, const struct plane_port *port,
                        struct element *element)
 {
@@ -57,7 +62,20 @@ static bool is_sender4(const struct net_config *config, const struct plane_port 
 
     put_key(element, port->mac.bytes, sizeof(port->mac.bytes));
     put_key(element, &ipv4, sizeof(ipv4));
-    return port->anti_spoof && port->ipv4 && config->on[NET_DHCP];
+    return must_have_ipv4(config, port);
+}
+
+/* Of a frame from its source on, as one part: the protocol is IPv4's. */
+static bool is_own4(const struct net_config *config, const struct plane_port *port,
+                    struct element *element)
+{
+    uint8_t frame[8] = {[6] = 0x08};
+    uint32_t ipv4 = htonl(port->ipv4);
+
+    memcpy(frame, port->mac.bytes, sizeof(port->mac.bytes));
+    put_key(element, frame, sizeof(frame));
+    put_key(element, &ipv4, sizeof(ipv4));
+    return must_have_ipv4(config, port);
 }
 
 static bool is_any4(const struct net_config *config, const struct plane_port *port,
@@ -83,7 +101,7 @@ static const struct {
 } sets[] = {
     {"learning", is_learning}, {"unguarded", is_unguarded}, {"isolated", is_isolated},
     {"senders", is_sender},    {"macs", is_sender},         {"senders4", is_sender4},
-    {"any4", is_any4},         {"labels", is_labelled},
+    {"own4", is_own4},         {"any4", is_any4},           {"labels", is_labelled},
 };
 #define SETS_LEN (sizeof(sets) / sizeof(sets[0]))
 
@@ -102,7 +120,10 @@ static void put_ports(struct elements *batch, uint16_t type, const struct net_co
     }
 }
 
-/* An element of @set as nftables reads it. Those of "macs" are numbers, for the set's type has no other words. */
+/*
+ * An element of @set as nftables reads it. Of "macs" and "own4" the part after the interface is a number, for the set's
+ * type has no other words.
+ */
 static void write_element(FILE *text, const char *set, const struct element *element)
 {
     const uint8_t *key = element->key + IFNAMSIZ;
@@ -116,6 +137,9 @@ static void write_element(FILE *text, const char *set, const struct element *ele
         if (strcmp(set, "macs") == 0)
             fprintf(text, " . 0x%02x%02x%02x%02x%02x%02x", key[0], key[1], key[2], key[3], key[4],
                     key[5]);
+        else if (strcmp(set, "own4") == 0)
+            fprintf(text, " . 0x%02x%02x%02x%02x%02x%02x%02x%02x", key[0], key[1], key[2], key[3],
+                    key[4], key[5], key[6], key[7]);
         else
             fprintf(text, " . %s", mac_format(&mac, buf));
     }
