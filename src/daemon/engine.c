@@ -409,7 +409,7 @@ static int engine_start(struct engine *engine, unsigned long descriptors, struct
 static void engine_clean_up(const struct engine *engine)
 {
     log_error("the parent process ended; the network ends with it");
-    run_dir_remove(engine->args->config);
+    run_dir_abandon(engine->args->config);
 }
 
 int engine_main(const struct engine_args *args)

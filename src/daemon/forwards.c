@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "daemon/forward_host.h"
+#include "daemon/run_dir.h"
 
 #define UNPRIVILEGED_PORT 1024
 
@@ -198,7 +199,7 @@ static void save(struct forwards *forwards)
                                 "interface", forward->owner ? forward->owner->port.interface : ""));
     }
     json = json_dumps(root, JSON_COMPACT);
-    snprintf(path, sizeof(path), "%s/forwards.json", forwards->network->config->run_dir);
+    snprintf(path, sizeof(path), "%s/" RUN_DIR_FORWARDS, forwards->network->config->run_dir);
     result = json ? path_write_file(path, json, strlen(json), 0600, false) : -ENOMEM;
     if (result < 0 && !forwards->told_unsaved)
         log_warn("%s: %s; forwards will not outlive a restart of the engine", path,
@@ -351,7 +352,7 @@ void forwards_restore(struct forwards *forwards)
     for (unsigned n = 0; config->file && n < config->file->forwards_len; n++)
         if (add(forwards, &config->file->forwards[n], NULL, true, &err) < 0)
             log_warn("%s: %s", config->file->path, err.text);
-    snprintf(path, sizeof(path), "%s/forwards.json", config->run_dir);
+    snprintf(path, sizeof(path), "%s/" RUN_DIR_FORWARDS, config->run_dir);
     root = json_load_file(path, 0, NULL);
     json_array_foreach(root, i, entry)
     {

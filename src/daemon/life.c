@@ -5,6 +5,7 @@
 
 #include "base/paths.h"
 #include "daemon/methods.h"
+#include "daemon/run_dir.h"
 
 /* A network that was started for a port and gets none ends after this. */
 #define FIRST_PORT_MS 5000
@@ -13,7 +14,7 @@ static bool engine_is_lasting(const struct engine *engine)
 {
     char path[NET_PATH_MAX + 16];
 
-    snprintf(path, sizeof(path), "%s/" ENGINE_LASTING_FILE, engine->args->config->run_dir);
+    snprintf(path, sizeof(path), "%s/" RUN_DIR_LASTING, engine->args->config->run_dir);
     return access(path, F_OK) == 0;
 }
 
@@ -22,7 +23,7 @@ int engine_make_lasting(struct engine *engine)
     char path[NET_PATH_MAX + 16];
     int result;
 
-    snprintf(path, sizeof(path), "%s/" ENGINE_LASTING_FILE, engine->args->config->run_dir);
+    snprintf(path, sizeof(path), "%s/" RUN_DIR_LASTING, engine->args->config->run_dir);
     result = path_write_file(path, "", 0, 0600, false);
     engine->lasting = engine->lasting || result == 0;
     return result;

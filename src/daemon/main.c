@@ -15,7 +15,6 @@
 #include "base/process.h"
 #include "daemon/configure.h"
 #include "daemon/listen.h"
-#include "daemon/methods.h"
 #include "daemon/parent.h"
 #include "daemon/run_dir.h"
 #include "plane/plane.h"
@@ -170,7 +169,7 @@ static int make_lasting(const struct net_config *config)
 {
     char path[NET_PATH_MAX + 16];
 
-    snprintf(path, sizeof(path), "%s/" ENGINE_LASTING_FILE, config->run_dir);
+    snprintf(path, sizeof(path), "%s/" RUN_DIR_LASTING, config->run_dir);
     return path_write_file(path, "", 0, 0600, false);
 }
 

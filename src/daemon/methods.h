@@ -20,8 +20,6 @@
 #define ENGINE_REQUESTS_MAX (CONTROL_CLIENTS_MAX + 64)
 /* Connections to guests under way for clients (Connect). */
 #define CONNECTS_MAX 64
-/* In run_dir: the network stays without ports. */
-#define ENGINE_LASTING_FILE "lasting"
 
 struct engine;
 struct engine_request;

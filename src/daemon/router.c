@@ -255,7 +255,7 @@ static void router_end(struct router *router)
 
     plane_destroy(router->plane);
     if (config->system && getppid() != router->args->parent_pid)
-        run_dir_remove(config);
+        run_dir_abandon(config);
 }
 
 int router_main(const struct router_args *args)

@@ -15,13 +15,10 @@
 #define LOCK_WAIT_MS 2000
 #define LOCK_STEP_MS 5
 
-/* What is in it and not ours to remove. */
-static const char *const *kept(const struct net_config *config)
-{
-    static const char *const sockets[] = {PATH_CONTROL, PATH_STREAM, NULL};
-
-    return config->activated ? sockets : NULL;
-}
+/* Of a service manager's: what is not ours to remove, and what the next start is to find after a kill. */
+static const char *const sockets[] = {PATH_CONTROL, PATH_STREAM, NULL};
+static const char *const killed[] = {PATH_CONTROL, PATH_STREAM, RUN_DIR_LASTING, RUN_DIR_FORWARDS,
+                                     NULL};
 
 /*
  * A service manager starts one after the other, but the processes of one that was killed may hold the lock for a
@@ -74,7 +71,7 @@ int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err)
             opened.st_ino == named.st_ino && opened.st_dev == named.st_dev) {
             *ret_fd = fd;
             /* A network that was killed with all its processes has left things. */
-            result = path_empty_directory(config->run_dir, kept(config));
+            result = path_empty_directory(config->run_dir, config->activated ? killed : NULL);
             if (result == 0 && fchmod(fd, mode) < 0)
                 result = -errno;
             return result < 0 ? err_set(err, result, "%s: %s", config->run_dir, strerror(-result))
@@ -90,11 +87,19 @@ void run_dir_remove(const struct net_config *config)
     char above[NET_PATH_MAX];
 
     if (config->activated) {
-        path_empty_directory(config->run_dir, kept(config));
+        path_empty_directory(config->run_dir, sockets);
         return;
     }
     path_remove_tree(config->run_dir);
     snprintf(above, sizeof(above), "%s", config->run_dir);
     *strrchr(above, '/') = '\0';
     rmdir(above);
+}
+
+void run_dir_abandon(const struct net_config *config)
+{
+    if (config->activated)
+        path_empty_directory(config->run_dir, killed);
+    else
+        run_dir_remove(config);
 }

@@ -5,9 +5,14 @@
 
 #include "base/netconfig.h"
 
+#define RUN_DIR_LASTING "lasting"        /* there: the network stays without ports */
+#define RUN_DIR_FORWARDS "forwards.json" /* those that are not of the network's file */
+
 /*
  * Makes the directory, which sets config->run_dir, locks it and empties it: who has the lock is the network. The
  * lock ends with the last process that has the descriptor. -EBUSY where another has it; -errno with the reason.
+ * Where a service manager has started us its sockets stay, and the two files above, for that may be anew: after a network
+ * that was killed, whose machines go on.
  */
 int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err);
 
@@ -16,5 +21,8 @@ int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err);
  * manager listens there for the network's next start, its sockets stay, and so the directory.
  */
 void run_dir_remove(const struct net_config *config);
+
+/* The same for a network whose parent was killed: what run_dir_lock() will leave stays. */
+void run_dir_abandon(const struct net_config *config);
 
 #endif

@@ -99,16 +99,25 @@ def test_up_makes_it_lasting(lab):
         assert manager.line() == "ended 0"
 
 
-def test_sockets_outlive_a_kill(lab):
+def test_what_outlives_a_kill(lab):
+    """The sockets; and that it is lasting, and its forwards, for the next start goes on with the machines."""
     with managed(lab, "lab", "") as (lan, manager):
         lab.vmnet("up", "lab")
         pid = int(manager.line().split()[1])
         assert lan.process("parent") == pid
-        lan.kill("parent")
-        assert manager.line() == "ended -9"
-        assert poll(lambda: sorted(os.listdir(lan.directory)) == ["control", "stream"])
-        lab.vmnet("up", "lab")
-        assert manager.line().startswith("started") and lan.is_running()
+        with lan.guest() as guest:
+            lab.vmnet("forward", "lab", "add", f"tcp:0.0.0.0:8080-{guest.port.name}:80")
+            lan.kill("parent")
+            assert manager.line() == "ended -9"
+            left = ["control", "forwards.json", "lasting", "stream"]
+            assert poll(lambda: sorted(os.listdir(lan.directory)) == left)
+            lan.attach().close()
+            assert manager.line().startswith("started") and lan.describe()["lasting"]
+            assert "8080" in lab.vmnet("forward", "lab", "ls").stdout
+            assert guest.ping(guest.gateway) == 1
+        lab.vmnet("down", "lab")
+        assert manager.line() == "ended 0"
+        assert sorted(os.listdir(lan.directory)) == ["control", "stream"]
 
 
 def test_wrong_sockets_are_refused(lab):

@@ -282,7 +282,8 @@ def test_killed(machine, mode):
     """By force, all of it: systemd starts it anew, machines go on, and at the end nothing is left."""
     before = host_state(State(machine))
     addresses = {"bridge": "203.0.113.11", "bridged": "198.51.100.11"}
-    with Guest(machine, mode, address=addresses.get(mode)) as guest:
+    forward = ",forward=tcp:0.0.0.0:8081-:80" if mode == "shared" else ""
+    with Guest(machine, mode, nic=forward, address=addresses.get(mode)) as guest:
         for whom in ("main", "all"):
             pid = machine.run("systemctl", "show", "-P", "MainPID", f"openvmnet@{mode}").stdout
             machine.run("systemctl", "kill", "--signal=KILL", f"--kill-who={whom}", f"openvmnet@{mode}.service")
@@ -294,6 +295,8 @@ def test_killed(machine, mode):
         if mode != "bridged":
             assert poll(lambda: guest.mac in machine.run("vmnet", "status", mode).stdout)
             assert guest.reaches(guest.gateway if mode != "bridge" else "203.0.113.1")
+        if forward:
+            assert "8081" in machine.run("vmnet", "status", mode).stdout
     assert ended(machine, mode)
     as_before(machine, before)
 
