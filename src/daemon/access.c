@@ -47,21 +47,28 @@ enum access access_of_peer(const struct net_config *config, int fd)
     return ACCESS_SEE;
 }
 
-static void log_denial(struct access_log *log, const char *network, uid_t uid, const char *what,
-                       enum access needs)
+bool access_may_log(struct access_log *log)
 {
     uint64_t now_ms = clock_now_ms();
 
     if (now_ms - log->window_start_ms >= ACCESS_LOG_WINDOW_MS) {
         if (log->left_out)
-            log_warn("%u more denials were not logged", log->left_out);
+            log_warn("%u more refusals were not logged", log->left_out);
         *log = (struct access_log){.window_start_ms = now_ms};
     }
     if (log->lines == ACCESS_LOG_MAX) {
         log->left_out++;
-        return;
+        return false;
     }
     log->lines++;
+    return true;
+}
+
+static void log_denial(struct access_log *log, const char *network, uid_t uid, const char *what,
+                       enum access needs)
+{
+    if (!access_may_log(log))
+        return;
     log_warn("network '%s': denied to uid %u: %s (%s)", network, uid, what,
              needs == ACCESS_USE ? "not allowed by the network's file" : "only root may");
 }

@@ -18,7 +18,7 @@ enum access {
     ACCESS_OWN, /* the network itself: root */
 };
 
-/* Denials that are written to the log, at most ACCESS_LOG_MAX in ACCESS_LOG_WINDOW_MS. */
+/* Of what others make us write to the log there are at most ACCESS_LOG_MAX lines in ACCESS_LOG_WINDOW_MS. */
 #define ACCESS_LOG_MAX 10
 #define ACCESS_LOG_WINDOW_MS 60000
 
@@ -26,6 +26,9 @@ struct access_log {
     uint64_t window_start_ms;
     unsigned lines, left_out;
 };
+
+/* Whether one more line may be written. What was left out is told when the next window begins. */
+bool access_may_log(struct access_log *log);
 
 /* What the peer of the connected socket @fd may do. */
 enum access access_of_peer(const struct net_config *config, int fd);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/peer.h"
 #include "base/table.h"
+#include "daemon/access.h"
 
 #define TIMER_PERIOD_MS 1000
 
@@ -21,6 +22,7 @@ struct control_client {
     struct loop_source source;
     uint64_t since_ms; /* of the last complete request, or the first byte of the one under way */
     bool waiting;      /* a reply is due */
+    bool stranger;     /* may only look */
     bool ended;        /* nothing more is taken from it or sent to it; the loop removes it */
     size_t in_len;
     int in_fd; /* came with the request under way; -1: none */
@@ -39,7 +41,9 @@ struct control {
     struct loop_timer timer;
     struct list clients;
     unsigned clients_len;
-    bool paused, for_all;
+    bool paused;
+    struct access_log offences;
+    control_stranger_fn *is_stranger;
     control_method_fn *on_method;
     control_gone_fn *on_gone;
     void *context;
@@ -258,38 +262,49 @@ static void on_client(struct loop_source *source, unsigned events)
     }
     client_take_all(client);
     if (client->in_len == sizeof(client->in) && !client->waiting) {
-        log_warn("a control client sent more than %d bytes in one request and was disconnected",
-                 CONTROL_REQUEST_BYTES);
+        if (access_may_log(&client->control->offences))
+            log_warn("a control client sent more than %d bytes in one request and was disconnected",
+                     CONTROL_REQUEST_BYTES);
         client_free(client);
         return;
     }
     client_watch(client);
 }
 
-static bool has_place_for(const struct control *control, uid_t uid)
+static bool has_place_for(const struct control *control, const struct control_client *new)
 {
     const struct list *clients = &control->clients;
-    unsigned found = 0;
+    unsigned of_user = 0, strangers = 0, not_root = 0;
 
-    for (const struct list *node = clients->next; node != clients; node = node->next)
-        found += CONTAINER_OF(node, struct control_client, list)->uid == uid;
-    return found < CONTROL_USER_CLIENTS_MAX;
+    for (const struct list *node = clients->next; node != clients; node = node->next) {
+        const struct control_client *client = CONTAINER_OF(node, struct control_client, list);
+
+        of_user += client->uid == new->uid;
+        strangers += client->stranger;
+        not_root += client->uid != 0;
+    }
+    return of_user < CONTROL_USER_CLIENTS_MAX &&
+           not_root < CONTROL_CLIENTS_MAX - CONTROL_ROOT_CLIENTS &&
+           (!new->stranger || strangers < CONTROL_STRANGERS_MAX);
 }
 
-static bool is_allowed(const struct control *control, int fd, uid_t *ret_uid, pid_t *ret_pid)
+/* Who has connected; false where they may not. */
+static bool client_identify(struct control_client *client, int fd)
 {
-    if (peer_identity(fd, ret_uid, ret_pid) < 0)
+    const struct control *control = client->control;
+
+    if (peer_identity(fd, &client->uid, &client->pid) < 0)
         return false;
-    return *ret_uid == 0 ||
-           (control->for_all ? has_place_for(control, *ret_uid) : *ret_uid == geteuid());
+    if (client->uid == 0 || !control->is_stranger)
+        return client->uid == 0 || client->uid == geteuid();
+    client->stranger = control->is_stranger(control->context, fd);
+    return has_place_for(control, client);
 }
 
 static void on_listener(struct loop_source *source, unsigned events)
 {
     struct control *control = CONTAINER_OF(source, struct control, source);
     struct control_client *client;
-    pid_t pid = 0;
-    uid_t uid;
     int fd = descriptor_accept(source->fd);
 
     if (fd < 0) {
@@ -302,16 +317,19 @@ static void on_listener(struct loop_source *source, unsigned events)
         }
         return;
     }
-    client = is_allowed(control, fd, &uid, &pid) ? malloc(sizeof(*client)) : NULL;
+    client = malloc(sizeof(*client));
     if (!client) {
         close(fd);
         return;
     }
     memset(client, 0, offsetof(struct control_client, in));
     client->control = control;
+    if (!client_identify(client, fd)) {
+        close(fd);
+        free(client);
+        return;
+    }
     client->in_fd = -1;
-    client->pid = pid;
-    client->uid = uid;
     client->since_ms = loop_now_ms(control->loop);
     client->source = (struct loop_source){.on_event = on_client, .fd = -1};
     list_init(&client->list);
@@ -352,8 +370,9 @@ static void on_timer(struct loop_timer *timer)
         loop_timer_set(control->loop, timer, TIMER_PERIOD_MS);
 }
 
-int control_new(struct loop *loop, int listen_fd, bool for_all, control_method_fn *on_method,
-                control_gone_fn *on_gone, void *context, struct control **ret_control)
+int control_new(struct loop *loop, int listen_fd, control_stranger_fn *is_stranger,
+                control_method_fn *on_method, control_gone_fn *on_gone, void *context,
+                struct control **ret_control)
 {
     struct control *control = calloc(1, sizeof(*control));
     int result;
@@ -364,7 +383,7 @@ int control_new(struct loop *loop, int listen_fd, bool for_all, control_method_f
         .loop = loop,
         .source = {.on_event = on_listener, .fd = -1},
         .timer.on_timer = on_timer,
-        .for_all = for_all,
+        .is_stranger = is_stranger,
         .on_method = on_method,
         .on_gone = on_gone,
         .context = context,

@@ -18,8 +18,11 @@
 #include "base/loop.h"
 
 #define CONTROL_CLIENTS_MAX 128
-#define CONTROL_USER_CLIENTS_MAX                                                                   \
-    32 /* of one user, where others may connect, too; root has no such bound */
+/* Where others than one user may connect. Root has none of these bounds, and the last CONTROL_ROOT_CLIENTS places. */
+#define CONTROL_USER_CLIENTS_MAX 32 /* of one user */
+#define CONTROL_STRANGERS_MAX                                                                      \
+    32 /* of all who may only look: one person may be many users (subuid(5)) */
+#define CONTROL_ROOT_CLIENTS 8
 #define CONTROL_REQUEST_BYTES (64 * 1024)
 #define CONTROL_REPLY_BYTES (8 * 1024 * 1024) /* a status with all ports and forwards that can be */
 #define CONTROL_REQUEST_MS 5000
@@ -38,9 +41,13 @@ typedef void control_method_fn(void *context, struct control_client *client, con
 /* A client that waits for a reply is gone: it must not be replied to. */
 typedef void control_gone_fn(void *context, struct control_client *client);
 
-/* @listen_fd is borrowed. @for_all: other users may connect, too. 0 or -errno. */
-int control_new(struct loop *loop, int listen_fd, bool for_all, control_method_fn *on_method,
-                control_gone_fn *on_gone, void *context, struct control **ret_control);
+/* Whether who has connected by the socket @fd may only look. */
+typedef bool control_stranger_fn(void *context, int fd);
+
+/* @listen_fd is borrowed. @is_stranger: other users may connect, too; NULL: they may not. 0 or -errno. */
+int control_new(struct loop *loop, int listen_fd, control_stranger_fn *is_stranger,
+                control_method_fn *on_method, control_gone_fn *on_gone, void *context,
+                struct control **ret_control);
 void control_free(struct control *control);
 unsigned control_clients(const struct control *control);
 

@@ -80,13 +80,21 @@ struct network_state engine_state(const struct engine *engine)
     };
 }
 
+static bool is_stranger(void *context, int fd)
+{
+    const struct engine *engine = context;
+
+    return access_of_peer(engine->network.config, fd) < ACCESS_USE;
+}
+
 int engine_serve(struct engine *engine)
 {
+    bool system = engine->network.config->system;
     int result;
 
     forwards_restore(engine->forwards);
     engine->restored = true;
-    result = control_new(engine->loop, engine->args->control_fd, engine->args->config->system,
+    result = control_new(engine->loop, engine->args->control_fd, system ? is_stranger : NULL,
                          methods_call, methods_client_gone, engine, &engine->control);
     if (result == 0)
         result = listener_new(engine, engine->args->stream_fd, &engine->listener);

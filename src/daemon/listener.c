@@ -19,7 +19,8 @@
 
 /* Connections whose first frame has not come yet. */
 #define LISTENER_PENDING_MAX 128
-#define LISTENER_USER_PENDING_MAX 32 /* of one user, where others may connect, too */
+#define LISTENER_USER_PENDING_MAX                                                                  \
+    32 /* of one user, where others may connect, too; and no more than ports */
 #define ETHERNET_BYTES 14
 /* Until one more is tried, when no descriptor was left for it. */
 #define RETRY_MS 1000
@@ -79,6 +80,12 @@ static void pending_end(struct pending *pending)
     engine_connection_ended(engine);
 }
 
+static void refuse(struct engine *engine, const char *reason)
+{
+    if (access_may_log(&engine->denials))
+        log_warn("a client of the stream socket got no port: %s", reason);
+}
+
 static void on_attached(struct engine *engine, const struct engine_request *request,
                         const struct message *answer, const int *fds, unsigned fds_len)
 {
@@ -98,8 +105,7 @@ static void on_attached(struct engine *engine, const struct engine_request *requ
         fd = -1; /* the pump's, on failure too */
     }
     if (result < 0) {
-        log_warn("a client of the stream socket got no port: %s",
-                 answer->err.text[0] ? answer->err.text : strerror(-result));
+        refuse(engine, answer->err.text[0] ? answer->err.text : strerror(-result));
         engine_drop_port(engine, port);
     } else {
         forwards_port_attached(engine->forwards);
@@ -160,7 +166,7 @@ static void on_first_bytes(struct loop_source *source, unsigned events)
     }
     memcpy(mac.bytes, bytes + PUMP_LENGTH_BYTES + 6, sizeof(mac.bytes));
     if (pending_attach(pending, &mac, &err) < 0) {
-        log_warn("a client of the stream socket got no port: %s", err.text);
+        refuse(pending->listener->engine, err.text);
         pending_end(pending);
     }
 }
@@ -181,7 +187,7 @@ static bool is_allowed(struct listener *listener, int fd, uid_t *ret_uid, pid_t 
     }
     for (struct list *node = listener->pending.next; node != &listener->pending; node = node->next)
         found += CONTAINER_OF(node, struct pending, list)->uid == *ret_uid;
-    return found < LISTENER_USER_PENDING_MAX;
+    return found < LISTENER_USER_PENDING_MAX && found < config->file->access.user_ports;
 }
 
 static void on_listener(struct loop_source *source, unsigned events)

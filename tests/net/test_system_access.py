@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may do what on a network of the system, how much of it, and what is said to who may not."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -202,22 +203,78 @@ def test_denials_do_not_fill_the_log(lab):
         assert lan.log().count("denied to uid") == 10
 
 
-def test_one_user_does_not_keep_others_out(lab):
-    hold = (
+def test_what_strangers_send_does_not_fill_the_log(lab):
+    send = (
         "import socket, sys\n"
-        "held = [socket.socket(socket.AF_UNIX) for _ in range(200)]\n"
-        "for each in held:\n    each.connect(sys.argv[1])\n"
-        "print(flush=True)\nsys.stdin.read()\n"
+        "for _ in range(30):\n"
+        "    with socket.socket(socket.AF_UNIX) as s:\n"
+        "        s.connect(sys.argv[1])\n"
+        "        try:\n            s.sendall(b'x' * 200000)\n            s.recv(1)\n"
+        "        except OSError:\n            pass\n"
     )
-    with started(lab, "lab", "allow-user = *\n") as lan:
-        holder = lab.user().start(
-            "/usr/bin/python3", "-c", hold, lan.control, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        holder.stdout.readline()
+    with started(lab, "lab", "") as lan:
+        lab.user().run("/usr/bin/python3", "-c", send, lan.control)
+        assert lan.log().count("a control client sent more than") == 10
+
+
+HOLD = """
+import os, select, socket, sys
+held = [socket.socket(socket.AF_UNIX) for _ in range(int(sys.argv[2]))]
+for each in held:
+    each.connect(sys.argv[1])
+# Those that are not taken are closed.
+gone = select.poll()
+for each in held:
+    gone.register(each, select.POLLRDHUP)
+while gone.poll(300):
+    for fd, _ in gone.poll(0):
+        gone.unregister(fd)
+        held = [each for each in held if each.fileno() != fd]
+print(len(held), flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def holding(user, path, connections):
+    """How many connections that say nothing @user can hold, of so many."""
+    holder = user.start("/usr/bin/python3", "-c", HOLD, path, str(connections), stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE)  # fmt: skip
+    yield int(holder.stdout.readline())
+    holder.stdin.close()
+    holder.wait(5)
+
+
+def test_one_user_does_not_keep_others_out(lab):
+    with started(lab, "lab", "allow-user = *\n") as lan, holding(lab.user(), lan.control, 200) as held:
+        assert held == 32
         with Port(lab.user(OTHER), lan) as reply:
             assert "port" in reply["parameters"]
-        holder.stdin.close()
-        holder.wait(5)
+
+
+def test_many_strangers_do_not_keep_users_out(lab):
+    """One person may be many of them."""
+    with contextlib.ExitStack() as stack:
+        lan = stack.enter_context(started(lab, "lab", f"allow-user = {USER}\n"))
+        strangers = [stack.enter_context(holding(lab.user(OTHER + n), lan.control, 30)) for n in range(5)]
+        assert sum(strangers) == 32
+        with Port(lab.user(), lan) as reply:
+            assert "port" in reply["parameters"]
+
+
+def test_many_users_do_not_keep_root_out(lab):
+    with contextlib.ExitStack() as stack:
+        lan = stack.enter_context(started(lab, "lab", "allow-user = *\n"))
+        users = [stack.enter_context(holding(lab.user(OTHER + n), lan.control, 40)) for n in range(5)]
+        assert sum(users) == 120
+        assert lan.describe()["name"] == "lab"
+
+
+def test_silent_monitors_of_one_user(lab):
+    """On the stream socket no more of them wait for a port than may have one."""
+    text = "allow-user = *\nuser-ports = 3\n"
+    with started(lab, "lab", text) as lan, holding(lab.user(), lan.directory / "stream", 20) as held:
+        assert held == 3
 
 
 def test_stream_socket(lab):
