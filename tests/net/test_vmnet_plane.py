@@ -424,5 +424,6 @@ def test_stop_while_connected(lab, guest_on):
     guest = guest_on(network, kind="dgram")
     assert network.down(force=False).returncode != 0
     assert network.down().returncode == 0
+    guest.ping(guest.gateway, timeout_s=1)  # who sends on a datagram socket hears of its end
     assert guest.pump.wait(5) == 3
     assert poll(lambda: not network.directory.exists())

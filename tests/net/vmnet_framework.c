@@ -4,9 +4,10 @@
  * and XDG_STATE_HOME are those of vmnetd itself; for the library, which plays vmnet.framework, they are
  * VMNET_FRAMEWORK_DIR. vmnetd's own calls of getenv(3) come here (ld --wrap).
  *
- * So do those of dlsym(3), by which vmnetd looks for what came after macOS 11: with VMNET_FRAMEWORK_OLD there is nothing of that.
+ * So do the plane's of dlsym(3), by which it looks for what came after macOS 11: with VMNET_FRAMEWORK_OLD there is nothing of
+ * that. The compiler renames them: a sanitizer, which is in the same file, calls dlsym before anything of ours can run.
  *
- * And those of clock_gettime(2): the host has slept for as many seconds as VMNET_FRAMEWORK_DIR/slept says.
+ * And vmnetd's of clock_gettime(2): the host has slept for as many seconds as VMNET_FRAMEWORK_DIR/slept says.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -16,8 +17,7 @@
 
 #include <CoreFoundation/CoreFoundation.h>
 
-void *__real_dlsym(void *handle, const char *name);
-void *__wrap_dlsym(void *handle, const char *name);
+void *framework_dlsym(void *handle, const char *name);
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 char *__real_getenv(const char *name);
@@ -39,12 +39,12 @@ char *__wrap_getenv(const char *name)
     return __real_getenv(name);
 }
 
-void *__wrap_dlsym(void *handle, const char *name)
+void *framework_dlsym(void *handle, const char *name)
 {
     if (__real_getenv("VMNET_FRAMEWORK_OLD"))
         return NULL;
     /* Which is no symbol of the library, as that of a real Core Foundation has the name. */
-    return __real_dlsym(handle, strcmp(name, "CFRelease") == 0 ? "openvmnet_object_release" : name);
+    return dlsym(handle, strcmp(name, "CFRelease") == 0 ? "openvmnet_object_release" : name);
 }
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
