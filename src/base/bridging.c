@@ -10,8 +10,9 @@ static const char *const own_mac_only[] = {"macvlan", "macvtap", "ipvlan", "ipvt
 const char *bridging_name(enum bridging_way way)
 {
     static const char *const names[] = {
-        [BRIDGING_NONE] = "none",     [BRIDGING_WIRED] = "wired",     [BRIDGING_HOOKS] = "nftables",
-        [BRIDGING_BRIDGE] = "bridge", [BRIDGING_OVS] = "openvswitch", [BRIDGING_WIFI] = "wifi",
+        [BRIDGING_NONE] = "none",       [BRIDGING_WIRED] = "wired",
+        [BRIDGING_HOOKS] = "nftables",  [BRIDGING_BRIDGE] = "bridge",
+        [BRIDGING_OVS] = "openvswitch", [BRIDGING_MAC_NAT] = "mac-nat",
     };
 
     return (unsigned)way < BRIDGING_WAYS ? names[way] : "unknown";
@@ -29,6 +30,7 @@ enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[9
                                   const char **ret_reason)
 {
     enum bridging_way way = BRIDGING_NONE;
+    const char *by = facts->by ? facts->by : "";
 
     if (facts->loopback) {
         *ret_reason = "loopback";
@@ -48,9 +50,12 @@ enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[9
     } else if (strcmp(facts->kind, "tun") == 0 || strcmp(facts->kind, "tap") == 0) {
         *ret_reason = "a machine's port";
     } else if (facts->wireless) {
-        way = BRIDGING_WIFI;
+        way = BRIDGING_MAC_NAT;
         *ret_reason = "one MAC a station: IP only, under the interface's MAC";
-    } else if (facts->hooked) {
+    } else if (strcmp(by, bridging_name(BRIDGING_MAC_NAT)) == 0) {
+        way = BRIDGING_MAC_NAT;
+        *ret_reason = "its network has mac-nat=on: IP only, under the interface's MAC";
+    } else if (strcmp(by, bridging_name(BRIDGING_HOOKS)) == 0) {
         way = BRIDGING_HOOKS;
         *ret_reason = "filters (tc) do not get its frames, nftables does";
     } else {

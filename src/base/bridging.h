@@ -11,7 +11,7 @@ enum bridging_way {
     BRIDGING_HOOKS,  /* the same by nftables, where filters (tc) do not do */
     BRIDGING_BRIDGE, /* ports of a Linux bridge */
     BRIDGING_OVS,    /* ports of an Open vSwitch bridge */
-    BRIDGING_WIFI,   /* the interface's own MAC for all, IP only */
+    BRIDGING_MAC_NAT, /* the interface's own MAC for all, IP only */
     BRIDGING_WAYS
 };
 
@@ -21,17 +21,17 @@ struct bridging_facts {
     const char *master; /* name of the bridge or bond that it is a part of; "" */
     bool ethernet, loopback, wireless;
     bool openvswitch; /* Open vSwitch says that it is a bridge of its own */
-    bool hooked;      /* a network is on it for which filters did not do */
+    const char *by;   /* what a network on it says of its way (BRIDGED_ALIAS); or NULL */
 };
 
 /*
- * The alias of a wired network's link on the host, which all may read: this, its name, " on " and the interface's, and
- * the last where nftables hands on its frames.
+ * The alias of a network's link on the host, which all may read: this, its name, " on " and the interface's, and where
+ * its way is not "wired" the last and the way.
  */
 #define BRIDGED_ALIAS "openvmnet: network "
-#define BRIDGED_ALIAS_HOOKS " by nftables"
+#define BRIDGED_ALIAS_BY " by "
 
-/* "none", "wired", "bridge", "openvswitch", "wifi". */
+/* "none", "wired", "nftables", "bridge", "openvswitch", "mac-nat". */
 const char *bridging_name(enum bridging_way way);
 /* And in *ret_reason why that one, in a few words; the text lives as long as @buf. */
 enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[96],

@@ -18,6 +18,7 @@
 
 #include "base/netfile_parse.h"
 #include "base/paths.h"
+#include "base/portspec.h"
 #include "base/text.h"
 
 #define LEASE_TIME_MIN_S 120
@@ -113,6 +114,13 @@ static int set_udp_filtering(struct netfile_parse *parse, const char *key, const
                           text_show(value).text);
 }
 
+static int set_mac_nat(struct netfile_parse *parse, const char *key, const char *value)
+{
+    return spec_parse_switch(key, value, &parse->file->mac_nat, parse->err) < 0
+               ? netfile_refuse_as_is(parse)
+               : 0;
+}
+
 static int add_rule(struct netfile_parse *parse, const char *key, const char *value)
 {
     struct net_file *file = parse->file;
@@ -187,6 +195,7 @@ static const struct key {
     {"host-ipv6-address", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"ifname", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"mtu", set_spec, false, NETFILE_NEEDS_NOTHING},
+    {"mac-nat", set_mac_nat, false, NETFILE_NEEDS_BRIDGED},
     {"workers", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"dhcp", set_spec, false, NETFILE_NEEDS_NOTHING},
     {"dns", set_spec, false, NETFILE_NEEDS_NOTHING},
@@ -387,6 +396,10 @@ static int check_need(struct netfile_parse *parse, enum netfile_need need, unsig
     parse->line = line;
     if (!line || need == NETFILE_NEEDS_NOTHING)
         return 0;
+    if (need == NETFILE_NEEDS_BRIDGED)
+        return spec->mode == NET_MODE_BRIDGED
+                   ? 0
+                   : netfile_refuse(parse, "%s is for mode=bridged alone: leave it out", what);
     if (spec->mode == NET_MODE_BRIDGED)
         return netfile_refuse(parse,
                               "%s is not for mode=bridged, where the physical network has the "

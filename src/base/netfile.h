@@ -9,6 +9,7 @@
  *   lease-time = 1h                   seconds, or a number with m, h or d
  *   udp-timeout = 5m                  how long an idle UDP port is kept
  *   udp-filtering = address-dependent who may answer it
+ *   mac-nat = on                      bridged: under the interface's own MAC
  *   deny = 10.0.0.0/8                 egress rules, see net_rule; may repeat
  *   allow = 10.1.2.3:443
  *   forward = tcp::2222-web:22        may repeat
@@ -102,6 +103,7 @@ struct net_file {
     unsigned lease_time_s;  /* 0: default */
     unsigned udp_timeout_s; /* 0: default */
     enum net_udp_filtering udp_filtering;
+    bool mac_nat; /* bridged: machines have the interface's MAC outside, and speak IP alone */
     struct net_access access;
     struct net_reservation reservations[NET_RESERVATIONS_MAX];
     struct net_record records[NET_RECORDS_MAX];

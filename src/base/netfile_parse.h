@@ -7,7 +7,7 @@
 
 #include "base/netfile.h"
 
-#define NETFILE_KEYS_MAX 30    /* options of the network */
+#define NETFILE_KEYS_MAX 31    /* options of the network */
 #define NETFILE_SECTIONS_MAX 3 /* kinds of section */
 
 /* What a key or section needs the network to have. */
@@ -16,6 +16,7 @@ enum netfile_need {
     NETFILE_NEEDS_ROUTER, /* a gateway of ours */
     NETFILE_NEEDS_DHCP,   /* and addresses from it */
     NETFILE_NEEDS_DNS,    /* and names */
+    NETFILE_NEEDS_BRIDGED,
 };
 
 struct netfile_parse {

@@ -230,11 +230,12 @@ const struct cli_command cli_commands[] = {
                    "route leads there, and by which way machines can be bridged to it:\n"
                    "  wired        the host's addresses, routes and links stay as they are\n"
                    "  bridge, openvswitch  they become ports of that bridge\n"
-                   "  wifi         under the interface's own MAC address, IP only\n"
+                   "  nftables     the same, where filters (tc) on it do not do\n"
+                   "  mac-nat      under the interface's own MAC address, IP only: Wi-Fi\n"
                    "  no           for the reason that is given\n"
                    "\n"
                    "A bridged network is the system's: an administrator defines it. This version\n"
-                   "has no Wi-Fi and no Open vSwitch.\n",
+                   "has no Open vSwitch.\n",
         .options = {{"json", NULL, "Print JSON, for programs"}},
     },
     {

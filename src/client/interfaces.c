@@ -16,7 +16,7 @@ static enum bridging_way choose(const struct interface *interface, char buf[96],
         .ethernet = interface->ethernet,
         .loopback = interface->loopback,
         .wireless = interface->wireless,
-        .hooked = interface->hooked,
+        .by = interface->by,
     };
 
     return bridging_choose(&facts, buf, ret_reason);

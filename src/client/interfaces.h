@@ -20,7 +20,7 @@ struct interface {
     bool ethernet, loopback, wireless;
     bool up, carrier;
     bool is_default;     /* a default route leads there */
-    bool hooked;         /* a bridged network is on it by hooks of nftables */
+    char by[16];         /* the way that a bridged network on it says that it has; or "" */
     unsigned speed_mbps; /* 0: not known */
 };
 

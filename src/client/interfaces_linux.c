@@ -24,14 +24,19 @@
 #define INTERFACES_MAX 4096
 #define SYSFS "/sys/class/net"
 
-#define HOOKED_MAX 64 /* bridged networks that are looked at */
+#define SAID_MAX 64 /* bridged networks that are looked at */
+
+/* What a network says of its interface, by the alias of its link. */
+struct said {
+    char interface[INTERFACE_NAME_MAX], by[16];
+};
 
 struct walk {
     struct interface *interfaces;
     unsigned *masters; /* indexes, beside the interfaces */
     size_t len;
-    char hooked[HOOKED_MAX][INTERFACE_NAME_MAX]; /* by networks' links */
-    size_t hooked_len;
+    struct said said[SAID_MAX];
+    size_t said_len;
 };
 
 static const char *text_attr(const struct nlattr *attr)
@@ -51,22 +56,18 @@ static void take_kind(const struct nlattr *info, struct interface *interface)
     }
 }
 
-/* "openvmnet: network NAME on INTERFACE by nftables" */
+/* "openvmnet: network NAME on INTERFACE by WAY" */
 static void take_alias(const struct nlattr *attr, struct walk *walk)
 {
     char text[128];
-    size_t len = (size_t)snprintf(text, sizeof(text), "%.*s", (int)mnl_attr_get_payload_len(attr),
-                                  (const char *)mnl_attr_get_payload(attr));
-    const size_t end_len = strlen(BRIDGED_ALIAS_HOOKS);
-    const char *name;
+    struct said *said = &walk->said[walk->said_len];
 
-    if (len >= sizeof(text) || len <= end_len || walk->hooked_len == HOOKED_MAX ||
-        strncmp(text, BRIDGED_ALIAS, strlen(BRIDGED_ALIAS)) != 0 ||
-        strcmp(text + len - end_len, BRIDGED_ALIAS_HOOKS) != 0)
-        return;
-    text[len - end_len] = '\0';
-    name = strrchr(text, ' ') + 1;
-    snprintf(walk->hooked[walk->hooked_len++], INTERFACE_NAME_MAX, "%s", name);
+    snprintf(text, sizeof(text), "%.*s", (int)mnl_attr_get_payload_len(attr),
+             (const char *)mnl_attr_get_payload(attr));
+    if (walk->said_len < SAID_MAX &&
+        sscanf(text, BRIDGED_ALIAS "%*63s on %15s" BRIDGED_ALIAS_BY "%15s", said->interface,
+               said->by) == 2)
+        walk->said_len++;
 }
 
 static int on_link(const struct nlmsghdr *header, void *context)
@@ -222,9 +223,9 @@ static void complete(struct walk *walk)
         for (size_t j = 0; walk->masters[i] && j < walk->len; j++)
             if (walk->interfaces[j].index == walk->masters[i])
                 memcpy(interface->master, walk->interfaces[j].name, sizeof(interface->master));
-        for (size_t j = 0; j < walk->hooked_len; j++)
-            if (strcmp(walk->hooked[j], interface->name) == 0)
-                interface->hooked = true;
+        for (size_t j = 0; j < walk->said_len; j++)
+            if (strcmp(walk->said[j].interface, interface->name) == 0)
+                memcpy(interface->by, walk->said[j].by, sizeof(interface->by));
         ask_sysfs(interface);
         if (!interface->kind[0])
             snprintf(interface->kind, sizeof(interface->kind), "%s",

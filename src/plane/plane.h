@@ -68,7 +68,8 @@ struct plane_port {
     X(rogue_dhcp)      /* DHCP or DHCPv6 of a server */                                            \
     X(rogue_ra)        /* router advertisements and redirects */                                   \
     X(storm)           /* broadcast and multicast above the port's rate */                         \
-    X(isolated)        /* to another port, from or to an isolated one */
+    X(isolated)        /* to another port, from or to an isolated one */                           \
+    X(not_ip)          /* to outside, where nothing else passes (MAC-NAT) */
 /* clang-format on */
 #define PLANE_DROP_ENUM(name) PLANE_DROP_##name,
 enum plane_drop {

@@ -27,7 +27,7 @@ BUILD = pathlib.Path(
 )
 VMNET = BUILD / "vmnet"
 
-DROPS = ("spoofed_mac", "spoofed_ipv4", "spoofed_ipv6", "rogue_dhcp", "rogue_ra", "storm", "isolated")
+DROPS = ("spoofed_mac", "spoofed_ipv4", "spoofed_ipv6", "rogue_dhcp", "rogue_ra", "storm", "isolated", "not_ip")
 
 
 def port(number, network="shared", **facts):

@@ -124,20 +124,18 @@ def test_interface_comes_back(lab):
     host.ip("link del lan0")
 
 
-@pytest.mark.parametrize("hooks", [[], ["ingress"]], ids=["filters", "hooks"])
-def test_killed(lab, hooks):
-    with foreign_filters(lab.host, hooks):
-        before = whole_state(lab.host)
-        network = BridgedNetwork(lab)
-        with network.guest(1) as guest:
-            network.close(kill=True)
-            reached(guest, REMOTE[4], HOST[4])  # without any process of ours
-        settled(lambda: "vmnet-lan" not in lab.host.ip("link show"), "the link goes with the last guest")
-        assert host_state_changes(before, whole_state(lab.host)), "filters stay"
-        # Any network's start clears up, that of another interface too.
-        with BridgedNetwork(lab, "out0", "next") as network, network.guest(2) as guest:
-            reached(guest, REMOTE[4])
-        assert not host_state_changes(before, whole_state(lab.host))
+def test_killed(lab):
+    before = whole_state(lab.host)
+    network = BridgedNetwork(lab)
+    with network.guest(1) as guest:
+        network.close(kill=True)
+        reached(guest, REMOTE[4], HOST[4])  # without any process of ours
+    settled(lambda: "vmnet-lan" not in lab.host.ip("link show"), "the link goes with the last guest")
+    assert host_state_changes(before, whole_state(lab.host)), "filters stay"
+    # Any network's start clears up, that of another interface too.
+    with BridgedNetwork(lab, "out0", "next") as network, network.guest(2) as guest:
+        reached(guest, REMOTE[4])
+    assert not host_state_changes(before, whole_state(lab.host))
 
 
 def test_killed_and_started_again(lab):

@@ -503,7 +503,7 @@ def wireless(lab, name):
     (sysfs / name / "phy80211").mkdir(parents=True)
     (sysfs / name / "speed").write_text("2500\n")
     for number, expected in (
-        (index, ("wifi", 2500)),
+        (index, ("mac-nat", 2500)),
         (index + 1, ("wired", None)),
     ):
         (sysfs / name / "ifindex").write_text(f"{number}\n")

@@ -19,13 +19,15 @@ static void test_choose(void **state)
         {{"", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
         {{"bond", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
         {{"veth", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
-        {{"", "", .ethernet = true, .hooked = true}, BRIDGING_HOOKS, "nftables"},
+        {{"", "", .ethernet = true, .by = "nftables"}, BRIDGING_HOOKS, "nftables"},
+        {{"", "", .ethernet = true, .by = "mac-nat"}, BRIDGING_MAC_NAT, "mac-nat=on"},
+        {{"", "", .ethernet = true, .by = "carrier pigeon"}, BRIDGING_WIRED, "stay"},
         {{"bridge", "", .ethernet = true}, BRIDGING_BRIDGE, "ports"},
         {{"openvswitch", "", .ethernet = true}, BRIDGING_OVS, "ports"},
         {{"tun", "", .ethernet = true, .openvswitch = true}, BRIDGING_OVS, "ports"},
         {{"tun", "", .ethernet = true}, BRIDGING_NONE, "machine's port"},
         {{"tun", ""}, BRIDGING_NONE, "not Ethernet"},
-        {{"", "", .ethernet = true, .wireless = true}, BRIDGING_WIFI, "one MAC a station"},
+        {{"", "", .ethernet = true, .wireless = true}, BRIDGING_MAC_NAT, "one MAC a station"},
         {{"", "", .ethernet = true, .loopback = true}, BRIDGING_NONE, "loopback"},
         {{"", "br0", .ethernet = true}, BRIDGING_NONE, "part of br0"},
         {{"bridge", "bond0", .ethernet = true}, BRIDGING_NONE, "part of bond0"},
@@ -45,7 +47,7 @@ static void test_names(void **state)
 {
     (void)state;
     assert_string_equal(bridging_name(BRIDGING_NONE), "none");
-    assert_string_equal(bridging_name(BRIDGING_WIFI), "wifi");
+    assert_string_equal(bridging_name(BRIDGING_MAC_NAT), "mac-nat");
     assert_string_equal(bridging_name(BRIDGING_WAYS), "unknown");
 }
 

@@ -46,7 +46,7 @@ static void test_refused(void **state)
          {"unknown key 'colour' of the network",
           "the keys are: mode, start-address, end-address, subnet-mask, dhcp-range, nat66-prefix, "
           "net-uuid, host-ip-address, host-subnet-mask, host-ipv6-address, ",
-          "ifname, mtu, workers, dhcp, dns, ra, nat44, nat66, host-loopback, host-ports, "
+          "ifname, mtu, mac-nat, workers, dhcp, dns, ra, nat44, nat66, host-loopback, host-ports, "
           "lease-time, udp-timeout, "
           "udp-filtering, "
           "deny, allow, forward, allow-user, allow-group, user-ports and user-forwards"}},
@@ -224,6 +224,8 @@ static void test_refused(void **state)
         {"allow = 10.0.0.1\nmode = bridged\n", ":1: ", {"allow is not for mode=bridged", "router"}},
         {"mode = bridged\n\ndeny = 10.0.0.1\n", ":3: ", {"deny is not for mode=bridged"}},
         {"mode = bridged\nforward = tcp::1-a:1\n", ":2: ", {"forward is not for mode=bridged"}},
+        {"mac-nat = on\nmode = host\n", ":1: ", {"mac-nat is for mode=bridged alone"}},
+        {"mode = bridged\nmac-nat = 1\n", ":2: ", {"mac-nat=1 is neither on nor off"}},
         {"mode = bridged\n" HOST("a", "1"), ":2: ", {"[host] is not for mode=bridged"}},
         {"mode = bridged\n[dns]\n", ":2: ", {"[dns] is not for mode=bridged"}},
         {"mode = bridged\n[dhcp-options]\n", ":2: ", {"[dhcp-options] is not for mode=bridged"}},

@@ -17,7 +17,9 @@
 #include "base/log.h"
 #include "base/table.h"
 #include "plane/linux/bridged_hooks.h"
+#include "plane/linux/bridged_macnat.h"
 #include "plane/linux/bridged_private.h"
+#include "plane/linux/elements.h"
 
 #define INTERFACES_MAX 1024 /* that can have filters */
 
@@ -37,11 +39,13 @@ static int open_sockets(struct bridged *bridged)
     bridged->wire.nft = ruleset_open();
     if (!bridged->wire.nft)
         return -ENOMEM;
-    result = ruleset_watch_new(bridged->wire.leg_name, &bridged->rules);
+    result = elements_open(&bridged->wire.rules);
+    if (result == 0)
+        result = ruleset_watch_new(bridged->wire.leg_name, &bridged->rules);
     return result < 0 ? result : netlink_open(&bridged->monitor);
 }
 
-int bridged_open(const struct bridged_link *nic, const char *network, const char *leg,
+int bridged_open(const struct bridged_link *nic, const char *network, const char *leg, bool mac_nat,
                  struct bridged **ret_bridged, struct err *err)
 {
     struct bridged *bridged = calloc(1, sizeof(*bridged));
@@ -56,6 +60,11 @@ int bridged_open(const struct bridged_link *nic, const char *network, const char
     snprintf(bridged->ifname, sizeof(bridged->ifname), "%s", nic->name);
     snprintf(bridged->network, sizeof(bridged->network), "%s", network);
     snprintf(bridged->wire.leg_name, sizeof(bridged->wire.leg_name), "%s", leg);
+    if (mac_nat) {
+        bridged->wire.by_hooks = bridged->wire.mac_nat = true;
+        snprintf(bridged->warning, sizeof(bridged->warning),
+                 "IP only: machines have the MAC of interface %s (MAC-NAT)", bridged->ifname);
+    }
     result = open_sockets(bridged);
     if (result < 0)
         err_set(err, result, "cannot open sockets for bridging: %s", strerror(-result));
@@ -84,7 +93,9 @@ const char *bridged_warning(const struct bridged *bridged)
 static int alias_write(const struct bridged *bridged, char buf[128])
 {
     return snprintf(buf, 128, BRIDGED_ALIAS "%s on %s%s", bridged->network, bridged->ifname,
-                    bridged->wire.by_hooks ? BRIDGED_ALIAS_HOOKS : "");
+                    bridged->wire.mac_nat    ? BRIDGED_ALIAS_BY "mac-nat"
+                    : bridged->wire.by_hooks ? BRIDGED_ALIAS_BY "nftables"
+                                             : "");
 }
 
 /* A link of that name from a network whose processes are gone, but whose machines still hold it. */
@@ -178,8 +189,11 @@ static int join_and_test(struct bridged *bridged, bool fresh, struct err *err)
                ? err_set(err, result,
                          "cannot bridge to interface %s: %s; the kernel needs veth, sch_ingress, "
                          "cls_bpf and act_mirred (as root: modprobe -a veth sch_ingress cls_bpf "
-                         "act_mirred)",
-                         bridged->ifname, strerror(-result))
+                         "act_mirred)%s",
+                         bridged->ifname, strerror(-result),
+                         wire->by_hooks ? ", and for nftables Linux 5.16 with nft_fwd_netdev, "
+                                          "nft_dup_netdev and nft_fib_netdev; the log has its words"
+                                        : "")
                : 0;
 }
 
@@ -221,10 +235,10 @@ int bridged_join(struct bridged *bridged, struct netlink *inside, const char *br
     snprintf(bridged->bridge, sizeof(bridged->bridge), "%s", bridge);
     if (fresh)
         hooks_clear(&bridged->wire);
-    else if (hooks_found(&bridged->wire))
+    else if (!bridged->wire.mac_nat && hooks_found(&bridged->wire))
         use_hooks(bridged);
     result = join_and_test(bridged, fresh, err);
-    if (result < 0 && fresh)
+    if (result < 0 && fresh && !bridged->wire.by_hooks)
         result = join_by_hooks(bridged, err);
     close(bridged->test_fd);
     bridged->test_fd = -1;
@@ -295,6 +309,8 @@ void bridged_remove(struct bridged *bridged, const struct mac_addr *mac)
         return;
     wire_set_macs(wire);
     wire_listen(wire, mac, false);
+    if (wire->mac_nat)
+        macnat_forget(wire, mac);
 }
 
 /* ---- the end */
@@ -318,6 +334,8 @@ void bridged_free(struct bridged *bridged)
     ruleset_watch_free(bridged->rules);
     if (bridged->wire.nft)
         nft_ctx_free(bridged->wire.nft);
+    if (bridged->wire.rules)
+        mnl_socket_close(bridged->wire.rules);
     netlink_close(&bridged->monitor);
     netlink_close(&bridged->host);
     if (bridged->host_ns_fd >= 0)

@@ -17,7 +17,8 @@
  *                                          to a group: a copy for the host, and out of eth0
  *                                          to anybody else: out of eth0
  *
- * Where filters at eth0 do not do, hooks of nftables are there instead (bridged_hooks.h).
+ * Where filters at eth0 do not do, hooks of nftables are there instead (bridged_hooks.h), and so they are where machines
+ * are to have the interface's MAC (bridged_macnat.h).
  *
  * vmnet-NAME has the MAC of eth0, so that the kernel takes what is for the host as its own (eth_type_trans());
  * it has no address of a protocol, and its filters leave nothing for the host's stack. The bridge is told where each
@@ -44,9 +45,9 @@ struct bridged;
 
 /*
  * In the host's namespace; the sockets stay in it when the caller goes into the network's own. @leg is the name for the
- * link there. -EADDRINUSE with the reason where the interface is another network's.
+ * link there. With @mac_nat machines have the interface's MAC (bridged_macnat.h). -EADDRINUSE with the reason where the interface is another network's.
  */
-int bridged_open(const struct bridged_link *nic, const char *network, const char *leg,
+int bridged_open(const struct bridged_link *nic, const char *network, const char *leg, bool mac_nat,
                  struct bridged **ret_bridged, struct err *err);
 
 /*

@@ -25,6 +25,21 @@ struct bridged_net {
     struct bridged_bridge *bridge; /* while it runs, or NULL */
 };
 
+static int choose_mac_nat(const struct net_config *config, const struct bridged_net *net,
+                          bool *ret_mac_nat, struct err *err)
+{
+    enum bridging_way way = net->interface.way;
+    bool asked = config->file && config->file->mac_nat;
+
+    *ret_mac_nat = way == BRIDGING_MAC_NAT || (asked && way == BRIDGING_WIRED);
+    return asked && !*ret_mac_nat
+               ? err_set(err, -EINVAL,
+                         "mac-nat=on is for interfaces that are wired or wireless, and %s is not "
+                         "(%s: %s): leave it out",
+                         net->interface.link.name, bridging_name(way), net->interface.reason)
+               : 0;
+}
+
 int bridged_net_find(const struct net_config *config, struct place *ret_place,
                      struct bridged_net **ret_net, struct err *err)
 {
@@ -37,10 +52,13 @@ int bridged_net_find(const struct net_config *config, struct place *ret_place,
     if (bridged_clean() > 0)
         log_info("removed filters that an earlier network has left at an interface");
     result = bridged_look(config->ifname, &net->interface, err);
+    if (result == 0)
+        result = choose_mac_nat(config, net, &ret_place->ip_only, err);
     if (result == 0 && net->interface.way == BRIDGING_BRIDGE)
         place_on_bridge(ret_place, config, net->interface.link.name);
-    else if (result == 0 && net->interface.way == BRIDGING_WIRED)
-        result = bridged_open(&net->interface.link, config->name, ret_place->leg, &net->wired, err);
+    else if (result == 0 && (net->interface.way == BRIDGING_WIRED || ret_place->ip_only))
+        result = bridged_open(&net->interface.link, config->name, ret_place->leg,
+                              ret_place->ip_only, &net->wired, err);
     else if (result == 0)
         result = err_set(err, -EOPNOTSUPP,
                          "interface %s takes machines by a way that this version does not have "

@@ -2,7 +2,7 @@
 /*
  * A bridged network, by whichever way its interface takes (base/bridging.h): what there is beside ports and guard.
  *
- *   wired    a switch in a namespace of its own, joined to the interface (bridged.h)
+ *   wired    a switch in a namespace of its own, joined to the interface (bridged.h); MAC-NAT is the same
  *   bridge   nothing: ports join that bridge, in the host's namespace. The guard looks at them alone
  */
 #ifndef OPENVMNET_PLANE_LINUX_BRIDGED_NET_H

@@ -110,14 +110,32 @@ static int try_way(int from_fd, int to_fd, unsigned kinds, const struct mac_addr
     return expect(to_fd, &frame, kinds, timeout_ms);
 }
 
-static int try_first_way(int inside_fd, const struct mac_addr *machine,
-                         const struct mac_addr *other)
+static int try_first_way(int from_fd, int to_fd, unsigned kinds, const struct mac_addr *to,
+                         const struct mac_addr *from)
 {
     int result = -EPROTO;
 
     for (int i = 0; i < FIRST_TRIES && result == -EPROTO; i++)
-        result = try_way(inside_fd, inside_fd, TO_ANYBODY, machine, other, FIRST_TIMEOUT_MS);
+        result = try_way(from_fd, to_fd, kinds, to, from, FIRST_TIMEOUT_MS);
     return result;
+}
+
+/* Where machines have the interface's MAC: nothing but IP goes out or comes in, so nothing of that is tried. */
+static int try_host(int host_fd, int inside_fd, const struct mac_addr *machine,
+                    const struct mac_addr *host, const struct mac_addr *other, const char **ret_way)
+{
+    int result;
+
+    *ret_way = "a machine to the host";
+    result = try_first_way(inside_fd, host_fd, TO_US, host, other);
+    if (result < 0)
+        return result;
+    *ret_way = "a machine to all";
+    result = try_way(inside_fd, host_fd, TO_GROUP, &all, other, TEST_TIMEOUT_MS);
+    if (result < 0)
+        return result;
+    *ret_way = "the host to a machine";
+    return try_way(host_fd, inside_fd, TO_ANYBODY, machine, host, TEST_TIMEOUT_MS);
 }
 
 /* @ret_way is the one that failed. */
@@ -125,11 +143,15 @@ static int try_all(struct wire *wire, int host_fd, int inside_fd, const struct m
                    const char **ret_way)
 {
     const struct mac_addr *machine = &wire->macs[0], *host = &wire->nic.mac;
-    int result = wire_set_test_filters(wire, machine);
+    int result;
+
+    if (wire->mac_nat)
+        return try_host(host_fd, inside_fd, machine, host, other, ret_way);
+    result = wire_set_test_filters(wire, machine);
 
     *ret_way = "outside to a machine";
     if (result == 0)
-        result = try_first_way(inside_fd, machine, other);
+        result = try_first_way(inside_fd, inside_fd, TO_ANYBODY, machine, other);
     if (result < 0)
         return result;
     *ret_way = "a machine to all";

@@ -45,10 +45,10 @@ static int set_filter(struct wire *wire, bool at_leg, enum tc_hook hook, uint32_
                          at_leg ? LEG_PRIORITY : wire->priority, &wire->owner, &filter);
 }
 
-static int set_hooks(struct wire *wire)
+static int set_hooks(struct wire *wire, int (*set)(struct wire *wire, struct err *err))
 {
     struct err err;
-    int result = hooks_set(wire, &err);
+    int result = set(wire, &err);
 
     if (result < 0)
         log_warn("interface %s: %s", wire->nic.name, err.text);
@@ -62,7 +62,7 @@ int wire_set_macs(struct wire *wire)
     int result;
 
     if (wire->by_hooks)
-        return set_hooks(wire);
+        return set_hooks(wire, hooks_set_machines);
     result = frames_to(&one, wire->macs, wire->macs_len);
     if (result == 0)
         result = frames_to_group(&group, wire->macs, wire->macs_len);
@@ -74,7 +74,10 @@ int wire_set_macs(struct wire *wire)
     return result;
 }
 
-/* What comes from machines. @test: frames for a group are not let out. */
+/*
+ * What comes from machines. @test: frames for a group are not let out. What is to have another MAC goes on to the hook
+ * that gives it.
+ */
 static int set_leg_filters(struct wire *wire, const struct mac_addr *host, bool test)
 {
     const struct tc_action to_host = {wire->nic.ifindex, .to_ingress = true};
@@ -87,9 +90,10 @@ static int set_leg_filters(struct wire *wire, const struct mac_addr *host, bool 
     result = set_filter(wire, true, TC_INGRESS, LEG_TO_HOST, &program, &to_host, 1);
     frames_to_group(&program, NULL, 0);
     if (result == 0)
-        result = set_filter(wire, true, TC_INGRESS, LEG_TO_GROUP, &program, both, test ? 1 : 2);
+        result = set_filter(wire, true, TC_INGRESS, LEG_TO_GROUP, &program, both,
+                            test || wire->mac_nat ? 1 : 2);
     frames_to_one(&program, host);
-    if (result == 0)
+    if (result == 0 && !wire->mac_nat)
         result = set_filter(wire, true, TC_INGRESS, LEG_TO_OTHERS, &program, &out, 1);
     return result;
 }
@@ -110,7 +114,9 @@ int wire_set_filters(struct wire *wire)
     }
     if (result == 0 || result == -EEXIST)
         result = set_leg_filters(wire, &wire->nic.mac, false);
-    return result < 0 ? result : wire_set_macs(wire);
+    if (result < 0)
+        return result;
+    return wire->by_hooks ? set_hooks(wire, hooks_set) : wire_set_macs(wire);
 }
 
 static int refuse_taken(const struct wire *wire, const char *leg, struct err *err)
@@ -167,6 +173,9 @@ int wire_listen(const struct wire *wire, const struct mac_addr *mac, bool on)
         .mr_type = mac ? PACKET_MR_UNICAST : PACKET_MR_ALLMULTI,
     };
 
+    /* What is for machines has the interface's own. */
+    if (mac && wire->mac_nat)
+        return 0;
     if (mac) {
         request.mr_alen = sizeof(mac->bytes);
         memcpy(request.mr_address, mac->bytes, sizeof(mac->bytes));

@@ -15,10 +15,12 @@ struct wire {
     int leg;                 /* ifindex of the link to the network's namespace; 0: not there */
     char leg_name[16];
     struct tc_owner owner;
-    struct nft_ctx *nft; /* in the host's namespace */
-    bool by_hooks;       /* nftables' at the interface (bridged_hooks.h), instead of filters */
-    uint16_t priority;   /* of the filters at the interface */
-    int packet_fd;       /* holds the memberships; in the host's namespace */
+    struct nft_ctx *nft;      /* in the host's namespace */
+    bool by_hooks;            /* nftables' at the interface (bridged_hooks.h), instead of filters */
+    bool mac_nat;             /* with these, machines have the interface's MAC (bridged_macnat.h) */
+    struct mnl_socket *rules; /* for it, to nftables in the host's namespace */
+    uint16_t priority;        /* of the filters at the interface */
+    int packet_fd;            /* holds the memberships; in the host's namespace */
     struct mac_addr macs[FRAMES_MACS_MAX];
     size_t macs_len;
 };

@@ -90,6 +90,10 @@ static const char table_forward[] = "  chain forward {\n"
                                     "    oifname @isolated goto isolated\n"
                                     "  }\n";
 
+/* What a port's announcement (announce.h) is, RARP, is dropped later and not counted here. */
+static const char ip_only[] =
+    "    oifname \"" BRIDGED_LEG "\" ether type != { arp, ip, ip6, 0x8035 } goto not_ip\n";
+
 /*
  * An IPv6 address does not tell who has it, so the way out is told by the flow label's lower 16 bits: a
  * guest's number instead of what it wrote. Of TCP it gets no more than SYNs (policy.c). A port without a number
@@ -308,7 +312,7 @@ static void print_prerouting(FILE *text, const struct place *place)
 /* Beside ports a bridge may have links that lead outside. */
 static void print_forward(FILE *text, const struct place *place)
 {
-    char others[128] = "";
+    char others[256] = "";
 
     if (place->host)
         snprintf(others, sizeof(others),
@@ -317,8 +321,10 @@ static void print_forward(FILE *text, const struct place *place)
                  place->tap);
     else if (place->config->mode == NET_MODE_BRIDGED)
         snprintf(others, sizeof(others),
+                 "%s"
                  "    oifname \"" BRIDGED_LEG "\" accept\n"
-                 "    iifname \"" BRIDGED_LEG "\" accept\n");
+                 "    iifname \"" BRIDGED_LEG "\" accept\n",
+                 place->ip_only ? ip_only : "");
     fprintf(text, table_forward, others);
 }
 

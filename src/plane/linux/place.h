@@ -17,6 +17,7 @@
 struct place {
     const struct net_config *config;
     bool host;                   /* the host's own namespace: the system plane */
+    bool ip_only;                /* bridged: nothing else passes between machines and outside */
     const char *network;         /* as in the aliases of its links; "" in one of its own */
     char bridge[IFNAMSIZ];       /* "vmnet-NAME" in the host's, or a part of it and a hash */
     char leg[IFNAMSIZ];          /* bridged: the host's end of a link to the network's namespace */
