@@ -43,7 +43,7 @@ def test_host_by_its_own_name_is_denied(guest, network, version):
 
 def test_many_at_once(guest, version):
     """One id each: the answers do not mix."""
-    command = ["ping", "-n", "-q", "-c", "5", "-i", "0.05", "-w", "5", REMOTE[version]]
+    command = ["ping", "-n", "-q", "-c", "5", "-i", "0.05", "-W", "5", REMOTE[version]]
     running = [guest.start(command, stdout=-1) for _ in range(20)]
     assert poll(lambda: all(process.poll() is not None for process in running), 10)
     for process in running:

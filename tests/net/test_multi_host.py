@@ -62,9 +62,9 @@ def test_hosts_know_where(evpn, guests):
 def test_mtu(guests):
     """The largest frame passes; the outer packet is not cut into fragments for it."""
     for header, address in ((28, guests[2].ipv4), (48, guests[2].ipv6)):
-        words = ["ping", "-n", "-M", "do", "-c", "1", "-w", "3", "-s", MTU - header, address]
+        words = ["ping", "-n", "-M", "do", "-c", "1", "-W", "3", "-s", MTU - header, address]
         assert "1 received" in guests[0].run(words).stdout
-    assert "1 received" in guests[0].run(["ping", "-n", "-c", "1", "-w", "3", "-s", "4000", guests[2].ipv4]).stdout
+    assert "1 received" in guests[0].run(["ping", "-n", "-c", "1", "-W", "3", "-s", "4000", guests[2].ipv4]).stdout
 
 
 def test_addresses_from_any_host(evpn):

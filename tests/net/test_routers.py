@@ -32,7 +32,7 @@ def routers(lab):
 
 def ping(guest, address, *options, count=1):
     """What ping(8) prints."""
-    command = ["ping", "-n", "-c", count, "-i", 0.1, "-w", 4, *options, address]
+    command = ["ping", "-n", "-c", count, "-i", 0.1, "-W", 4, *options, address]
     return guest.run(command, check=False).stdout
 
 
