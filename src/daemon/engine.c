@@ -81,22 +81,12 @@ static void engine_listed(struct engine *engine, const struct message *answer)
 int engine_request(struct engine *engine, struct message *message, int fd,
                    struct control_client *client, engine_answer_fn *on_answer, void *context)
 {
-    struct engine_request *request = NULL;
+    struct engine_request *request = engine_new_request(engine, client, on_answer, context);
 
-    for (int i = 0; i < ENGINE_REQUESTS_MAX && !request; i++)
-        if (!engine->requests[i].used)
-            request = &engine->requests[i];
     if (!request)
         return -EAGAIN;
-    message->id = ++engine->next_id;
-    *request = (struct engine_request){
-        .used = true,
-        .id = message->id,
-        .client = client,
-        .on_answer = on_answer,
-        .context = context,
-        .due_ms = loop_now_ms(engine->loop) + ROUTER_TIMEOUT_MS,
-    };
+    message->id = request->id;
+    request->due_ms = loop_now_ms(engine->loop) + ROUTER_TIMEOUT_MS;
     if (channel_send(engine->args->router_fd, message, &fd, fd >= 0 ? 1 : 0) < 0) {
         request->used = false;
         return -EAGAIN;
@@ -131,16 +121,6 @@ void engine_forget_guest(struct engine *engine, const struct plane_port *port)
         uplink_forget_guest(engine->uplink, ip_from_u32(port->ipv4));
 }
 
-/* The callee may make new requests: the place is free by then. */
-static void engine_answer(struct engine *engine, struct engine_request *place,
-                          const struct message *answer, const int *fds, unsigned fds_len)
-{
-    struct engine_request request = *place;
-
-    place->used = false;
-    request.on_answer(engine, &request, answer, fds, fds_len);
-}
-
 static void on_request_timer(struct loop_timer *timer)
 {
     struct engine *engine = CONTAINER_OF(timer, struct engine, request_timer);
@@ -158,7 +138,7 @@ static void on_request_timer(struct loop_timer *timer)
         }
         err_set(&answer.err, 0, "the network's router did not answer within %d s; try again",
                 ROUTER_TIMEOUT_MS / 1000);
-        engine_answer(engine, request, &answer, NULL, 0);
+        engine_answer(engine, request->id, &answer, NULL, 0);
     }
     if (left)
         loop_timer_set(engine->loop, timer, ROUTER_TIMEOUT_MS / 5);
@@ -171,14 +151,8 @@ static void engine_answered(struct engine *engine, const struct message *answer,
         engine_listed(engine, answer);
         return;
     }
-    for (int i = 0; i < ENGINE_REQUESTS_MAX; i++) {
-        struct engine_request *request = &engine->requests[i];
-
-        if (!request->used || request->id != answer->id)
-            continue;
-        engine_answer(engine, request, answer, fds, fds_len);
+    if (engine_answer(engine, answer->id, answer, fds, fds_len))
         return;
-    }
     /* Of an engine before us, or too late: closing the descriptor removes the port again. */
     if (!fds_len)
         engine_remove_orphan(engine, answer);
@@ -207,7 +181,7 @@ static void engine_router_changed(struct engine *engine)
     err_set(&answer.err, 0, "the network's router was started anew; try again");
     for (int i = 0; i < ENGINE_REQUESTS_MAX; i++)
         if (engine->requests[i].used)
-            engine_answer(engine, &engine->requests[i], &answer, NULL, 0);
+            engine_answer(engine, engine->requests[i].id, &answer, NULL, 0);
     outside_tell(engine->outside);
     forward_uplink_tell(engine->forward_host);
     engine_list_ports(engine);

@@ -79,6 +79,15 @@ struct engine {
     struct vmnet_side *vmnet;
 };
 
+/* ---- requests.c */
+
+/* A place for who waits, with an id of its own; NULL where all are taken. */
+struct engine_request *engine_new_request(struct engine *engine, struct control_client *client,
+                                          engine_answer_fn *on_answer, void *context);
+/* Gives the answer to who waits for it by @id, and the place back. False where nobody does. */
+bool engine_answer(struct engine *engine, uint32_t id, const struct message *answer, const int *fds,
+                   unsigned fds_len);
+
 /* ---- what each plane has of its own: engine.c and status_uplink.c, or vmnet.c */
 
 /* Its name: "private", "system", "vmnet". */

@@ -113,6 +113,7 @@ static int engine_start(struct engine *engine, struct err *err)
         result = vmnet_watch_new(engine, &engine->vmnet->watch);
     if (result < 0)
         return err_set(err, result, "cannot start the network: %s", strerror(-result));
+    vmnet_requests_begin(engine);
     result = vmnet_ports_begin(engine, err);
     if (result < 0)
         return result;
@@ -181,6 +182,7 @@ int parent_run(struct parent *parent)
     forwards_free(engine->forwards);
     forward_host_free(engine->forward_host);
     vmnet_watch_free(engine->vmnet->watch);
+    vmnet_requests_end(engine);
     vmnet_ports_free(engine);
     network_done(&engine->network);
     loop_free(engine->loop);

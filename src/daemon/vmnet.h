@@ -72,10 +72,18 @@ int vmnet_ports_begin(struct engine *engine, struct err *err);
 /* The pump is done with all: waits until they have ended, VMNET_STOP_MS at most. */
 void vmnet_ports_end(struct engine *engine);
 void vmnet_ports_free(struct engine *engine);
+/* Of a request: makes or ends a port, and answers by the message's id when that is done. 0, or -errno with the reason:
+ * then nothing is answered. */
+int vmnet_ports_add(struct engine *engine, struct message *message, struct err *err);
+int vmnet_ports_remove(struct engine *engine, const struct message *message, struct err *err);
 /* A port that is up, by its guest's address; NULL: any that is up. NULL where there is none. */
 struct vmnet_port *vmnet_ports_find(struct engine *engine, const struct ip_addr *guest);
 /* Has the interfaces of all ports made anew. */
 void vmnet_ports_renew(struct engine *engine);
+
+/* vmnet_requests.c: engine_request() is there. */
+void vmnet_requests_begin(struct engine *engine);
+void vmnet_requests_end(struct engine *engine);
 
 /*
  * vmnet_watch.c: an interface of the host that guests are bridged to goes and comes back, and the host sleeps. 0 or -errno.

@@ -50,23 +50,12 @@ struct vmnet_port *vmnet_ports_find(struct engine *engine, const struct ip_addr 
     return NULL;
 }
 
-/* ---- answers */
-
 static void answer(struct engine *engine, uint32_t id, struct message *message, const int *fds,
                    unsigned fds_len)
 {
-    for (int i = 0; id && i < ENGINE_REQUESTS_MAX; i++) {
-        struct engine_request request = engine->requests[i];
-
-        if (!request.used || request.id != id)
-            continue;
-        message->type = MESSAGE_DONE;
-        message->id = id;
-        /* The callee may make new requests: the place is free by then. */
-        engine->requests[i].used = false;
-        request.on_answer(engine, &request, message, fds, fds_len);
-        return;
-    }
+    message->type = MESSAGE_DONE;
+    message->id = id;
+    engine_answer(engine, id, message, fds, fds_len);
 }
 
 static void answer_failed(struct engine *engine, uint32_t id, int result, const struct err *err)
@@ -74,66 +63,6 @@ static void answer_failed(struct engine *engine, uint32_t id, int result, const 
     struct message message = {.result = result, .err = *err};
 
     answer(engine, id, &message, NULL, 0);
-}
-
-/* What was counted, as it is known of each port. */
-static void update_stats(struct engine *engine)
-{
-    struct vmnet_side *side = engine->vmnet;
-
-    for (unsigned i = 0; i < side->ports_len; i++) {
-        const struct vmnet_port *port = side->ports[i].port;
-        struct network_port *known = network_find(&engine->network, port->port.interface);
-
-        if (!known)
-            continue;
-        known->stats = (struct plane_port_stats){
-            .up_packets = atomic_load_explicit(&port->up_packets, memory_order_relaxed),
-            .up_bytes = atomic_load_explicit(&port->up_bytes, memory_order_relaxed),
-            .down_packets = atomic_load_explicit(&port->down_packets, memory_order_relaxed),
-            .down_bytes = atomic_load_explicit(&port->down_bytes, memory_order_relaxed),
-        };
-        known->stats.drops[PLANE_DROP_spoofed_mac] =
-            atomic_load_explicit(&port->spoofed_mac, memory_order_relaxed);
-    }
-}
-
-static void answer_due(struct engine *engine, const struct vmnet_due *due)
-{
-    struct message message = {.result = due->result < 0 ? due->result : 0, .err = due->err};
-    int fd = -1;
-
-    switch (due->result < 0 ? MESSAGE_DONE : due->type) {
-    case MESSAGE_DONE: break; /* it was refused */
-    case MESSAGE_LIST_PORTS: update_stats(engine); break;
-    case MESSAGE_OPEN_SOCKET:
-        /* The host itself is on the network. */
-        fd = descriptor_socket(due->family, due->socket_type, true);
-        if (fd < 0)
-            message.result = err_set(&message.err, fd, "cannot open a socket: %s", strerror(-fd));
-        break;
-    default:
-        message.result =
-            err_set(&message.err, -EOPNOTSUPP,
-                    "a network of vmnet.framework has no namespace: what is to be on it needs "
-                    "a VM");
-    }
-    answer(engine, due->id, &message, &fd, fd >= 0 ? 1 : 0);
-    if (fd >= 0)
-        close(fd);
-}
-
-static void on_due(struct loop_timer *timer)
-{
-    struct vmnet_side *side = CONTAINER_OF(timer, struct vmnet_side, due_timer);
-    struct engine *engine = side->engine;
-
-    while (side->due_len) {
-        const struct vmnet_due due = side->due[0];
-
-        memmove(side->due, side->due + 1, --side->due_len * sizeof(due));
-        answer_due(engine, &due);
-    }
 }
 
 /* ---- a port's end */
@@ -443,9 +372,9 @@ void vmnet_ports_renew(struct engine *engine)
             vmnet_port_recall(engine->vmnet->ports[i].port);
 }
 
-/* ---- requests */
+/* ---- what is asked of them */
 
-static int add_port(struct engine *engine, struct message *message, struct err *err)
+int vmnet_ports_add(struct engine *engine, struct message *message, struct err *err)
 {
     struct vmnet_side *side = engine->vmnet;
     struct vmnet_served *served = &side->ports[side->ports_len];
@@ -475,7 +404,7 @@ static int add_port(struct engine *engine, struct message *message, struct err *
     return result;
 }
 
-static int remove_port(struct engine *engine, const struct message *message, struct err *err)
+int vmnet_ports_remove(struct engine *engine, const struct message *message, struct err *err)
 {
     struct vmnet_served *served = find_interface(engine->vmnet, message->port.interface);
 
@@ -483,54 +412,10 @@ static int remove_port(struct engine *engine, const struct message *message, str
         return err_set(err, -ENODEV, "no port '%s' on this network", message->port.interface);
     if (served->end_request)
         return err_set(err, -EBUSY, "port '%s' is being removed", message->port.interface);
+    if (pump_end(engine->pump, served->port) < 0)
+        return err_set(err, -EAGAIN, "the pump takes no commands now; try again");
     served->end_request = message->id;
-    return pump_end(engine->pump, served->port) < 0
-               ? err_set(err, -EAGAIN, "the pump takes no commands now; try again")
-               : 0;
-}
-
-int engine_request(struct engine *engine, struct message *message, int fd,
-                   struct control_client *client, engine_answer_fn *on_answer, void *context)
-{
-    struct vmnet_side *side = engine->vmnet;
-    struct engine_request *request = NULL;
-    struct vmnet_due *due;
-
-    (void)fd;
-    for (int i = 0; i < ENGINE_REQUESTS_MAX && !request; i++)
-        if (!engine->requests[i].used)
-            request = &engine->requests[i];
-    if (!request)
-        return -EAGAIN;
-    message->id = ++engine->next_id;
-    *request = (struct engine_request){
-        .used = true,
-        .id = message->id,
-        .client = client,
-        .on_answer = on_answer,
-        .context = context,
-    };
-    due = &side->due[side->due_len];
-    *due =
-        (struct vmnet_due){message->id, message->type, message->family, message->socket_type, {""}};
-    if (message->type == MESSAGE_ADD_PORT)
-        due->result = add_port(engine, message, &due->err);
-    else if (message->type == MESSAGE_REMOVE_PORT)
-        due->result = remove_port(engine, message, &due->err);
-    else
-        due->result = 1;
-    if (due->result == 0)
-        return 0; /* answered when it is done */
-    side->due_len++;
-    loop_timer_set(engine->loop, &side->due_timer, 0);
     return 0;
-}
-
-void engine_remove_orphan(struct engine *engine, const struct message *answer)
-{
-    /* A port that nobody has taken when it has been answered is ended: on_up(). */
-    (void)engine;
-    (void)answer;
 }
 
 int engine_take_tap(struct engine *engine, const struct message *answer, const int *fds,
@@ -559,7 +444,6 @@ int vmnet_ports_begin(struct engine *engine, struct err *err)
         return err_set(err, result, "cannot make a pipe: %s", strerror(-result));
     side->source = (struct loop_source){.on_event = on_events, .fd = -1};
     side->state_timer.on_timer = on_state_timer;
-    side->due_timer.on_timer = on_due;
     side->end_timer.on_timer = on_end_timer;
     result = loop_add(engine->loop, &side->source, side->event_fd[0], LOOP_IN);
     if (result < 0)
@@ -587,7 +471,6 @@ void vmnet_ports_free(struct engine *engine)
 
     /* What is left of ports, if anything, is the framework's; it goes with the process. */
     loop_timer_clear(engine->loop, &side->state_timer);
-    loop_timer_clear(engine->loop, &side->due_timer);
     loop_timer_clear(engine->loop, &side->end_timer);
     loop_remove(engine->loop, &side->source);
     vmnet_net_free(side->net);
