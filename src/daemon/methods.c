@@ -143,6 +143,19 @@ static void call_namespaces(struct engine *engine, struct control_client *client
         control_reply(client, json_pack("{s:i, s:n}", "network", 0, "user"), fds, 1);
 }
 
+/* A user who names a machine of their own means its port, whose name another machine may have later. */
+static const struct network_port *own_port(struct engine *engine, struct control_client *client,
+                                           struct forward_spec *spec)
+{
+    const struct network_port *port = network_find_name(&engine->network, spec->guest_name);
+
+    if (access_of_peer(engine->network.config, control_socket(client)) == ACCESS_OWN || !port ||
+        !port->attached || port->port.owner_uid != control_uid(client))
+        return NULL;
+    spec->guest_name[0] = '\0';
+    return port;
+}
+
 static void call_add_forward(struct engine *engine, struct control_client *client,
                              json_t *parameters)
 {
@@ -165,6 +178,8 @@ static void call_add_forward(struct engine *engine, struct control_client *clien
         owner = network_find(&engine->network, interface);
         if (!owner || !owner->attached)
             result = err_set(&err, -ENODEV, "no port '%.20s' on this network", interface);
+    } else if (result == 0) {
+        owner = own_port(engine, client, &spec);
     }
     if (result == 0 && !methods_owns(engine, client, owner)) {
         methods_deny(engine, client, ACCESS_OWN, "forward to others than the own ports");

@@ -173,6 +173,11 @@ def test_forwards(lab):
         denied(ask(other, lan, "RemoveForward", forward="tcp::8081"), "only root may end the forwards")
         denied(ask(user, lan, "RemoveForward", forward="tcp::2200"), "only root")
         assert "error" not in ask(user, lan, "RemoveForward", forward="tcp::8081")
+        name = mine["parameters"]["port"]["name"]
+        denied(ask(other, lan, "AddForward", forward=f"tcp::8081-{name}:80"), "only root may forward to others")
+        assert user.vmnet("forward", "lab", "add", f"tcp::8081-{name}:80").stdout
+        assert [each["interface"] for each in lan.status()["forwards"] if "8081" in each["forward"]] == [interface]
+        user.vmnet("forward", "lab", "rm", "tcp::8081")
 
 
 @pytest.mark.parametrize(
