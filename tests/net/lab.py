@@ -819,7 +819,7 @@ def host_state(namespace=None):
     for command in STATE_COMMANDS:
         text = run(command.split())
         text = re.sub(r"(valid_lft|preferred_lft) \S+|expires -?\d+sec", r"\1", text)
-        text = re.sub(r"(_timer) +\S+|counter packets \d+ bytes \d+", r"\1", text)
+        text = re.sub(r"(_timer) +\S+|counter packets \d+ bytes \d+|fdb_n_learned \d+", r"\1", text)
         state[command] = text
     for line in run(["grep", "-rs", ".", "/proc/sys/net"]).splitlines():
         path, _, value = line.partition(":")
