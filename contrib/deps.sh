@@ -20,7 +20,7 @@ deb_demo="qemu-system-x86 busybox-static iperf3 python3 zstd"
 deb_check="libcmocka-dev python3-pytest
     python3-pytest-rerunfailures python3-scapy clang iproute2 nftables procps util-linux curl
     bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish
-    frr iptables radvd libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
+    frr iptables radvd openvswitch-switch libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
 deb_coexist="ufw firewalld dbus-daemon docker.io"
 deb_system="$deb_check mmdebstrap systemd-container debhelper dpkg-dev fakeroot lintian"
 deb_lint="clang clang-format clang-tidy"
@@ -31,7 +31,7 @@ commands_build="cc meson ninja pkg-config dnsmasq scdoc"
 modules_build="libmnl libnftables jansson libseccomp libcap-ng inih libpcap ncursesw"
 commands_demo="qemu-system-x86_64 busybox iperf3 python3 zstd"
 commands_check="clang ip nft ps unshare curl dig ping strace tcpdump traceroute ssh dropbear c++ zsh fish
-    vtysh iptables radvd libvirtd virsh"
+    vtysh iptables radvd ovs-vsctl libvirtd virsh"
 commands_coexist="ufw firewalld dbus-daemon dockerd"
 modules_check="cmocka"
 commands_lint="clang clang-format clang-tidy"
@@ -70,13 +70,13 @@ jansson-devel libseccomp-devel libcap-ng-devel inih-devel libpcap-devel ncurses-
 libblocksruntime-devel dnsmasq \
 scdoc libcmocka-devel python3-pytest python3-pytest-rerunfailures python3-scapy clang clang-tools-extra qemu-system-x86-core \
 busybox iperf3 iproute nftables procps-ng util-linux curl bind-utils iputils strace tcpdump \
-traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt frr \
+traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt frr openvswitch \
 slirp4netns ufw firewalld dbus-daemon iptables-nft radvd moby-engine libvirt-daemon \
 libvirt-daemon-driver-qemu libvirt-client"
 hint_arch="pacman -S --needed gcc meson ninja pkgconf libmnl nftables jansson libseccomp libcap-ng \
 libinih libpcap ncurses dnsmasq scdoc cmocka python-pytest python-scapy clang qemu-system-x86 \
 busybox iperf3 iproute2 procps-ng util-linux curl bind iputils strace tcpdump traceroute openssh dropbear zsh \
-fish zstd passt slirp4netns frr ufw firewalld dbus iptables-nft radvd docker libvirt"
+fish zstd passt slirp4netns frr openvswitch ufw firewalld dbus iptables-nft radvd docker libvirt"
 hint_brew="brew install meson ninja pkgconf jansson inih libpcap ncurses dnsmasq scdoc cmocka pytest \
 scapy qemu iperf3 tcpdump dropbear zsh fish zstd"
 
@@ -114,6 +114,7 @@ apt() {
 units_of() {
     case $1 in
     frr | firewalld | radvd) echo "$1.service" ;;
+    openvswitch-switch) echo "$1.service ovs-vswitchd.service ovsdb-server.service ovs-record-hostname.service" ;;
     docker.io) echo "docker.service docker.socket containerd.service" ;;
     esac
 }

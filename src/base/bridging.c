@@ -26,16 +26,58 @@ static bool is_own_mac_only(const char *kind)
     return false;
 }
 
+void bridging_network(const char *alias, char ret_network[NET_NAME_MAX + 1])
+{
+    size_t len = strlen(BRIDGED_ALIAS);
+    bool ours = strncmp(alias, BRIDGED_ALIAS, len) == 0;
+
+    ret_network[0] = '\0';
+    if (ours)
+        snprintf(ret_network, NET_NAME_MAX + 1, "%.*s", (int)strcspn(alias + len, " "),
+                 alias + len);
+}
+
+static bool is(const char *text, const char *expected)
+{
+    return text && strcmp(text, expected) == 0;
+}
+
+/* What Open vSwitch has made or taken, but for its bridges. NULL: none of that. */
+static const char *of_openvswitch(const struct bridging_facts *facts, char buf[96])
+{
+    const bool tap = is(facts->kind, "tun") || is(facts->kind, "tap");
+
+    if (facts->ovs_bridge && facts->ovs_bridge[0]) {
+        snprintf(buf, 96, "a port of Open vSwitch's bridge %.32s", facts->ovs_bridge);
+        return buf;
+    }
+    if (is(facts->master, "ovs-system"))
+        return "a port of Open vSwitch";
+    if (is(facts->name, "ovs-system") || is(facts->name, "ovs-netdev") ||
+        (is(facts->kind, "openvswitch") && facts->ovs_asked))
+        return "Open vSwitch's own";
+    return tap && facts->ovs_closed ? "a machine's port, or Open vSwitch's, as root is told" : NULL;
+}
+
 enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[96],
                                   const char **ret_reason)
 {
     enum bridging_way way = BRIDGING_NONE;
     const char *by = facts->by ? facts->by : "";
+    const char *of_ovs = of_openvswitch(facts, buf);
 
     if (facts->loopback) {
         *ret_reason = "loopback";
     } else if (!facts->ethernet) {
         *ret_reason = "not Ethernet";
+    } else if (facts->network && facts->network[0]) {
+        snprintf(buf, 96, "of network %.64s", facts->network);
+        *ret_reason = buf;
+    } else if (facts->openvswitch) {
+        way = BRIDGING_OVS;
+        *ret_reason = "machines become its ports";
+    } else if (of_ovs) {
+        *ret_reason = of_ovs;
     } else if (facts->master[0]) {
         snprintf(buf, 96, "part of %s", facts->master);
         *ret_reason = buf;
@@ -44,7 +86,7 @@ enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[9
     } else if (strcmp(facts->kind, "bridge") == 0) {
         way = BRIDGING_BRIDGE;
         *ret_reason = "machines become its ports";
-    } else if (facts->openvswitch || strcmp(facts->kind, "openvswitch") == 0) {
+    } else if (strcmp(facts->kind, "openvswitch") == 0) {
         way = BRIDGING_OVS;
         *ret_reason = "machines become its ports";
     } else if (strcmp(facts->kind, "tun") == 0 || strcmp(facts->kind, "tap") == 0) {

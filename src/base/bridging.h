@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+#include "base/netspec.h"
+
 enum bridging_way {
     BRIDGING_NONE,
     BRIDGING_WIRED,  /* frames for machines are picked out where the interface receives and sends */
@@ -22,6 +24,11 @@ struct bridging_facts {
     bool ethernet, loopback, wireless;
     bool openvswitch; /* Open vSwitch says that it is a bridge of its own */
     const char *by;   /* what a network on it says of its way (BRIDGED_ALIAS); or NULL */
+    const char *name;
+    const char *network;    /* of ours, whose link it is; "" */
+    const char *ovs_bridge; /* Open vSwitch says that it is a port of that bridge; "" */
+    bool ovs_asked,
+        ovs_closed; /* Open vSwitch has said; or it is there and says it to root alone */
 };
 
 /*
@@ -30,6 +37,9 @@ struct bridging_facts {
  */
 #define BRIDGED_ALIAS "openvmnet: network "
 #define BRIDGED_ALIAS_BY " by "
+
+/* The network whose link it is, by that alias or one without what follows the name; "": none's. */
+void bridging_network(const char *alias, char ret_network[NET_NAME_MAX + 1]);
 
 /* "none", "wired", "nftables", "bridge", "openvswitch", "mac-nat". */
 const char *bridging_name(enum bridging_way way);

@@ -234,8 +234,7 @@ const struct cli_command cli_commands[] = {
                    "  mac-nat      under the interface's own MAC address, IP only: Wi-Fi\n"
                    "  no           for the reason that is given\n"
                    "\n"
-                   "A bridged network is the system's: an administrator defines it. This version\n"
-                   "has no Open vSwitch.\n",
+                   "A bridged network is the system's: an administrator defines it.\n",
         .options = {{"json", NULL, "Print JSON, for programs"}},
     },
     {

@@ -17,6 +17,12 @@ static enum bridging_way choose(const struct interface *interface, char buf[96],
         .loopback = interface->loopback,
         .wireless = interface->wireless,
         .by = interface->by,
+        .openvswitch = interface->ovs,
+        .name = interface->name,
+        .network = interface->network,
+        .ovs_bridge = interface->ovs_bridge,
+        .ovs_asked = interface->ovs_asked,
+        .ovs_closed = interface->ovs_closed,
     };
 
     return bridging_choose(&facts, buf, ret_reason);

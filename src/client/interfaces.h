@@ -8,6 +8,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "base/netspec.h"
 
 #define INTERFACE_NAME_MAX 16 /* IFNAMSIZ */
 
@@ -22,6 +23,10 @@ struct interface {
     bool is_default;     /* a default route leads there */
     char by[16];         /* the way that a bridged network on it says that it has; or "" */
     unsigned speed_mbps; /* 0: not known */
+    char network[NET_NAME_MAX + 1]; /* of ours, whose link it is; or "" */
+    /* What Open vSwitch says of it, where it does (struct bridging_facts). */
+    bool ovs_asked, ovs_closed, ovs;
+    char ovs_bridge[64];
 };
 
 /* All of the calling process's network namespace, by index; the caller's, to be freed. 0 or -errno. */

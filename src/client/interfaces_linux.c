@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/bridging.h"
+#include "base/ovsdb.h"
 
 #define MESSAGE_BYTES 32768 /* of one part of a dump */
 #define INTERFACES_MAX 4096
@@ -102,7 +103,10 @@ static int on_link(const struct nlmsghdr *header, void *context)
                 walk->masters[walk->len] = mnl_attr_get_u32(attr);
             break;
         case IFLA_LINKINFO: take_kind(attr, interface); break;
-        case IFLA_IFALIAS: take_alias(attr, walk); break;
+        case IFLA_IFALIAS:
+            take_alias(attr, walk);
+            bridging_network(text_attr(attr), interface->network);
+            break;
         default: break;
         }
     }
@@ -236,6 +240,25 @@ static void complete(struct walk *walk)
     }
 }
 
+static void ask_openvswitch(struct walk *walk)
+{
+    struct ovsdb *db = NULL;
+    int result = ovsdb_open(NULL, NULL, &db);
+
+    for (size_t i = 0; i < walk->len; i++) {
+        struct interface *interface = &walk->interfaces[i];
+        struct ovsdb_role role = {0};
+
+        interface->ovs_closed = result == -EACCES;
+        if (!db || ovsdb_find_role(db, interface->name, &role) < 0)
+            continue;
+        interface->ovs_asked = true;
+        interface->ovs = role.bridge;
+        memcpy(interface->ovs_bridge, role.port_of, sizeof(interface->ovs_bridge));
+    }
+    ovsdb_close(db);
+}
+
 static int list_all(struct walk *walk)
 {
     struct mnl_socket *netlink = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
@@ -263,8 +286,10 @@ int interfaces_list(struct interface **ret_interfaces, size_t *ret_len, struct e
     };
     int result = walk.interfaces && walk.masters ? list_all(&walk) : -ENOMEM;
 
-    if (result == 0)
+    if (result == 0) {
         complete(&walk);
+        ask_openvswitch(&walk);
+    }
     free(walk.masters);
     if (result < 0) {
         free(walk.interfaces);

@@ -16,10 +16,11 @@
 
 /* Interfaces, rules and settings; DHCP's and echo's raw sockets; the ports of DHCP and DNS. */
 static const int routed[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
-/* There is neither DHCP nor DNS; but a switch in a namespace, which a router makes or joins: unshare(2), setns(2). */
-static const int bridged[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN};
-_Static_assert(sizeof(routed) == sizeof(bridged), "one length for both");
-#define KEPT (sizeof(routed) / sizeof(routed[0]))
+/*
+ * There is neither DHCP nor DNS; but a switch in a namespace, which a router makes or joins: unshare(2), setns(2); and
+ * Open vSwitch's database, whose socket is root's or its own user's. A router gives up the last two when it has done so.
+ */
+static const int bridged[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, CAP_DAC_OVERRIDE};
 
 /* A directory and the files in it, which root may have made when there was no such user. Nothing below. */
 static int give(const char *path, const struct passwd *user)
@@ -55,12 +56,14 @@ int rights_take(const struct net_config *config, struct err *err)
 {
     bool namespaces = config->mode == NET_MODE_BRIDGED;
     const int *kept = namespaces ? bridged : routed;
+    size_t kept_len =
+        namespaces ? sizeof(bridged) / sizeof(bridged[0]) : sizeof(routed) / sizeof(routed[0]);
     const struct passwd *user;
     int result;
 
     /* A service manager gives what networks of any mode need. */
     if (geteuid() != 0)
-        return confine_capabilities(kept, KEPT, false) < 0
+        return confine_capabilities(kept, kept_len, false) < 0
                    ? err_set(err, -EPERM, "cannot give up capabilities")
                    : confine_service_calls(namespaces, err);
     user = getpwnam(RIGHTS_USER);
@@ -82,7 +85,7 @@ int rights_take(const struct net_config *config, struct err *err)
         return err_set(err, result,
                        "cannot give the directories of network '%s' to user '" RIGHTS_USER "': %s",
                        config->name, strerror(-result));
-    result = confine_user(user->pw_uid, user->pw_gid, kept, KEPT);
+    result = confine_user(user->pw_uid, user->pw_gid, kept, kept_len);
     if (result < 0)
         return err_set(err, result, "cannot become user '" RIGHTS_USER "'");
     return confine_service_calls(namespaces, err);

@@ -13,6 +13,10 @@ import socket
 import struct
 import subprocess
 
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import ICMPv6ND_RA, IPv6
+from scapy.layers.l2 import ARP, Ether
+
 import lab as laboratory
 from lab import FAMILY, HOST, REMOTE, REMOTE_B, Guest, LabError, Port, host_state, poll
 
@@ -264,3 +268,35 @@ def one_wire_only(lab, guest):
             while seen[-1][12:14] != end[12:14]:
                 seen.append(wire.recv(2048))
         assert not [frame for frame in seen if frame[:6] == bpdu[:6]]
+
+
+# ---- the guard
+
+
+def drops(network, guest):
+    ports = network.status()["ports"]
+    return next(port["drops"] for port in ports if port["name"] == guest.port.name)
+
+
+def nobody_speaks_for_another(network, one, two, wire_namespace, wire):
+    """Another's MAC, an ARP answer in its name, a DHCP server and a router do not come out at @wire; what is the machine's own
+    word does. @one and @two are (guest, its IPv4 address)."""
+    (guest, ipv4), (other, other_ipv4) = one, two
+    to_all = "ff:ff:ff:ff:ff:ff"
+    forged = [
+        ("spoofed_mac", Ether(src=other.mac, dst=to_all, type=0x88B5) / b"x"),
+        ("spoofed_mac", Ether(src=guest.mac, dst=to_all) / ARP(op=2, hwsrc=other.mac, psrc=other_ipv4)),
+        ("rogue_dhcp", Ether(src=guest.mac, dst=to_all) / IP(src=ipv4, dst="255.255.255.255") / UDP(sport=67, dport=68)),
+        ("rogue_ra", Ether(src=guest.mac, dst="33:33:00:00:00:01") / IPv6(src="fe80::1", dst="ff02::1", hlim=255)
+            / ICMPv6ND_RA()),
+    ]  # fmt: skip
+    with wire_namespace.packets(wire) as seen_there, guest.packets() as raw:
+        for reason, frame in forged:
+            before = drops(network, guest)[reason]
+            raw.send(bytes(frame))
+            settled(lambda b=before, r=reason: drops(network, guest)[r] > b, f"{reason} is counted")
+        raw.send(bytes(Ether(src=guest.mac, dst=to_all, type=0x88B6) / b"the last one"))
+        seen = []
+        while not seen or seen[-1][12:14] != b"\x88\xb6":
+            seen.append(seen_there.recv(2048))
+    assert not [frame for frame in seen for _, sent in forged if frame[:40] == bytes(sent)[:40]]

@@ -9,7 +9,7 @@ import signal
 import pytest
 from scapy.layers.l2 import Ether
 
-from bridged import settled, system_guest, whole_state
+from bridged import nobody_speaks_for_another, settled, system_guest, whole_state
 from lab import Failed, host_state_changes
 from system import SystemLab, needs_root, running
 
@@ -99,6 +99,11 @@ def test_bridge_is_made_anew(lab, network):
         assert one.ping("10.9.0.12") == 1
         with machine(network, 3) as late:
             assert late.ping("10.9.0.11") == 1
+
+
+def test_nobody_speaks_for_another(lab, network):
+    with machine(network, 1) as one, machine(network, 2) as two:
+        nobody_speaks_for_another(network, (one, "10.9.0.11"), (two, "10.9.0.12"), lab.host, "br7")
 
 
 def test_nobody_listens(lab, network):

@@ -6,11 +6,18 @@ import itertools
 import re
 
 import pytest
-from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import ICMPv6ND_RA, IPv6
-from scapy.layers.l2 import ARP, Ether
+from scapy.layers.l2 import Ether
 
-from bridged import one_wire_only, reaches_all, settled, system_guest, unicast, whole_state
+from bridged import (
+    drops,
+    nobody_speaks_for_another,
+    one_wire_only,
+    reaches_all,
+    settled,
+    system_guest,
+    unicast,
+    whole_state,
+)
 from lab import HOST, REMOTE, Failed, host_state_changes, poll
 from system import SystemLab, needs_root, running
 
@@ -58,33 +65,9 @@ def test_what_is_said_of_it(network, guests):
 # ---- the guard
 
 
-def drops(network, guest):
-    ports = network.status()["ports"]
-    return next(port["drops"] for port in ports if port["name"] == guest.port.name)
-
-
 def test_nobody_speaks_for_another(lab, network, guests):
-    """Another's MAC, an ARP answer in its name, a DHCP server and a router; the port's own word passes."""
     one, two = guests
-    forged = [
-        ("spoofed_mac", Ether(src=two.mac, dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / b"x"),
-        ("spoofed_mac", Ether(src=one.mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=2, hwsrc=two.mac, psrc=two.ipv4)),
-        ("rogue_dhcp", Ether(src=one.mac, dst="ff:ff:ff:ff:ff:ff") / IP(src=one.ipv4, dst="255.255.255.255")
-            / UDP(sport=67, dport=68)),
-        ("rogue_ra", Ether(src=one.mac, dst="33:33:00:00:00:01") / IPv6(src="fe80::1", dst="ff02::1", hlim=255)
-            / ICMPv6ND_RA()),
-    ]  # fmt: skip
-    with lab.remote.packets("in0") as wire, one.packets() as raw:
-        for reason, frame in forged:
-            before = drops(network, one)[reason]
-            raw.send(bytes(frame))
-            settled(lambda b=before, r=reason: drops(network, one)[r] > b, f"{reason} is counted")
-        last = Ether(src=one.mac, dst="ff:ff:ff:ff:ff:ff", type=0x88B6) / b"the last one"
-        raw.send(bytes(last))
-        seen = []
-        while not seen or seen[-1][12:14] != b"\x88\xb6":
-            seen.append(wire.recv(2048))
-    assert not [frame for frame in seen for _, sent in forged if frame[:40] == bytes(sent)[:40]]
+    nobody_speaks_for_another(network, (one, one.ipv4), (two, two.ipv4), lab.remote, "in0")
 
 
 def test_frames_of_one_wire(lab, guests):

@@ -26,6 +26,17 @@ static void test_choose(void **state)
         {{"openvswitch", "", .ethernet = true}, BRIDGING_OVS, "ports"},
         {{"tun", "", .ethernet = true, .openvswitch = true}, BRIDGING_OVS, "ports"},
         {{"tun", "", .ethernet = true}, BRIDGING_NONE, "machine's port"},
+        {{"tun", "", .ethernet = true, .ovs_closed = true}, BRIDGING_NONE, "or Open vSwitch's"},
+        {{"tun", "", .ethernet = true, .name = "ovs-netdev"}, BRIDGING_NONE, "Open vSwitch's own"},
+        {{"openvswitch", "", .ethernet = true, .name = "ovs-system"}, BRIDGING_NONE, "own"},
+        {{"openvswitch", "", .ethernet = true, .ovs_asked = true}, BRIDGING_NONE, "own"},
+        {{"", "", .ethernet = true, .ovs_bridge = "br-ex"},
+         BRIDGING_NONE,
+         "a port of Open vSwitch's bridge br-ex"},
+        {{"", "ovs-system", .ethernet = true}, BRIDGING_NONE, "a port of Open vSwitch"},
+        {{"veth", "", .ethernet = true, .network = "lan"}, BRIDGING_NONE, "of network lan"},
+        {{"vlan", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
+        {{"team", "", .ethernet = true}, BRIDGING_WIRED, "stay"},
         {{"tun", ""}, BRIDGING_NONE, "not Ethernet"},
         {{"", "", .ethernet = true, .wireless = true}, BRIDGING_MAC_NAT, "one MAC a station"},
         {{"", "", .ethernet = true, .loopback = true}, BRIDGING_NONE, "loopback"},
@@ -43,6 +54,24 @@ static void test_choose(void **state)
     }
 }
 
+static void test_network(void **state)
+{
+    static const char *const cases[][2] = {
+        {"openvmnet: network lan on eth0", "lan"},
+        {"openvmnet: network lab", "lab"},
+        {"openvmnet: network ", ""},
+        {"uplink of the lab", ""},
+        {"", ""},
+    };
+    char network[NET_NAME_MAX + 1];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        bridging_network(cases[i][0], network);
+        assert_string_equal(network, cases[i][1]);
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -55,6 +84,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_choose),
+        cmocka_unit_test(test_network),
         cmocka_unit_test(test_names),
     };
 

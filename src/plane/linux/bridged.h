@@ -39,7 +39,8 @@
 #include "plane/linux/bridged_link.h"
 #include "plane/linux/netlink.h"
 
-#define BRIDGED_LEG "up0" /* the port of the network's bridge that leads outside */
+#define BRIDGED_LEG_PREFIX "up"            /* of names of ports that lead outside */
+#define BRIDGED_LEG BRIDGED_LEG_PREFIX "0" /* the one of the network's bridge */
 
 struct bridged;
 

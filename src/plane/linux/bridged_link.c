@@ -54,6 +54,7 @@ static int on_link(const struct nlmsghdr *header, void *context)
         case IFLA_MTU: link->mtu = mnl_attr_get_u32(attr); break;
         case IFLA_MASTER: link->master = (int)mnl_attr_get_u32(attr); break;
         case IFLA_LINKINFO: read_kind(attr, link); break;
+        case IFLA_IFALIAS: bridging_network(mnl_attr_get_str(attr), link->network); break;
         default: break;
         }
     }

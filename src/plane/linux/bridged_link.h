@@ -6,12 +6,14 @@
 #include <stdbool.h>
 
 #include "base/addr.h"
+#include "base/bridging.h"
 #include "plane/linux/netlink.h"
 
 struct bridged_link {
     int ifindex;
     char name[16];
-    char kind[24]; /* "" for hardware */
+    char kind[24];                  /* "" for hardware */
+    char network[NET_NAME_MAX + 1]; /* of ours, whose link it is; "" */
     struct mac_addr mac;
     unsigned mtu;
     int master; /* ifindex, or 0 */

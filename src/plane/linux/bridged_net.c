@@ -10,6 +10,8 @@
 #include "base/table.h"
 #include "plane/linux/bridged.h"
 #include "plane/linux/bridged_bridge.h"
+#include "plane/linux/bridged_ovs.h"
+#include "plane/linux/bridged_ovs_legs.h"
 #include "plane/linux/bridged_way.h"
 #include "plane/linux/guard.h"
 #include "plane/linux/port.h"
@@ -22,7 +24,8 @@ struct bridged_net {
     struct netlink *netlink;
     struct nft_ctx *nft;
     struct bridged *wired;         /* or NULL */
-    struct bridged_bridge *bridge; /* while it runs, or NULL */
+    struct bridged_ovs *ovs;       /* or NULL */
+    struct bridged_bridge *bridge; /* of a Linux bridge, while it runs, or NULL */
 };
 
 static int choose_mac_nat(const struct net_config *config, const struct bridged_net *net,
@@ -60,27 +63,22 @@ int bridged_net_find(const struct net_config *config, struct place *ret_place,
         result = bridged_open(&net->interface.link, config->name, ret_place->leg,
                               ret_place->ip_only, &net->wired, err);
     else if (result == 0)
-        result = err_set(err, -EOPNOTSUPP,
-                         "interface %s takes machines by a way that this version does not have "
-                         "(%s: %s); name another (ifname=, vmnet interfaces lists them), or write "
-                         "mode=shared",
-                         net->interface.link.name, bridging_name(net->interface.way),
-                         net->interface.reason);
+        result = bridged_ovs_open(&net->interface.link, config->name, &net->ovs, err);
     if (result < 0) {
         bridged_net_free(net);
         return result;
     }
+    ret_place->apart = net->ovs;
     *ret_net = net;
     return 0;
 }
 
-/* ---- wired: the switch */
+/* ---- in a namespace of its own */
 
-/* The namespace has nothing of IP's: no address, so nobody to speak to. */
-static int make_switch(struct bridged_net *net, struct err *err)
+/* It has nothing of IP's: no address, so nobody to speak to. */
+static int set_up_namespace(struct err *err)
 {
-    const struct place *place = net->place;
-    int result = setup_sysctl("ipv6/conf/default/disable_ipv6", "1", err), bridge;
+    int result = setup_sysctl("ipv6/conf/default/disable_ipv6", "1", err);
 
     /* Frames that pass do not meet rules for routed packets. */
     if (result == 0)
@@ -89,10 +87,16 @@ static int make_switch(struct bridged_net *net, struct err *err)
         result = setup_sysctl("bridge/bridge-nf-call-ip6tables", "0", err);
     if (result == 0)
         result = setup_sysctl("bridge/bridge-nf-call-arptables", "0", err);
-    if (result < 0)
-        return result;
-    result = netlink_add_bridge(net->netlink, place->bridge, &place->config->mac);
-    bridge = (int)if_nametoindex(place->bridge);
+    return result;
+}
+
+/* What machines on a wired interface have in common. */
+static int make_switch(struct bridged_net *net, struct err *err)
+{
+    const struct place *place = net->place;
+    int result = netlink_add_bridge(net->netlink, place->bridge, &place->config->mac);
+    int bridge = (int)if_nametoindex(place->bridge);
+
     if (result == 0)
         result = netlink_set_up(net->netlink, bridge, bridged_net_mtu(net), 0, NULL);
     if (result == 0)
@@ -119,7 +123,7 @@ static void set_mtu(void *context)
     netlink_set_up(net->netlink, (int)if_nametoindex(net->place->bridge), mtu, 0, NULL);
 }
 
-/* ---- both */
+/* ---- all */
 
 /* The guard's table, with the ports that there are, in one batch. */
 static int load_guard(struct bridged_net *net, const struct port_list *list, struct err *err)
@@ -163,12 +167,16 @@ int bridged_net_start(struct bridged_net *net, const struct place *place, struct
     result = port_list_read(netlink, place, &list, err);
     if (result == 0 && fresh)
         result = load_guard(net, &list, err);
+    if (result == 0 && fresh && !place->host)
+        result = set_up_namespace(err);
     if (result == 0 && fresh && net->wired)
         result = make_switch(net, err);
     if (result == 0)
         result = adopt_ports(net, &list, err);
     if (result == 0 && net->wired)
         result = bridged_join(net->wired, netlink, place->bridge, fresh, err);
+    if (result == 0 && net->ovs)
+        result = bridged_ovs_join(net->ovs, place, netlink, fresh, err);
     free(list.ports);
     if (result < 0 && fresh)
         bridged_net_destroy(net);
@@ -187,13 +195,16 @@ static int mend(void *context, struct err *err)
     return result;
 }
 
-int bridged_net_run(struct bridged_net *net, struct loop *loop)
+int bridged_net_run(struct bridged_net *net, struct loop *loop, void (*on_warning)(void *context),
+                    void *context)
 {
     struct err err;
     int result;
 
     if (net->wired)
         return bridged_watch(net->wired, loop, set_mtu, net);
+    if (net->ovs)
+        return bridged_ovs_watch(net->ovs, loop, on_warning, context);
     result = bridged_bridge_watch(net->place, net->netlink, loop, mend, net, &net->bridge);
     /* What happened while nobody has watched. */
     if (result == 0 && !ruleset_has_table(net->nft, "bridge", net->place->table) &&
@@ -209,7 +220,7 @@ unsigned bridged_net_mtu(const struct bridged_net *net)
 
 const char *bridged_net_warning(const struct bridged_net *net)
 {
-    return net->wired ? bridged_warning(net->wired) : "";
+    return net->wired ? bridged_warning(net->wired) : net->ovs ? bridged_ovs_warning(net->ovs) : "";
 }
 
 /*
@@ -224,6 +235,8 @@ int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *p
 
     if (net->wired)
         return 0;
+    if (net->ovs)
+        return bridged_ovs_prepare(net->ovs, port, err);
     if (!if_nametoindex(net->place->bridge))
         return err_set(err, -ENODEV,
                        "bridge %s is gone: make it again (ip link add %s type bridge), or have the "
@@ -236,17 +249,24 @@ int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *p
                       : 0;
 }
 
+int bridged_net_bridge(const struct bridged_net *net, const struct plane_port *port)
+{
+    return net->ovs ? ovs_legs_bridge(port->interface) : (int)if_nametoindex(net->place->bridge);
+}
+
 int bridged_net_add_port(struct bridged_net *net, const struct plane_port *port, struct err *err)
 {
     if (net->wired)
         return bridged_add(net->wired, &port->mac, (int)if_nametoindex(port->interface), err);
-    return 0;
+    return net->ovs ? bridged_ovs_add(net->ovs, port, err) : 0;
 }
 
 void bridged_net_remove_port(struct bridged_net *net, const struct plane_port *port)
 {
     if (net->wired && !mac_is_zero(&port->mac))
         bridged_remove(net->wired, &port->mac);
+    if (net->ovs)
+        bridged_ovs_remove(net->ovs, port);
 }
 
 void bridged_net_destroy(struct bridged_net *net)
@@ -256,6 +276,8 @@ void bridged_net_destroy(struct bridged_net *net)
 
     if (net->wired)
         bridged_leave(net->wired);
+    if (net->ovs)
+        bridged_ovs_leave(net->ovs);
     if (!net->place->host)
         return;
     if (ruleset_begin(&ruleset))
@@ -271,5 +293,6 @@ void bridged_net_free(struct bridged_net *net)
         return;
     bridged_bridge_free(net->bridge);
     bridged_free(net->wired);
+    bridged_ovs_free(net->ovs);
     free(net);
 }

@@ -3,7 +3,8 @@
  * A bridged network, by whichever way its interface takes (base/bridging.h): what there is beside ports and guard.
  *
  *   wired    a switch in a namespace of its own, joined to the interface (bridged.h); MAC-NAT is the same
- *   bridge   nothing: ports join that bridge, in the host's namespace. The guard looks at them alone
+ *   bridge   nothing: ports join that bridge, in the host's namespace. The guard looks at them alone (bridged_bridge.h)
+ *   openvswitch   in a namespace of its own each port has a way to that bridge (bridged_ovs.h)
  */
 #ifndef OPENVMNET_PLANE_LINUX_BRIDGED_NET_H
 #define OPENVMNET_PLANE_LINUX_BRIDGED_NET_H
@@ -30,15 +31,17 @@ int bridged_net_find(const struct net_config *config, struct place *ret_place,
  */
 int bridged_net_start(struct bridged_net *net, const struct place *place, struct netlink *netlink,
                       struct nft_ctx *nft, bool fresh, struct err *err);
-/* Follows what happens to the interface. 0 or -errno. */
-int bridged_net_run(struct bridged_net *net, struct loop *loop);
+/* Follows what happens to the interface. @on_warning: bridged_net_warning() is another. 0 or -errno. */
+int bridged_net_run(struct bridged_net *net, struct loop *loop, void (*on_warning)(void *context),
+                    void *context);
 /* What an administrator should know, or "". */
 const char *bridged_net_warning(const struct bridged_net *net);
 /* For ports to come. */
 unsigned bridged_net_mtu(const struct bridged_net *net);
-/* Before a port joins the bridge. 0 or -errno with the reason. */
+/* The index of the bridge that @port joins, after this: before a port joins it. 0 or -errno with the reason. */
 int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *port,
                              struct err *err);
+int bridged_net_bridge(const struct bridged_net *net, const struct plane_port *port);
 /* A port that is in the guard and at the bridge. 0 or -errno with the reason. */
 int bridged_net_add_port(struct bridged_net *net, const struct plane_port *port, struct err *err);
 void bridged_net_remove_port(struct bridged_net *net, const struct plane_port *port);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/ovsdb.h"
 #include "plane/plane.h"
 
 #define SYSFS "/sys/class/net"
@@ -34,6 +35,20 @@ static bool is_wireless(const struct bridged_link *link)
     return false;
 }
 
+/* What Open vSwitch has to do with it; false where that cannot be asked. */
+static bool ask_openvswitch(const char *name, struct bridging_facts *facts,
+                            struct ovsdb_role *ret_role)
+{
+    struct ovsdb *db = NULL;
+    int result = ovsdb_open(NULL, NULL, &db);
+
+    facts->ovs_closed = result == -EACCES;
+    if (result == 0)
+        result = ovsdb_find_role(db, name, ret_role);
+    ovsdb_close(db);
+    return result == 0;
+}
+
 static int choose(struct netlink *netlink, struct bridged_interface *interface, struct err *err)
 {
     const struct bridged_link *link = &interface->link;
@@ -43,13 +58,19 @@ static int choose(struct netlink *netlink, struct bridged_interface *interface, 
         .ethernet = link->ethernet,
         .loopback = link->loopback,
         .wireless = is_wireless(link),
+        .name = link->name,
+        .network = link->network,
     };
+    struct ovsdb_role role = {0};
     const char *reason;
     char buf[96];
 
     if (link->master)
         bridged_link_read(netlink, NULL, link->master, &master);
     facts.master = master.name;
+    facts.ovs_asked = ask_openvswitch(link->name, &facts, &role);
+    facts.openvswitch = role.bridge;
+    facts.ovs_bridge = role.port_of;
     interface->way = bridging_choose(&facts, buf, &reason);
     snprintf(interface->reason, sizeof(interface->reason), "%s", reason);
     if (interface->way != BRIDGING_NONE)

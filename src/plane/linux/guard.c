@@ -78,6 +78,25 @@ static const char table_sets[] =
     "    drop\n"
     "  }\n";
 
+/*
+ * Where ports have no bridge in common what comes from outside may be of another port: it is known by its MAC, under which
+ * a port with anti-spoof sends. The drop is that of the port which would have got the frame.
+ */
+static const char table_apart[] =
+    "  set machines { type ether_addr; size %1$d; }\n"
+    "  set alone { type ether_addr; size %1$d; }\n"
+    "  chain isolated_here {\n"
+    "    meta mark set %2$d\n"
+    "    add @drops { oifname . meta mark counter }\n"
+    "    drop\n"
+    "  }\n"
+    "  chain apart {\n"
+    "    type filter hook forward priority filter; policy accept;\n"
+    "    iifname \"" BRIDGED_LEG_PREFIX
+    "*\" oifname @isolated ether saddr @machines goto isolated_here\n"
+    "    iifname \"" BRIDGED_LEG_PREFIX "*\" ether saddr @alone goto isolated_here\n"
+    "  }\n";
+
 /* Arguments: frames a second, burst. */
 static const char table_group[] = "  chain to_group { add @rates { iifname limit rate over "
                                   "%1$d/second burst %2$d packets } goto storm; }\n";
@@ -284,7 +303,7 @@ static void print_prerouting(FILE *text, const struct place *place)
     if (place->host)
         fprintf(text, "    iifname != \"%s*\" accept\n", place->tap);
     else if (bridged)
-        fputs("    iifname \"" BRIDGED_LEG "\" accept\n", text);
+        fputs("    iifname \"" BRIDGED_LEG_PREFIX "*\" accept\n", text);
     if (place->host && !bridged)
         snprintf(outside, sizeof(outside), "ip daddr & %s != %s ", ip[0], ip[1]);
     if (bridged) {
@@ -322,8 +341,8 @@ static void print_forward(FILE *text, const struct place *place)
     else if (place->config->mode == NET_MODE_BRIDGED)
         snprintf(others, sizeof(others),
                  "%s"
-                 "    oifname \"" BRIDGED_LEG "\" accept\n"
-                 "    iifname \"" BRIDGED_LEG "\" accept\n",
+                 "    oifname \"" BRIDGED_LEG_PREFIX "*\" accept\n"
+                 "    iifname \"" BRIDGED_LEG_PREFIX "*\" accept\n",
                  place->ip_only ? ip_only : "");
     fprintf(text, table_forward, others);
 }
@@ -339,6 +358,8 @@ void guard_write(FILE *text, const struct place *place)
         fprintf(text, "  chain %s { meta mark set %d goto count; }\n", drop_names[i], i);
     fprintf(text, table_group, GUARD_STORM_FRAMES_S, GUARD_STORM_BURST_FRAMES);
     print_forward(text, place);
+    if (place->apart)
+        fprintf(text, table_apart, ELEMENTS_MAX, PLANE_DROP_isolated);
     /* A bridged network has no gateway of its own: the address that is nobody's stands for it. */
     fprintf(text, table_ipv4, ip_format(&gateway, ipv4));
     print_ipv6(text, config);

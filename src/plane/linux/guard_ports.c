@@ -24,25 +24,25 @@ static void put_interface(struct element *element, const struct plane_port *port
 
 /* Each of these writes the element that @port is of a set. False: it is none. */
 
-static bool is_learning(const struct net_config *config, const struct plane_port *port,
+static bool is_learning(const struct place *place, const struct plane_port *port,
                         struct element *element)
 {
     return mac_is_zero(&port->mac);
 }
 
-static bool is_unguarded(const struct net_config *config, const struct plane_port *port,
+static bool is_unguarded(const struct place *place, const struct plane_port *port,
                          struct element *element)
 {
     return !port->anti_spoof && !mac_is_zero(&port->mac);
 }
 
-static bool is_isolated(const struct net_config *config, const struct plane_port *port,
+static bool is_isolated(const struct place *place, const struct plane_port *port,
                         struct element *element)
 {
     return port->isolated;
 }
 
-static bool is_sender(const struct net_config *config, const struct plane_port *port,
+static bool is_sender(const struct place *place, const struct plane_port *port,
                       struct element *element)
 {
     put_key(element, port->mac.bytes, sizeof(port->mac.bytes));
@@ -50,23 +50,23 @@ static bool is_sender(const struct net_config *config, const struct plane_port *
 }
 
 /* Without DHCP the address is one that the guest may take, not one that it must have. */
-static bool must_have_ipv4(const struct net_config *config, const struct plane_port *port)
+static bool must_have_ipv4(const struct place *place, const struct plane_port *port)
 {
-    return port->anti_spoof && port->ipv4 && config->on[NET_DHCP];
+    return port->anti_spoof && port->ipv4 && place->config->on[NET_DHCP];
 }
 
-static bool is_sender4(const struct net_config *config, const struct plane_port *port,
+static bool is_sender4(const struct place *place, const struct plane_port *port,
                        struct element *element)
 {
     uint32_t ipv4 = htonl(port->ipv4);
 
     put_key(element, port->mac.bytes, sizeof(port->mac.bytes));
     put_key(element, &ipv4, sizeof(ipv4));
-    return must_have_ipv4(config, port);
+    return must_have_ipv4(place, port);
 }
 
 /* Of a frame from its source on, as one part: the protocol is IPv4's. */
-static bool is_own4(const struct net_config *config, const struct plane_port *port,
+static bool is_own4(const struct place *place, const struct plane_port *port,
                     struct element *element)
 {
     uint8_t frame[8] = {[6] = 0x08};
@@ -75,46 +75,69 @@ static bool is_own4(const struct net_config *config, const struct plane_port *po
     memcpy(frame, port->mac.bytes, sizeof(port->mac.bytes));
     put_key(element, frame, sizeof(frame));
     put_key(element, &ipv4, sizeof(ipv4));
-    return must_have_ipv4(config, port);
+    return must_have_ipv4(place, port);
 }
 
-static bool is_any4(const struct net_config *config, const struct plane_port *port,
+static bool is_any4(const struct place *place, const struct plane_port *port,
                     struct element *element)
 {
-    return port->anti_spoof && !mac_is_zero(&port->mac) && (!port->ipv4 || !config->on[NET_DHCP]);
+    return port->anti_spoof && !mac_is_zero(&port->mac) &&
+           (!port->ipv4 || !place->config->on[NET_DHCP]);
 }
 
-static bool is_labelled(const struct net_config *config, const struct plane_port *port,
+static bool is_labelled(const struct place *place, const struct plane_port *port,
                         struct element *element)
 {
-    uint16_t label = htons((uint16_t)net_config_guest(config, port->ipv4));
+    uint16_t label = htons((uint16_t)net_config_guest(place->config, port->ipv4));
 
     memcpy(element->value, &label, sizeof(label));
     element->value_len = sizeof(label);
     return port->ipv4;
 }
 
+/* Where ports are apart (guard.c) there are two sets of MAC addresses alone. */
+static bool is_machine(const struct place *place, const struct plane_port *port,
+                       struct element *element)
+{
+    /* No concatenation, so nothing fills up words. */
+    memcpy(element->key, port->mac.bytes, sizeof(port->mac.bytes));
+    element->key_len = sizeof(port->mac.bytes);
+    return !mac_is_zero(&port->mac);
+}
+
+static bool is_alone(const struct place *place, const struct plane_port *port,
+                     struct element *element)
+{
+    return is_machine(place, port, element) && port->isolated;
+}
+
 static const struct {
     const char *name;
-    bool (*read)(const struct net_config *config, const struct plane_port *port,
-                 struct element *element);
+    bool (*read)(const struct place *place, const struct plane_port *port, struct element *element);
 } sets[] = {
     {"learning", is_learning}, {"unguarded", is_unguarded}, {"isolated", is_isolated},
     {"senders", is_sender},    {"macs", is_sender},         {"senders4", is_sender4},
     {"own4", is_own4},         {"any4", is_any4},           {"labels", is_labelled},
+    {"machines", is_machine},  {"alone", is_alone},
 };
 #define SETS_LEN (sizeof(sets) / sizeof(sets[0]))
+#define SETS_OF_APART 2 /* the last ones */
+
+static size_t sets_len(const struct place *place)
+{
+    return place->apart ? SETS_LEN : SETS_LEN - SETS_OF_APART;
+}
 
 /* Set by set, for elements that follow each other share a message. */
-static void put_ports(struct elements *batch, uint16_t type, const struct net_config *config,
+static void put_ports(struct elements *batch, uint16_t type, const struct place *place,
                       const struct plane_port *ports, size_t len)
 {
-    for (size_t i = 0; i < SETS_LEN; i++) {
+    for (size_t i = 0; i < sets_len(place); i++) {
         for (size_t k = 0; k < len; k++) {
             struct element element = {0};
 
             put_interface(&element, &ports[k]);
-            if (sets[i].read(config, &ports[k], &element))
+            if (sets[i].read(place, &ports[k], &element))
                 elements_put(batch, type, sets[i].name, &element);
         }
     }
@@ -126,15 +149,19 @@ static void put_ports(struct elements *batch, uint16_t type, const struct net_co
  */
 static void write_element(FILE *text, const char *set, const struct element *element)
 {
-    const uint8_t *key = element->key + IFNAMSIZ;
+    const bool mac_only = element->key_len < IFNAMSIZ;
+    const uint8_t *key = element->key + (mac_only ? 0 : IFNAMSIZ);
     char buf[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
     struct ip_addr addr = {.family = AF_INET};
     struct mac_addr mac;
 
-    fprintf(text, "\"%.16s\"", (const char *)element->key);
-    if (element->key_len > IFNAMSIZ) {
+    if (!mac_only)
+        fprintf(text, "\"%.16s\"", (const char *)element->key);
+    if (element->key_len != IFNAMSIZ) {
         memcpy(mac.bytes, key, sizeof(mac.bytes));
-        if (strcmp(set, "macs") == 0)
+        if (mac_only)
+            fputs(mac_format(&mac, buf), text);
+        else if (strcmp(set, "macs") == 0)
             fprintf(text, " . 0x%02x%02x%02x%02x%02x%02x", key[0], key[1], key[2], key[3], key[4],
                     key[5]);
         else if (strcmp(set, "own4") == 0)
@@ -154,14 +181,14 @@ static void write_element(FILE *text, const char *set, const struct element *ele
 void guard_write_ports(FILE *text, const struct place *place, const struct plane_port *ports,
                        size_t len)
 {
-    for (size_t i = 0; i < SETS_LEN; i++) {
+    for (size_t i = 0; i < sets_len(place); i++) {
         bool any = false;
 
         for (size_t k = 0; k < len; k++) {
             struct element element = {0};
 
             put_interface(&element, &ports[k]);
-            if (!sets[i].read(place->config, &ports[k], &element))
+            if (!sets[i].read(place, &ports[k], &element))
                 continue;
             if (any)
                 fputs(", ", text);
@@ -208,7 +235,7 @@ int guard_add(struct mnl_socket *socket, const struct place *place, const struct
     elements_begin(&batch, place->table, 2 * PLANE_DROPS_LEN + SETS_LEN);
     if (forget)
         put_forget_drops(&batch, port);
-    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, port, 1);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place, port, 1);
     return send_ports(&batch, socket, err);
 }
 
@@ -225,7 +252,7 @@ int guard_settle(struct mnl_socket *socket, const struct place *place,
         put_interface(&element, port);
         elements_put(&batch, types[type], "learning", &element);
     }
-    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, port, 1);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place, port, 1);
     return send_ports(&batch, socket, err);
 }
 
@@ -235,8 +262,8 @@ int guard_remove(struct mnl_socket *socket, const struct place *place,
     struct elements batch;
 
     elements_begin(&batch, place->table, 2 * SETS_LEN);
-    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, port, 1);
-    put_ports(&batch, NFT_MSG_DELSETELEM, place->config, port, 1);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place, port, 1);
+    put_ports(&batch, NFT_MSG_DELSETELEM, place, port, 1);
     return send_ports(&batch, socket, err);
 }
 
@@ -246,9 +273,9 @@ int guard_replace(struct mnl_socket *socket, const struct place *place,
     struct elements batch;
 
     elements_begin(&batch, place->table, (len + 1) * SETS_LEN);
-    for (size_t i = 0; i < SETS_LEN; i++)
+    for (size_t i = 0; i < sets_len(place); i++)
         elements_put(&batch, NFT_MSG_DELSETELEM, sets[i].name, NULL);
-    put_ports(&batch, NFT_MSG_NEWSETELEM, place->config, ports, len);
+    put_ports(&batch, NFT_MSG_NEWSETELEM, place, ports, len);
     return send_ports(&batch, socket, err);
 }
 

@@ -26,12 +26,17 @@ static void write_link_name(const struct net_config *config, char ret_name[IFNAM
                  config->name, HASH_CHARS, name_hash(config));
 }
 
+static void write_port_prefix(const struct net_config *config, char ret_prefix[IFNAMSIZ])
+{
+    snprintf(ret_prefix, IFNAMSIZ, "vm%0*x-", HASH_CHARS, name_hash(config));
+}
+
 static void init_host(struct place *place, const struct net_config *config)
 {
     place->host = true;
     place->network = config->name;
     snprintf(place->table, sizeof(place->table), PLACE_PREFIX "%s", config->name);
-    snprintf(place->tap, sizeof(place->tap), "vm%0*x-", HASH_CHARS, name_hash(config));
+    write_port_prefix(config, place->tap);
     memcpy(place->veth, place->tap, sizeof(place->veth));
 }
 
@@ -52,6 +57,7 @@ void place_init(struct place *place, const struct net_config *config)
         .veth = "veth",
     };
     write_link_name(config, place->leg);
+    write_port_prefix(config, place->outside);
 }
 
 void place_on_bridge(struct place *place, const struct net_config *config, const char *bridge)

@@ -23,6 +23,9 @@ struct place {
     char leg[IFNAMSIZ];          /* bridged: the host's end of a link to the network's namespace */
     char table[PLACE_TABLE_MAX]; /* of nftables, in each family; "vmnet-NAME" in the host's */
     char tap[IFNAMSIZ], veth[IFNAMSIZ]; /* what the names of ports begin with; digits follow */
+    char outside
+        [IFNAMSIZ]; /* and those of links of theirs that are in the host's namespace in any case */
+    bool apart;     /* ports have no bridge in common: the host's switch is what is between them */
 };
 
 void place_init(struct place *place, const struct net_config *config);

@@ -227,7 +227,7 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
     if (plane->system)
         result = system_run(plane->system, loop, on_service, on_bridge, plane, err);
     if (plane->bridged)
-        result = bridged_net_run(plane->bridged, loop);
+        result = bridged_net_run(plane->bridged, loop, events->on_service, events->context);
     if (plane->bridged && result < 0)
         err_set(err, result, "cannot watch the interface: %s", strerror(-result));
     if (result == 0)

@@ -157,7 +157,7 @@ static int port_serve(struct plane *plane, const struct plane_port *port, struct
 static int port_attach(struct plane *plane, const struct plane_port *port, const char *alias,
                        struct err *err)
 {
-    int result;
+    int result, bridge;
 
     if (plane->loop)
         ports_on_monitor(&plane->monitor_source, LOOP_IN);
@@ -173,8 +173,10 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
         port_gone(plane, port);
         return result;
     }
+    bridge = plane->bridged ? bridged_net_bridge(plane->bridged, port)
+                            : (int)if_nametoindex(plane->place.bridge);
     result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface), plane_mtu(plane),
-                            (int)if_nametoindex(plane->place.bridge), alias);
+                            bridge, alias);
     if (result < 0)
         err_set(err, result, "cannot attach %s to the network's bridge: %s", port->interface,
                 result == -EXFULL || result == -EBUSY ? "a bridge has no room for more ports"

@@ -110,6 +110,32 @@ int tc_set_filter(struct netlink *netlink, int ifindex, uint16_t priority,
     return netlink_talk(netlink, header, NULL, NULL);
 }
 
+int tc_drop_all(struct netlink *netlink, int ifindex)
+{
+    static const struct sock_filter program[] = {BPF_STMT(BPF_RET | BPF_K, TC_ACT_SHOT)};
+    char buf[NETLINK_MESSAGE_BYTES];
+    struct tcmsg *message;
+    struct nlmsghdr *header;
+    struct nlattr *options;
+    int result = tc_add_clsact(netlink, ifindex);
+
+    if (result < 0)
+        return result;
+    header = begin(buf, RTM_NEWTFILTER, NLM_F_CREATE, ifindex, &message);
+    message->tcm_parent = hook_parent(TC_INGRESS);
+    message->tcm_handle = 1;
+    message->tcm_info = TC_H_MAKE(1u << 16, htons(ETH_P_ALL));
+    mnl_attr_put_strz(header, TCA_KIND, "bpf");
+    options = mnl_attr_nest_start(header, TCA_OPTIONS);
+    mnl_attr_put_u16(header, TCA_BPF_OPS_LEN, 1);
+    mnl_attr_put(header, TCA_BPF_OPS, sizeof(program), program);
+    /* The program's word is what happens. */
+    mnl_attr_put_u32(header, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
+    mnl_attr_put_u32(header, TCA_BPF_FLAGS_GEN, TCA_CLS_FLAGS_SKIP_HW);
+    mnl_attr_nest_end(header, options);
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
 int tc_delete_filter(struct netlink *netlink, int ifindex, const struct tc_found *found)
 {
     char buf[NETLINK_MESSAGE_BYTES];

@@ -74,6 +74,8 @@ int tc_delete_clsact(struct netlink *netlink, int ifindex);
 /* Adds a filter, or replaces the one with that hook, priority and handle in one step. */
 int tc_set_filter(struct netlink *netlink, int ifindex, uint16_t priority,
                   const struct tc_owner *owner, const struct tc_filter *filter);
+/* A qdisc and a filter for an interface that is ours alone: its frames are for packet sockets, and nobody else gets them. */
+int tc_drop_all(struct netlink *netlink, int ifindex);
 int tc_delete_filter(struct netlink *netlink, int ifindex, const struct tc_found *found);
 /* Interfaces that have a clsact qdisc: at most @max, their number or -errno. */
 int tc_list_clsact(struct netlink *netlink, int *ret_ifindexes, unsigned max);
