@@ -77,6 +77,18 @@ def test_filters_do_not_do(lab, hook, way):
         assert not host_state_changes(before, whole_state(lab.host))
 
 
+def test_no_room_for_filters(lab):
+    """Another program's qdisc has a place for what is received alone, as traffic shapers make it."""
+    lab.host.run(["tc", "qdisc", "add", "dev", "out0", "ingress"])
+    before = whole_state(lab.host)
+    with BridgedNetwork(lab) as network, network.guest(1) as guest:
+        reached(guest, REMOTE[4], HOST[4])
+        assert lab.host.run(["ping", "-n", "-c1", "-W1", guest.ipv4], check=False).returncode == 0
+        assert "nftables hands on" in network.log()
+    assert not host_state_changes(before, whole_state(lab.host))
+    lab.host.run(["tc", "qdisc", "del", "dev", "out0", "ingress"])
+
+
 def test_nothing_does(lab):
     """Frames are taken away before filters and nftables: refused, and nothing stays."""
     with foreign_filters(lab.host, ["ingress"], action=["action", "mirred", "egress", "redirect", "dev", "lo"]):

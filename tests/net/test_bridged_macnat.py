@@ -307,6 +307,33 @@ def test_router_is_killed(lab, network, guests):
         settled(lambda address=address: guests[0].ping(address, timeout_s=1), "mended")
 
 
+def test_interface_comes_back(lab):
+    """Another one under its name, with another index and MAC."""
+
+    def make_link():
+        lab.host.ip_batch(
+            f"link add lan0 type veth peer name lan1 netns /proc/{lab.remote.holder.pid}/ns/net\n"
+            "link set lan0 up\naddress add 10.9.0.1/24 dev lan0\n"
+        )
+        lab.remote.ip_batch("link set lan1 up\naddress add 10.9.0.2/24 dev lan1\n")
+
+    make_link()
+    with running(lab, "back", TEXT.replace("out0", "lan0"), check=False) as network:
+        with system_guest(network, 1) as guest:
+            guest.ip("address add 10.9.0.11/24 dev eth0")
+            for again in (False, True):
+                if again:
+                    lab.host.ip("link del lan0")
+                    settled(lambda: "lan0 is gone" in network.log(), "told")
+                    make_link()
+                    guest.ip("neigh flush dev eth0")
+                for address in ("10.9.0.1", "10.9.0.2"):
+                    settled(lambda address=address: guest.ping(address, timeout_s=1), "reached")
+                mac = re.search(r"ether (\S+)", lab.host.ip("link show dev lan0"))[1]
+                assert mac in lab.remote.ip("neigh show to 10.9.0.11")
+    lab.host.ip("link del lan0")
+
+
 def test_wireless(lab):
     """What sysfs says is wireless needs no key. It is one that stands for it."""
     lab.host.ip_batch("link add lan0 type veth peer name lan1\nlink set lan0 up\nlink set lan1 up\n")
