@@ -193,28 +193,6 @@ static int explain_open(int error, bool udp, const struct ip_endpoint *host, str
     }
 }
 
-/* Datagrams go to guests by the kernel alone there: a socket has no way to write in its client's name. */
-static int check_datagrams(const struct forward_host *host, const struct ip_endpoint *address,
-                           const struct ip_endpoint *guest, struct err *err)
-{
-    const struct net_config *config = host->engine->args->config;
-    const struct ip_addr *addr = &address->addr;
-    bool loopback =
-        addr->family == AF_INET ? addr->bytes[0] == 127 : IN6_IS_ADDR_LOOPBACK(&addr->v6);
-
-    if (loopback)
-        return err_set(err, -EOPNOTSUPP,
-                       "a UDP forward of a network of the system leads in what comes from other "
-                       "machines, not what comes over the host's loopback: write 0.0.0.0 or an "
-                       "address of the host; on the host itself use the guest's own address");
-    if (!net_config_has_nat(config, addr->family) ||
-        (guest->addr.family && guest->addr.family != addr->family))
-        return err_set(err, -EOPNOTSUPP,
-                       "a UDP forward of a network of the system needs a guest that has a way out "
-                       "by the same IP version as the host's address");
-    return 0;
-}
-
 int forward_host_open(struct forward_host *host, uint32_t id, bool udp,
                       const struct ip_endpoint *address, const struct ip_endpoint *guest,
                       struct err *err)
@@ -222,9 +200,6 @@ int forward_host_open(struct forward_host *host, uint32_t id, bool udp,
     struct plane_forward forward = {.udp = udp, .host = *address, .guest = *guest};
     int fd, result;
 
-    result = udp && tells(host) ? check_datagrams(host, address, guest, err) : 0;
-    if (result < 0)
-        return result;
     fd = open_host_socket(udp, address);
     for (int tries = 0; fd == -EADDRINUSE && tries < CLOSE_TRIES && host->closed_ms &&
                         clock_now_ms() - host->closed_ms < CLOSE_MS;

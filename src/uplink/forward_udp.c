@@ -9,6 +9,9 @@
  * the forward's socket and from the address that its client had spoken to. Where the client is seen as the
  * gateway, or the name is taken (by a client of another forward to the same port), it has a port of our
  * choice there.
+ *
+ * Without a packet device (the system plane, where the kernel leads in what comes from other machines) a client of the
+ * host's own is seen as the gateway, and has a socket of its own to the guest (forward_way.c).
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -18,6 +21,7 @@
 #include <unistd.h>
 
 #include "uplink/forward.h"
+#include "uplink/forward_way.h"
 
 /* So that those which end shortly after another one end with it. */
 #define TIMER_SLACK_MS 1000
@@ -48,6 +52,7 @@ struct udp_flow {
     struct guest_key guest_key;
     struct ip_endpoint guest, seen;
     struct udp_target client; /* and where its datagrams come to */
+    struct forward_way *way;  /* without a packet device */
     uint64_t used_ms;
 };
 
@@ -100,6 +105,7 @@ static struct udp_flow *find_by_client(const struct forward_udp *udp, const stru
 
 static void flow_free(struct forward_udp *udp, struct udp_flow *flow)
 {
+    forward_way_free(flow->way);
     table_remove(&udp->by_client, &flow->by_client);
     table_remove(&udp->by_guest, &flow->by_guest);
     list_remove(&flow->idle);
@@ -161,6 +167,16 @@ static bool choose_seen(struct forward_udp *udp, const struct ip_endpoint *clien
     return false;
 }
 
+/* An answer of the guest's. */
+static void on_answer(void *context, const struct iovec *payload)
+{
+    struct udp_flow *flow = context;
+
+    flow_touch(flow->forward->worker->forward_udp, flow);
+    if (udp_send_payload(flow->forward->fd, &flow->client, payload) == 0)
+        COUNT(flow->forward->worker->config.counters, forward_udp_up);
+}
+
 static struct udp_flow *flow_new(struct forward_udp *udp, struct forward *forward,
                                  const struct client_key *key, const struct ip_endpoint *client)
 {
@@ -177,6 +193,11 @@ static struct udp_flow *flow_new(struct forward_udp *udp, struct forward *forwar
     if (!take_share(udp, who))
         return NULL;
     flow = calloc(1, sizeof(*flow));
+    if (flow && worker->config.tun_fd < 0 &&
+        forward_way_new(worker, &forward->guest, on_answer, flow, &flow->way) < 0) {
+        free(flow);
+        flow = NULL;
+    }
     if (!flow) {
         quota_give(&worker->quota, QUOTA_forward_udp, who);
         COUNT(worker->config.counters, drop_no_descriptor);
@@ -241,8 +262,11 @@ static void forward_take(struct udp_socket *socket, const struct udp_received *r
     if (!flow)
         return;
     flow_touch(worker->forward_udp, flow);
-    udp_deliver(worker->udp_receiver, received, &flow->seen, &flow->guest,
-                &worker->config.counters->forward_udp_down);
+    if (flow->way)
+        forward_way_send(flow->way, received, &worker->config.counters->forward_udp_down);
+    else
+        udp_deliver(worker->udp_receiver, received, &flow->seen, &flow->guest,
+                    &worker->config.counters->forward_udp_down);
 }
 
 static void on_socket(struct loop_source *source, unsigned events)

@@ -43,8 +43,11 @@ int worker_divide(struct worker *worker)
     quota_set_table(quota, QUOTA_half_open, limits->tcp_flows / UPLINK_FLOWS_A_HALF_OPEN);
     quota_set_table(quota, QUOTA_udp, limits->udp_mappings);
     quota_set_table(quota, QUOTA_echo, limits->echo_mappings);
+    /* Without a packet device each takes a descriptor, and no mapping does. */
     quota_set_table(quota, QUOTA_forward_udp,
-                    UPLINK_FORWARD_UDP_FLOWS_MAX / worker->config.workers);
+                    worker->config.tun_fd < 0
+                        ? limits->udp_mappings
+                        : UPLINK_FORWARD_UDP_FLOWS_MAX / worker->config.workers);
     quota_set_table(quota, QUOTA_buffer, limits->tcp_flows / UPLINK_FLOWS_A_BUFFER);
     quota_set_table(quota, QUOTA_pipe, RELAY_PIPES_MAX / worker->config.workers);
     return 0;

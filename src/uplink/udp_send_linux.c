@@ -112,6 +112,21 @@ static int send_twice(int fd, struct mmsghdr *headers, unsigned len)
     return -errno;
 }
 
+int udp_send_payload(int fd, const struct udp_target *target, const struct iovec *payload)
+{
+    char control[CONTROL_BYTES];
+    struct mmsghdr message = {.msg_hdr = {.msg_iov = (struct iovec *)payload, .msg_iovlen = 1}};
+    int sent;
+
+    if (target) {
+        message.msg_hdr.msg_name = (void *)&target->to;
+        message.msg_hdr.msg_namelen = target->to_len;
+        write_control(&message.msg_hdr, control, target, 0);
+    }
+    sent = send_twice(fd, &message, 1);
+    return sent < 0 ? sent : 0;
+}
+
 static void report(struct udp_sender *sender, struct udp_socket *socket,
                    const struct udp_piece *piece, size_t offset, size_t len_bytes, int error)
 {

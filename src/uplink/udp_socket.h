@@ -12,6 +12,7 @@
 #define OPENVMNET_UPLINK_UDP_SOCKET_H
 
 #include <netinet/in.h>
+#include <sys/uio.h>
 
 #include "uplink/worker.h"
 
@@ -67,6 +68,9 @@ void udp_send(struct udp_sender *sender, struct udp_socket *socket, const struct
 void udp_sender_flush(struct udp_sender *sender);
 /* Before a socket goes. */
 void udp_sender_forget(struct udp_sender *sender, struct udp_socket *socket);
+
+/* One datagram, at once; @target NULL: to which the socket is connected. 0 or -errno. */
+int udp_send_payload(int fd, const struct udp_target *target, const struct iovec *payload);
 
 /* ---- to guests */
 

@@ -2,6 +2,7 @@
 """Forwards of a network of the system: by the kernel for who comes from elsewhere, by a socket for the host itself."""
 
 import os
+import select
 
 import pytest
 from lab import HOST, HOST4, REMOTE, REMOTE_B, LabError, poll
@@ -115,11 +116,59 @@ def test_udp(lab, network, web):
     forward(lab, "rm", "udp:0.0.0.0:7300")
 
 
-def test_udp_of_the_loopback_is_refused(lab, network, web):
-    for text in ("udp::7301-web:5300", "udp:[::1]:7301-web:5300"):
-        with pytest.raises(LabError) as failed:
-            forward(lab, "add", text)
-        assert "use the guest's own address" in str(failed.value)
+def test_udp_from_the_host_and_its_loopback(lab, network, web, version):
+    """Each client is one, and gets its own answers, from the address that it spoke to."""
+    any_, loopback = {4: ("0.0.0.0", "127.0.0.1"), 6: ("[::]", "::1")}[version]
+    forward(lab, "add", f"udp:{any_}:7301-[{web.addresses[version]}]:5301" if version == 6
+            else f"udp:{any_}:7301-web:5301")
+    with web.udp(port=5301, version=version) as server:
+        with lab.host.udp(version=version) as first, lab.host.udp(version=version) as second:
+            seen = set()
+            for client in (first, second, first):
+                for address in (loopback, HOST[version]):
+                    client.sendto(b"q", (address, 7301))
+                    data, peer = server.recvfrom(10)
+                    assert (data, peer[0]) == (b"q", web.gateways[version])
+                    seen.add(peer[1])
+                    server.sendto(b"a", peer)
+                    data, peer = client.recvfrom(10)
+                    assert (data, *peer[:2]) == (b"a", address, 7301)
+            assert len(seen) == 4  # two clients, two addresses
+            # As large as they come, and many at once: each stays one.
+            sent = [bytes([number]) * 1200 for number in range(40)] + [b"", b"x" * 8000]
+            for data in sent:
+                first.sendto(data, (loopback, 7301))
+            received = [server.recvfrom(9000) for _ in sent]
+            assert [data for data, _ in received] == sent
+            for data, peer in received:
+                server.sendto(data, peer)
+            assert [first.recv(9000) for _ in sent] == sent
+        assert network.counters()["forward_udp_down"] == network.counters()["forward_udp_up"]
+    with lab.remote.udp(version=version) as client, web.udp(port=5301, version=version) as server:
+        assert by_the_kernel(lab, 7301)
+        client.sendto(b"q", (HOST[version], 7301))
+        assert server.recvfrom(10)[1][0] in (REMOTE[version], REMOTE_B[version])
+    forward(lab, "rm", f"udp:{any_}:7301")
+
+
+def test_udp_of_the_loopback(lab, network, web):
+    """Alone, and with nobody behind it at first."""
+    forward(lab, "add", "udp::7302-web:5302")
+    with lab.host.udp() as client:
+        client.sendto(b"lost", ("127.0.0.1", 7302))
+        with web.udp(port=5302) as server:
+            def asked():
+                client.sendto(b"q", ("127.0.0.1", 7302))
+                return select.select([server], [], [], 0.1)[0]
+
+            assert poll(asked)
+            data, peer = server.recvfrom(10)
+            while data != b"q":  # it may have waited for the guest's address
+                data, peer = server.recvfrom(10)
+            assert peer[0] == web.gateway
+            server.sendto(b"a", peer)
+            assert client.recvfrom(10) == (b"a", ("127.0.0.1", 7302))
+    forward(lab, "rm", "udp::7302")
 
 
 @pytest.mark.parametrize("role", ["router", "engine"])
@@ -156,7 +205,14 @@ def test_after_a_flush(lab, network, web):
 
 def test_into_a_host_network(lab):
     """Its guests have no way out, so what leads in is a socket's, and comes from the gateway."""
-    with running(lab, "closed", "mode = host\nforward = tcp:0.0.0.0:7600-in:80\n", check=False) as network:
+    text = "mode = host\nforward = tcp:0.0.0.0:7600-in:80\nforward = udp:0.0.0.0:7601-in:81\n"
+    with running(lab, "closed", text, check=False) as network:
         with network.guest(name="in") as guest:
             peer = seen_by(guest, 4, lambda: lab.remote.connect(HOST4, 7600))
             assert peer == guest.gateway
+            with guest.udp(port=81) as server, lab.remote.udp() as client:
+                client.sendto(b"q", (HOST4, 7601))
+                data, peer = server.recvfrom(10)
+                assert (data, peer[0]) == (b"q", guest.gateway)
+                server.sendto(b"a", peer)
+                assert client.recvfrom(10) == (b"a", (HOST4, 7601))
