@@ -240,17 +240,20 @@ static void complete(struct walk *walk)
     }
 }
 
+/* A server that does not answer is not asked about each. */
 static void ask_openvswitch(struct walk *walk)
 {
     struct ovsdb *db = NULL;
-    int result = ovsdb_open(NULL, NULL, &db);
+    int opened = ovsdb_open(NULL, NULL, &db), result = opened;
 
     for (size_t i = 0; i < walk->len; i++) {
         struct interface *interface = &walk->interfaces[i];
         struct ovsdb_role role = {0};
 
-        interface->ovs_closed = result == -EACCES;
-        if (!db || ovsdb_find_role(db, interface->name, &role) < 0)
+        interface->ovs_closed = opened == -EACCES;
+        if (result == 0)
+            result = ovsdb_find_role(db, interface->name, &role);
+        if (result < 0)
             continue;
         interface->ovs_asked = true;
         interface->ovs = role.bridge;
