@@ -15,6 +15,7 @@ from lab import BUILD, REMOTE, REMOTE4, REMOTE6, Guest, Network, Port, poll
 CONFORMANCE = BUILD / "tests" / "conformance" / "vmnet-conformance"
 PING = BUILD / "docs" / "examples" / "vmnet-ping"
 SOCKET = BUILD / "tests" / "net" / "vmnetsocket"
+MONITOR = BUILD / "tests" / "net" / "vmnetmonitor"
 BATCH = BUILD / "docs" / "examples" / "vmnet-batch"
 
 pytestmark = pytest.mark.skipif(
@@ -121,14 +122,14 @@ MACS = ("52:54:00:12:34:56", "52:54:00:12:34:57")
 
 
 @contextlib.contextmanager
-def guest_of_client(lab, environment, mode, *options, mac=MACS[0], name=None):
+def guest_of_client(lab, environment, mode, *options, mac=MACS[0], name=None, program=SOCKET):
     """A guest whose frames pass a client of vmnet.h. Its MAC address is the client's, or with own-mac @mac."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         client = lab.host.start(
-            [SOCKET, theirs.fileno(), mode, *options],
+            [program, theirs.fileno(), mode, *options],
             capabilities=False, env=environment, stdout=-1, text=True, pass_fds=[theirs.fileno()],
         )  # fmt: skip
         theirs.close()
@@ -152,7 +153,7 @@ def guest_of_client(lab, environment, mode, *options, mac=MACS[0], name=None):
         finally:
             guest.close()
             client.stdout.close()
-            # Its socket's end ends it; nobody stops the interface.
+            # Its socket's end ends it; vmnetsocket does not stop the interface.
             ended = poll(lambda: client.poll() is not None)
             client.kill()
             assert ended and client.wait() == 0
@@ -195,6 +196,15 @@ def test_guest_of_client(lab, environment, options):
     with guest_of_client(lab, environment, "shared", *options) as guest:
         assert guest.ping(guest.gateway, 3) == 3
         assert guest.ping(guest.gateway6, 3) == 3
+        transfer(lab, guest, REMOTE4)
+        transfer(lab, guest, REMOTE6)
+    check_clean(lab)
+
+
+def test_guest_of_monitor(lab, environment):
+    """The same by a VM monitor's way: a loop of its own, semaphores, one packet a write, in pieces."""
+    with guest_of_client(lab, environment, "shared", program=MONITOR) as guest:
+        assert guest.ping(guest.gateway, 3) == 3
         transfer(lab, guest, REMOTE4)
         transfer(lab, guest, REMOTE6)
     check_clean(lab)

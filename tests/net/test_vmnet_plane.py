@@ -317,6 +317,40 @@ def test_failure(lab, way, new_network):
     assert network.describe()["ports"] == 0
 
 
+STATUSES = {
+    1001: ("EIO", "Console has what it logs"),
+    1002: ("ENOMEM", "has no memory"),
+    1003: ("EINVAL", "takes none of this network's options as they are"),
+    1004: ("EAGAIN", "try again"),
+    1005: ("EACCES", "run vmnetd as root (sudo vmnet up"),
+    1006: ("EIO", "see its MTU"),
+    1007: ("EIO", "end some VMs"),
+    1008: ("EIO", "takes fewer frames at once"),
+    1009: ("EBUSY", "Internet Sharing"),
+    1010: ("EPERM", "run vmnetd as root (sudo vmnet up"),
+    1011: ("EIO", "is not known here"),
+}
+
+
+def test_every_status(lab, new_network):
+    """Whatever the framework says of an interface, who asked for it is told what it means and what to do."""
+    with framework_of(lab, "interfaces"):
+        network = new_network()
+    file = lab.framework / "status"
+    try:
+        for status, (code, words) in STATUSES.items():
+            file.write_text(str(status))
+            with pytest.raises(Failed) as failed:
+                network.attach(kind="dgram")
+            assert failed.value.code == code, status
+            assert words in failed.value.reason and f"status {status}" in failed.value.reason
+            assert failed.value.reason.startswith(f"network '{network.name}': ")
+    finally:
+        file.unlink(missing_ok=True)
+    with network.attach(kind="dgram"):
+        pass
+
+
 # ---- what ends, and what goes on
 
 

@@ -7,6 +7,8 @@
  * So do the plane's of dlsym(3), by which it looks for what came after macOS 11: with VMNET_FRAMEWORK_OLD there is nothing of
  * that. The compiler renames them: a sanitizer, which is in the same file, calls dlsym before anything of ours can run.
  *
+ * Those of vmnet_start_interface(): it ends with the status that VMNET_FRAMEWORK_DIR/status has, where there is that file.
+ *
  * And vmnetd's of clock_gettime(2): the host has slept for as many seconds as VMNET_FRAMEWORK_DIR/slept says.
  */
 #include <dlfcn.h>
@@ -16,8 +18,15 @@
 #include <time.h>
 
 #include <CoreFoundation/CoreFoundation.h>
+#include <vmnet/vmnet.h>
+
+#include "compat/block.h"
 
 void *framework_dlsym(void *handle, const char *name);
+interface_ref __real_vmnet_start_interface(xpc_object_t desc, dispatch_queue_t queue,
+                                           vmnet_start_interface_completion_handler_t handler);
+interface_ref __wrap_vmnet_start_interface(xpc_object_t desc, dispatch_queue_t queue,
+                                           vmnet_start_interface_completion_handler_t handler);
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 char *__real_getenv(const char *name);
@@ -47,24 +56,47 @@ void *framework_dlsym(void *handle, const char *name)
     return dlsym(handle, strcmp(name, "CFRelease") == 0 ? "openvmnet_object_release" : name);
 }
 
-int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+/* The number in a file of VMNET_FRAMEWORK_DIR; 0 where there is none. */
+static long told(const char *name)
 {
     const char *directory = __real_getenv("VMNET_FRAMEWORK_DIR");
-    int result = __real_clock_gettime(clock, now);
     char path[256];
     FILE *file;
-    long seconds;
+    long number = 0;
 
-    if (clock != CLOCK_BOOTTIME || !directory)
-        return result;
-    snprintf(path, sizeof(path), "%s/slept", directory);
+    snprintf(path, sizeof(path), "%s/%s", directory ? directory : "/nonexistent", name);
     file = fopen(path, "re");
     if (!file)
-        return result;
-    if (fscanf(file, "%ld", &seconds) == 1)
-        now->tv_sec += seconds;
+        return 0;
+    if (fscanf(file, "%ld", &number) != 1)
+        number = 0;
     fclose(file);
+    return number;
+}
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int result = __real_clock_gettime(clock, now);
+
+    if (clock == CLOCK_BOOTTIME)
+        now->tv_sec += told("slept");
     return result;
+}
+
+static void complete(void *handler)
+{
+    BLOCK_CALL(void (*)(void *, vmnet_return_t, xpc_object_t), handler,
+               (vmnet_return_t)told("status"), NULL);
+    block_release(handler);
+}
+
+interface_ref __wrap_vmnet_start_interface(xpc_object_t desc, dispatch_queue_t queue,
+                                           vmnet_start_interface_completion_handler_t handler)
+{
+    if (!told("status"))
+        return __real_vmnet_start_interface(desc, queue, handler);
+    dispatch_async_f(queue, block_copy(handler), complete);
+    return NULL;
 }
 
 __attribute__((constructor)) static void divide(void)
