@@ -92,10 +92,11 @@ tests-as-root:
 	$(if $(ROOT_TESTS),OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTEST) $(ROOT_TESTS))
 
 # Tests that watch an idle network for a minute, or wait for an address that does not come back, or until an
-# idle UDP port is given up.
+# idle UDP port is given up; a gibibyte each way of an emulated machine.
 soak: build
 	OPENVMNET_BUILD=$(abspath $(BUILD)) OPENVMNET_SOAK=1 $(UNPRIVILEGED) \
-		$(PYTEST) tests/net/test_idle.py tests/net/test_host_changes.py tests/net/test_udp_nat.py
+		$(PYTEST) tests/net/test_idle.py tests/net/test_host_changes.py tests/net/test_udp_nat.py \
+		tests/guest/test_sockets.py
 
 # A million connections, 200,000 mappings; some minutes.
 churn: build
