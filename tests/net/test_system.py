@@ -3,9 +3,13 @@
 
 import contextlib
 import json
+import select
 
 import pytest
 from lab import HOST, REMOTE, REMOTE4, poll, send_between
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
 from system import (
     exchange,
     needs_root,
@@ -81,6 +85,21 @@ def test_only_the_interfaces_that_lead_out_forward(lab, network, guest):
 def test_guests_of_one_network(guest, other, version):
     assert guest.ping(other.addresses[version]) == 1
     send_between(guest, other, version, 1 << 20)
+
+
+@pytest.mark.parametrize("link", ("bridge", "port"))
+def test_not_by_the_router(lab, network, guest, other, link, version):
+    """What a guest sends to the host's MAC, or to that of its port, for another guest goes nowhere."""
+    name = {"bridge": network.describe()["bridge"], "port": guest.port.interface}[link]
+    mac = json.loads(lab.host.ip(f"-json link show dev {name}"))[0]["address"]
+    kind = {4: IP, 6: IPv6}[version]
+    packet = bytes(kind(src=guest.addresses[version], dst=other.addresses[version]) / UDP(dport=9))
+    assert other.ping(other.gateways[version]) == 1  # the host knows where it is
+    with other.packets() as seen, guest.packets() as out:
+        out.send(bytes(Ether(src=guest.mac, dst=mac))[:12] + {4: b"\x08\x00", 6: b"\x86\xdd"}[version] + packet)
+        assert guest.ping(guest.gateways[version]) == other.ping(other.gateways[version]) == 1
+        while select.select([seen], [], [], 0)[0]:
+            assert packet[-8:] not in seen.recv(65536)
 
 
 def test_names(lab, network, guest, other):
