@@ -219,9 +219,16 @@ static const char table_own4[] =
     "    meta pkttype %1$s %2$smeta l4proto tcp iifname . @ll,48,64 . ip saddr @own4 accept\n"
     "    meta pkttype %1$s %2$smeta l4proto udp iifname . @ll,48,64 . ip saddr @own4 jump udp4\n";
 
-/* On a physical network each address may be a machine's. Arguments: the packet type. */
-static const char table_own_mac[] = "    meta pkttype %s meta l4proto tcp ether type { ip, ip6 }"
-                                    " iifname . ether saddr @senders accept\n";
+/* On a physical network each address may be a machine's. No set of two protocols: it costs more than another rule. */
+static const char table_own_mac[] =
+    "    meta pkttype other ether type ip meta l4proto tcp"
+    " iifname . ether saddr @senders accept\n"
+    "    meta pkttype other ether type ip meta l4proto udp ip saddr != 0.0.0.0"
+    " iifname . ether saddr @senders jump udp4\n"
+    "    meta pkttype other ether type ip6 meta l4proto tcp"
+    " iifname . ether saddr @senders accept\n"
+    "    meta pkttype host ether type { ip, ip6 } meta l4proto tcp"
+    " iifname . ether saddr @senders accept\n";
 
 /* Arguments: the network's prefix, the router's address. */
 static const char table_own6[] =
@@ -307,8 +314,7 @@ static void print_prerouting(FILE *text, const struct place *place)
     if (place->host && !bridged)
         snprintf(outside, sizeof(outside), "ip daddr & %s != %s ", ip[0], ip[1]);
     if (bridged) {
-        fprintf(text, table_own_mac, "other");
-        fprintf(text, table_own_mac, "host");
+        fputs(table_own_mac, text);
     } else {
         fprintf(text, table_own4, "host", outside);
         fprintf(text, table_own4, "other", "");

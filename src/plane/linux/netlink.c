@@ -5,6 +5,7 @@
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
@@ -146,6 +147,19 @@ int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets)
     link->ifi_family = AF_UNSPEC;
     link->ifi_index = ifindex;
     mnl_attr_put_u32(header, IFLA_TXQLEN, packets);
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
+int netlink_set_noqueue(struct netlink *netlink, int ifindex)
+{
+    char buf[NETLINK_MESSAGE_BYTES];
+    struct nlmsghdr *header = netlink_begin(buf, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
+    struct tcmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+
+    message->tcm_family = AF_UNSPEC;
+    message->tcm_ifindex = ifindex;
+    message->tcm_parent = TC_H_ROOT;
+    mnl_attr_put_strz(header, TCA_KIND, "noqueue");
     return netlink_talk(netlink, header, NULL, NULL);
 }
 

@@ -44,6 +44,8 @@ int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int maste
                    const char *alias);
 /* How many packets wait for who reads a device. (SIOCSIFTXQLEN asks for rights over the whole machine.) */
 int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets);
+/* What is sent by the link goes to its driver at once, by no queueing discipline (noqueue). */
+int netlink_set_noqueue(struct netlink *netlink, int ifindex);
 /* -ENODEV where there is none of that name. */
 int netlink_get_link(struct netlink *netlink, const char *name, int *ret_ifindex,
                      struct mac_addr *ret_mac);

@@ -157,7 +157,7 @@ static int port_serve(struct plane *plane, const struct plane_port *port, struct
 static int port_attach(struct plane *plane, const struct plane_port *port, const char *alias,
                        struct err *err)
 {
-    int result, bridge;
+    int result, bridge, ifindex;
 
     if (plane->loop)
         ports_on_monitor(&plane->monitor_source, LOOP_IN);
@@ -173,10 +173,13 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
         port_gone(plane, port);
         return result;
     }
+    ifindex = (int)if_nametoindex(port->interface);
+    /* A tap has a queue of its own, and what that has no room for is lost: one before it costs each frame, for nothing. */
+    if (port->kind != PORT_VETH && netlink_set_noqueue(&plane->netlink, ifindex) < 0)
+        log_debug("port %s keeps the default queue", port->interface);
     bridge = plane->bridged ? bridged_net_bridge(plane->bridged, port)
                             : (int)if_nametoindex(plane->place.bridge);
-    result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface), plane_mtu(plane),
-                            bridge, alias);
+    result = netlink_set_up(&plane->netlink, ifindex, plane_mtu(plane), bridge, alias);
     if (result < 0)
         err_set(err, result, "cannot attach %s to the network's bridge: %s", port->interface,
                 result == -EXFULL || result == -EBUSY ? "a bridge has no room for more ports"
