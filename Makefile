@@ -121,9 +121,10 @@ bench:
 	-$(PYTHON) tests/guest/image.py --build=$(BUILD)
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py $(BENCH)
 
-# Machines bridged to an interface, beside macvtap.
-bench-bridged: build
-	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bridged.py $(BRIDGED)
+# Networks of the system, beside what is made by hand. Some three minutes.
+bench-system: build
+	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py --quick --rounds 7 \
+		--only '^(system-|by-hand|macvtap)' $(BENCH)
 
 # What many TCP streams carry together, by the number of workers.
 bench-streams: build
@@ -187,4 +188,4 @@ clean:
 comma = ,
 
 .PHONY: all help deps build clang-build demo check unit-tests network-tests tests-as-user tests-as-root soak churn coexist-tests \
-	system-tests bench bench-bridged bench-streams asan tsan macos lint format install uninstall deb clean
+	system-tests bench bench-system bench-streams asan tsan macos lint format install uninstall deb clean

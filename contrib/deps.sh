@@ -24,7 +24,7 @@ deb_check="libcmocka-dev python3-pytest
 deb_coexist="ufw firewalld dbus-daemon docker.io"
 deb_system="$deb_check mmdebstrap systemd-container debhelper dpkg-dev fakeroot lintian"
 deb_lint="clang clang-format clang-tidy"
-deb_bench="iproute2 nftables passt slirp4netns"
+deb_bench="iproute2 nftables passt slirp4netns python3-pytest"
 
 # The same for the others: commands, and pkg-config modules.
 commands_build="cc meson ninja pkg-config dnsmasq scdoc"

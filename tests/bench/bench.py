@@ -7,6 +7,7 @@ does meets all of them; the figures are medians over the rounds. README.md tells
 """
 
 import argparse
+import collections
 import contextlib
 import datetime
 import json
@@ -17,6 +18,7 @@ import re
 import resource
 import shlex
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -28,12 +30,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "net"), str(HERE.parent / "guest")]
 
 import claims  # noqa: E402
 import libvmnet  # noqa: E402
-from laboratory import BenchLab  # noqa: E402
+from laboratory import BenchLab, prepare_ends  # noqa: E402
 from lab import BUILD, LabError  # noqa: E402
 from plot import plot  # noqa: E402
 from report import UNITS, report, summary  # noqa: E402
 from scenarios import FIGURES, NETBENCH, SCENARIOS, Failure, Servers, measure  # noqa: E402
-from subject import CONGESTION, GROUPS  # noqa: E402
+from subject import GROUPS  # noqa: E402
 from subjects import subjects  # noqa: E402
 
 ROUNDS, SECONDS, QUICK_SECONDS = 5, 2, 1
@@ -123,8 +125,10 @@ class Selection:
         result = []
         for scenario in SCENARIOS:
             part = [(subject, scenario) for subject in chosen if self.has(subject, scenario)]
-            first = turn % len(part) if part else 0
-            result += part[first:] + part[:first]
+            for again in range(max([subject.turns for subject, _ in part], default=0)):
+                first = (turn + again) % len(part)
+                now = part[first:] + part[:first]
+                result += [step for step in now if again < step[0].turns]
         return result
 
 
@@ -136,42 +140,38 @@ class Rounds:
         self.results = results
         self.started = started
 
+    def _keep(self, number, subject, taken, figures):
+        """A round's value is the median of a subject's turns, which @taken has."""
+        for name, value in figures.items():
+            values = taken.setdefault((subject, name), [])
+            values.append(value)
+            of_subject = self.results["values"].setdefault(name, {})
+            of_subject.setdefault(subject.name, [None] * self.results["rounds"])
+            of_subject[subject.name][number] = figures[name] = statistics.median(values)
+
     def run(self, number, steps):
         rounds = self.results["rounds"]
+        taken, turns = {}, collections.Counter()
         for step, (subject, scenario) in enumerate(steps, 1):
             minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
             text = f"{minutes}:{seconds:02} round {number + 1}/{rounds} {step}/{len(steps)}"
             failed = ""
             try:
                 with subject.active():
-                    figures = measure(self.servers, subject, scenario, self.results["seconds"])
+                    servers = subject.servers or self.servers
+                    figures = measure(servers, subject, scenario, self.results["seconds"])
             except LabError as error:
                 figures = error.figures if isinstance(error, Failure) else {}
                 failed = (str(error).strip().splitlines() or ["?"])[0]
                 self.results["failures"].append(f"{subject.name} {scenario}: {failed}")
-            for name, value in figures.items():
-                of_subject = self.results["values"].setdefault(name, {})
-                of_subject.setdefault(subject.name, [None] * rounds)[number] = value
+            self._keep(number, subject, taken, figures)
+            turns[subject, scenario] += 1
+            if not failed and turns[subject, scenario] < subject.turns:
+                continue
             shown = [f"{name} {value:.{FIGURES[name][2]}f} {UNITS[name]}"
                      for name, value in figures.items()]
             shown += [f"{scenario}: {failed}"] if failed else []
             say(f"{text} {subject.name:<20} {', '.join(shown)}")
-
-
-def prepare_ends(lab, wanted):
-    """Of host and remote. Returns the congestion control; cubic is what nearly all systems have.
-
-    Nothing waits in TIME_WAIT after a measurement: subjects share the host's address, so an end that
-    still waits for one would refuse another's connection from the same port, and that takes a second.
-    """
-    for namespace in (lab.host, lab.remote):
-        namespace.sysctl({"ipv4/tcp_max_tw_buckets": 0})
-    for name in wanted:
-        with contextlib.suppress(LabError):
-            for namespace in (lab.host, lab.remote):
-                namespace.sysctl({CONGESTION: name})
-            return name
-    raise LabError(f"TCP congestion control {' or '.join(wanted)}: not there or not allowed")
 
 
 def raise_descriptor_limit():

@@ -4,6 +4,7 @@
 import statistics
 
 EXEC, QEMU = "openvmnet-exec", "qemu-openvmnet"
+SHARED, BRIDGED, HAND, MACVTAP = "system-shared", "system-bridged", ("by-hand",), ("macvtap",)
 # What root can have of the kernel: where this does not reach a target either, the machine is the bound.
 LIMITS = {EXEC: "kernel", QEMU: "qemu-tap"}
 SMALL, LARGE = ("pasta", "slirp4netns"), ("pasta-65520", "slirp4netns-65520")
@@ -26,6 +27,13 @@ RATIOS = [
     ("QEMU guest TCP down, to a privileged tap", "tcp-down", QEMU, ("qemu-tap",), "at least", 0.95),
     ("QEMU guest TCP up, to QEMU's user network", "tcp-up", QEMU, ("qemu-user",), "at least", 2),
     ("QEMU guest TCP down, to QEMU's user network", "tcp-down", QEMU, ("qemu-user",), "at least", 2),
+    ("shared network of the system, TCP up, to one by hand", "tcp-up", SHARED, HAND, "at least", 0.98),
+    ("shared network of the system, TCP down, to one by hand", "tcp-down", SHARED, HAND, "at least", 0.98),
+    ("shared network of the system, connections a second, to one by hand", "connect", SHARED, HAND, "at least", 0.98),
+    ("shared network of the system, request/response p50, to one by hand", "rr p50", SHARED, HAND, "at most", 1.02),
+    ("bridged network, TCP up, to macvtap", "tcp-up", BRIDGED, MACVTAP, "at least", 0.95),
+    ("bridged network, TCP down, to macvtap", "tcp-down", BRIDGED, MACVTAP, "at least", 0.95),
+    ("bridged network, request/response p50, to macvtap", "rr p50", BRIDGED, MACVTAP, "at most", 1.05),
     ("start of `vmnet exec`, to `pasta COMMAND`", "start", EXEC, ("pasta",), "at most", 1),
 ]
 # (what, figure, subject, "at most", value)
@@ -86,8 +94,8 @@ def check(values, units, libvmnet=()):
             entry |= {"value": own / medians[peer], "peer": peer}
             if ratios:
                 entry |= {"least": min(ratios), "most": max(ratios)}
-            limit = LIMITS[subject]
-            if limit != peer and median(of_figure.get(limit)):
+            limit = LIMITS.get(subject)
+            if limit and limit != peer and median(of_figure.get(limit)):
                 entry["limit"] = median(of_figure[limit]) / medians[peer]
         checked.append(entry)
     for claim, figure, subject, sense, target in BOUNDS:

@@ -5,12 +5,15 @@ What openvmnet may take from the kernel is not the same for root and for others:
 make, smaller pipes, no raw sockets. It is made for the others, so they are measured.
 """
 
+import contextlib
 import os
 import shutil
 import stat
 import tempfile
 
-from lab import Lab
+from lab import Lab, LabError
+
+from subject import CONGESTION
 
 USER = 65534
 MEMORY = "/dev/shm"
@@ -18,6 +21,22 @@ MEMORY = "/dev/shm"
 OPEN_TUN = """mount -t tmpfs -o mode=0755 tmpfs /dev/net
 mknod -m 0666 /dev/net/tun c 10 200
 """
+
+
+def prepare_ends(lab, wanted):
+    """Of host and remote. Returns the congestion control; cubic is what nearly all systems have.
+
+    Nothing waits in TIME_WAIT after a measurement: subjects share the host's address, so an end that
+    still waits for one would refuse another's connection from the same port, and that takes a second.
+    """
+    for namespace in (lab.host, lab.remote):
+        namespace.sysctl({"ipv4/tcp_max_tw_buckets": 0})
+    for name in wanted:
+        with contextlib.suppress(LabError):
+            for namespace in (lab.host, lab.remote):
+                namespace.sysctl({CONGESTION: name})
+            return name
+    raise LabError(f"TCP congestion control {' or '.join(wanted)}: not there or not allowed")
 
 
 def is_open_to_others(path):

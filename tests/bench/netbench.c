@@ -4,8 +4,8 @@
  *
  *   netbench server ADDRESS PORT          serves the others at PORT, `flows` at PORT + 1; its first line
  *                                         says that it listens
- *   netbench KIND ADDRESS PORT MS         measures for MS milliseconds: connect, rr, udp-up, udp-down,
- *                                         udp-gso-up or udp-gso-down
+ *   netbench KIND ADDRESS PORT MS         measures for MS milliseconds: connect, rr, tcp-up, tcp-down,
+ *                                         udp-up, udp-down, udp-gso-up or udp-gso-down
  *   netbench flows ADDRESS PORT COUNT...  opens flows up to each COUNT in turn and holds them
  *   netbench start READY_FD COMMAND...    runs COMMAND until it writes a byte to READY_FD
  *
@@ -112,6 +112,10 @@ static void serve(int fd)
         return;
     if (message.kind >= KIND_UDP_UP) {
         serve_datagrams(fd, &message);
+        return;
+    }
+    if (message.kind == KIND_TCP_UP || message.kind == KIND_TCP_DOWN) {
+        serve_stream(fd, &message);
         return;
     }
     while (write_all(fd, &message, sizeof(message)) && message.kind == KIND_RR &&
@@ -238,6 +242,7 @@ int main(int argc, char **argv)
 {
     static const char *const names[KINDS] = {
         [KIND_CONNECT] = "connect",       [KIND_RR] = "rr",
+        [KIND_TCP_UP] = "tcp-up",         [KIND_TCP_DOWN] = "tcp-down",
         [KIND_UDP_UP] = "udp-up",         [KIND_UDP_DOWN] = "udp-down",
         [KIND_UDP_GSO_UP] = "udp-gso-up", [KIND_UDP_GSO_DOWN] = "udp-gso-down",
     };
@@ -257,7 +262,8 @@ int main(int argc, char **argv)
         kind++;
     if (argc != 5 || kind == KINDS) {
         fprintf(stderr, "usage: netbench server ADDRESS PORT\n"
-                        "       netbench connect|rr|udp[-gso]-up|udp[-gso]-down ADDRESS PORT MS\n"
+                        "       netbench connect|rr|tcp-up|tcp-down|udp[-gso]-up|udp[-gso]-down "
+                        "ADDRESS PORT MS\n"
                         "       netbench flows ADDRESS PORT COUNT...\n"
                         "       netbench start READY_FD COMMAND...\n");
         return 2;
@@ -267,5 +273,7 @@ int main(int argc, char **argv)
         return run_connect(&server, duration_ms);
     if (kind == KIND_RR)
         return run_rr(&server, duration_ms);
+    if (kind == KIND_TCP_UP || kind == KIND_TCP_DOWN)
+        return run_stream(&server, (enum kind)kind, duration_ms);
     return run_datagrams(server, (enum kind)kind, duration_ms);
 }

@@ -17,6 +17,8 @@
 enum kind {
     KIND_CONNECT,
     KIND_RR,
+    KIND_TCP_UP,
+    KIND_TCP_DOWN,
     KIND_UDP_UP,
     KIND_UDP_DOWN,
     KIND_UDP_GSO_UP,
@@ -48,6 +50,10 @@ int open_listener(const struct sockaddr_in *local);
 /* datagrams.c. The server's part of a measurement whose request, @message, came on @fd. */
 void serve_datagrams(int fd, struct message *message);
 int run_datagrams(struct sockaddr_in server, enum kind kind, uint32_t duration_ms);
+
+/* stream.c. The same of a TCP stream. */
+void serve_stream(int fd, struct message *message);
+int run_stream(const struct sockaddr_in *server, enum kind kind, uint32_t duration_ms);
 
 /* flows.c. The server's part does not return. */
 _Noreturn void serve_flows(int listener_fd);

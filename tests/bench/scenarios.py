@@ -18,6 +18,7 @@ NETBENCH = BUILD / "tests" / "bench" / "netbench"
 IPERF3_PORT, NETBENCH_PORT = 5201, 5202
 FLOWS_PORT = NETBENCH_PORT + 1
 STREAMS = 8
+TURN_MS = 100  # the least that a turn takes
 FLOWS = (1000, 10000)
 OPEN_TIMEOUT_S = 30  # for a step; netbench gives up before
 STARTS = 5  # of which `start` is the median
@@ -30,6 +31,8 @@ SCENARIOS = {
     f"tcp-down-{STREAMS}": f"{STREAMS} streams at once",
     "forward-up": "one TCP stream from the guest to the remote, by a port forward",
     "forward-down": "the same towards the guest",
+    "host-up": "one TCP stream from the guest to its host",
+    "host-down": "the same towards the guest",
     "vm": "one TCP stream from the guest to another machine of its network",
     "udp-up": "datagrams of 1400 bytes sent as fast as it goes; what arrives",
     "udp-down": "the same towards the guest",
@@ -50,6 +53,8 @@ FIGURES = {
     f"tcp-down-{STREAMS}": ("Gbit/s", True, 2),
     "forward-up": ("Gbit/s", True, 2),
     "forward-down": ("Gbit/s", True, 2),
+    "host-up": ("Gbit/s", True, 2),
+    "host-down": ("Gbit/s", True, 2),
     "vm": ("Gbit/s", True, 2),
     "udp-up": ("Gbit/s", True, 2),
     "udp-down": ("Gbit/s", True, 2),
@@ -86,6 +91,17 @@ class Failure(LabError):
         self.figures = figures or {}
 
 
+def start_netbench(namespace, address):
+    """A server in @namespace. Returns the process, once it listens."""
+    process = namespace.start(
+        [NETBENCH, "server", address, NETBENCH_PORT], stdout=subprocess.PIPE
+    )
+    # One line says that it listens.
+    if not select.select([process.stdout], [], [], TIMEOUT_S)[0] or not process.stdout.read(1):
+        raise LabError("netbench server did not start")
+    return process
+
+
 class Servers:
     """A context: what answers on the remote, for all subjects the same."""
 
@@ -95,13 +111,7 @@ class Servers:
 
     def __enter__(self):
         self.start_iperf3()
-        # One line says that it listens.
-        process = self.lab.remote.start(
-            [NETBENCH, "server", REMOTE4, NETBENCH_PORT], stdout=subprocess.PIPE
-        )
-        self.processes["netbench"] = process
-        if not select.select([process.stdout], [], [], TIMEOUT_S)[0] or not process.stdout.read(1):
-            raise LabError("netbench server did not start")
+        self.processes["netbench"] = start_netbench(self.lab.remote, REMOTE4)
         return self
 
     def __exit__(self, *_):
@@ -220,7 +230,19 @@ def netbench(machine, *arguments, timeout_s=20):
 
 
 def netbench_to_remote(subject, name, seconds):
-    return netbench(subject.guest, name, REMOTE4, NETBENCH_PORT, int(1000 * seconds / 2))
+    return netbench(subject.guest, name, REMOTE4, NETBENCH_PORT, turn_ms(subject, seconds))
+
+
+def turn_ms(subject, seconds):
+    return max(int(1000 * seconds / 2 / subject.turns), TURN_MS)
+
+
+def short_stream(servers, subject, name, seconds):
+    """In place of iperf3, which takes whole seconds, to who has a server of netbench's, too: host and other machine."""
+    place, _, way = name.partition("-")
+    server = {"host": subject.guest.gateway, "vm": subject.peer and subject.peer.ipv4}.get(place, REMOTE4)
+    found = netbench(subject.guest, f"tcp-{way or 'up'}", server, NETBENCH_PORT, turn_ms(subject, seconds))
+    return {name: found["bits_per_s"] / 1e9}
 
 
 def datagrams(servers, subject, name, seconds):
@@ -341,4 +363,5 @@ def measure(servers, subject, name, seconds):
     """One measurement of scenario @name, about @seconds long. Raises Failure."""
     kinds = {"udp": datagrams, "connect": round_trips, "rr": round_trips, "start": start}
     kinds |= {"attach": start, "flows": flows}
-    return kinds.get(name.partition("-")[0], tcp)(servers, subject, name, seconds)
+    streams = tcp if subject.turns == 1 else short_stream
+    return kinds.get(name.partition("-")[0], streams)(servers, subject, name, seconds)

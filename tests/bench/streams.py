@@ -21,8 +21,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "net"))
 from lab import BUILD, REMOTE4, LabError  # noqa: E402
 from accounting import process_seconds, process_tree  # noqa: E402
-from bench import prepare_ends  # noqa: E402
-from laboratory import BenchLab  # noqa: E402
+from laboratory import BenchLab, prepare_ends  # noqa: E402
 from openvmnet import OpenvmnetExec  # noqa: E402
 from peers import Kernel  # noqa: E402
 

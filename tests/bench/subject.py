@@ -17,6 +17,8 @@ GROUPS = {
     "program": ("openvmnet-exec", "From a program in a network namespace: `vmnet exec` and others"),
     "machine": ("qemu-openvmnet", "From a virtual machine under QEMU"),
     "tap": ("openvmnet", "From a tap, with `tapguest` in the place of a VM monitor"),
+    "system": ("system-shared", "A shared network of the system, and the same made by hand"),
+    "bridged": ("system-bridged", "A bridged network of the system, and macvtap"),
 }
 
 
@@ -30,6 +32,8 @@ class Subject:
     program = ""  # in PATH; empty where nothing needs to be there
     scenarios = ()
     on_request = False  # not in a run of everything
+    # Above one: in each scenario of a round it has so many short measurements, in turn with the others of its group.
+    turns = 1
     forward_port = FORWARD_PORT
 
     def __init__(self, lab, congestion, name, mtu=MTU):
@@ -39,6 +43,7 @@ class Subject:
         self.mtu = mtu
         self.guest = None
         self.peer = None  # another machine of the same network
+        self.servers = None  # its own, where it has a remote of its own
         self.process = None
         self._stack = contextlib.ExitStack()
 

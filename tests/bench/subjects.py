@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All that is compared, in the order of the tables."""
 
+from hosts import ByHand, Macvtap, SystemBridged, SystemShared
 from machines import QemuOpenvmnet, QemuPasst, QemuTap, QemuUser
 from openvmnet import (
     OpenvmnetAgain,
@@ -31,6 +32,10 @@ def subjects(lab, congestion):
         QemuPasst(lab, congestion, "qemu-passt-65520", MTU_MAX),
         OpenvmnetTap(lab, congestion, "openvmnet"),
         KernelTap(lab, congestion, "kernel-tap"),
+        SystemShared(lab, congestion, "system-shared"),
+        ByHand(lab, congestion, "by-hand"),
+        SystemBridged(lab, congestion, "system-bridged"),
+        Macvtap(lab, congestion, "macvtap"),
         OpenvmnetForwards(lab, congestion, "openvmnet-10000"),
         OpenvmnetAgain(lab, congestion, "openvmnet-again"),
         OpenvmnetUnguarded(lab, congestion, "openvmnet-unguarded"),

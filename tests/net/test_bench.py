@@ -43,6 +43,30 @@ def test_measures_and_reports(tmp_path):
     assert len(bars) == 3 + 2 * 3  # the legend's, and one for each subject in each panel
 
 
+def test_networks_of_the_system(tmp_path):
+    """Each on a host of its own; of turns the median counts."""
+    if os.geteuid() != 0:
+        pytest.skip("the benchmark needs root: it is run in root's pass")
+    names = ["system-shared", "by-hand", "system-bridged", "macvtap"]
+    file = tmp_path / "result.json"
+    subprocess.run(
+        [sys.executable, BENCH / "bench.py", "--quick", "--json", file]
+        + ["--only", f"^({'|'.join(names)})/(rr|tcp-up)$"],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    results = json.loads(file.read_text())
+    assert results["failures"] == [] and list(results["subjects"]) == names
+    for figure in ("rr p50", "tcp-up"):
+        for name in names:
+            assert results["values"][figure][name] == [results["summary"][figure][name]["median"]]
+            assert results["summary"][figure][name]["median"] > 0
+    checked = {entry["claim"]: entry for entry in results["claims"]}
+    entry = checked["bridged network, TCP up, to macvtap"]
+    assert entry["peer"] == "macvtap" and entry["met"] == (entry["value"] >= 0.95)
+
+
 @pytest.fixture
 def claims(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
