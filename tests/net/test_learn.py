@@ -2,10 +2,13 @@
 """Ports whose MAC nobody has said: it is that of the machine's first frame, once, if the machine may have it."""
 
 import contextlib
+import re
 
 import pytest
-from lab import Failed, Guest, poll
+from bridged import settled
+from lab import HOST, REMOTE, Failed, Guest, poll
 from scapy.layers.l2 import Ether
+from system import SystemLab, needs_root, running
 
 MAC, OTHER = "52:54:00:00:02:01", "52:54:00:00:02:02"
 
@@ -133,3 +136,36 @@ def test_reserved(lab):
     finally:
         network.down()
         del lab.environment["XDG_CONFIG_HOME"]
+
+
+@needs_root
+@pytest.mark.parametrize("ifname", ["out0", "br7"])
+def test_bridged(ifname):
+    """The MAC is let onto the interface when it is known; the interface's own is not to be had."""
+    with SystemLab() as lab:
+        if ifname == "br7":
+            lab.host.ip_batch("link add br7 type bridge\nlink set br7 up\naddress add 10.9.0.1/24 dev br7\n")
+        own = re.search(r"ether (\S+)", lab.host.ip(f"link show dev {ifname}"))[1]
+        with running(lab, "lan", f"mode = bridged\nifname = {ifname}\n", check=False) as network:
+            with unknown(network) as guest:
+                if ifname == "out0":
+                    say(guest, own)
+                    assert poll(lambda: f"port {guest.port.interface}: its machine has no network" in network.log())
+                guest.ip(f"address add {'198.51.100.11' if ifname == 'out0' else '10.9.0.11'}/24 dev eth0")
+                for address in (HOST[4], REMOTE[4]) if ifname == "out0" else ("10.9.0.1",):
+                    settled(lambda a=address: guest.ping(a, timeout_s=1), f"{address} is reached")
+                assert port_of(guest)["mac"] == MAC and port_of(guest)["ipv4"] is None
+                say(guest, OTHER)
+                assert poll(lambda: port_of(guest)["drops"]["spoofed_mac"] >= 1)
+                # A new router knows it.
+                network.kill("router")
+                settled(lambda: network.process("router") > 1, "a new router")
+                assert port_of(guest)["mac"] == MAC
+                settled(lambda a=address: guest.ping(a, timeout_s=1), f"{address} is reached")
+
+
+@needs_root
+def test_network_of_the_system():
+    with SystemLab() as lab, running(lab, "lan", "mode = shared\n", check=False) as network, unknown(network) as guest:
+        guest.dhcp()
+        assert port_of(guest)["mac"] == MAC and guest.ping(guest.gateway) == 1
