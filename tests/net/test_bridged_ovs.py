@@ -267,3 +267,20 @@ def test_refused(lab, ovs, network):
         lab.define("bad", f"mode = bridged\nifname = {ifname}\n")
         result = lab.vmnet("up", "bad", check=False)
         assert result.returncode == 1 and expected in result.stderr, result
+
+
+def test_port_without_a_mac(lab, network, guests):
+    """It has no row until its machine has said which one it is; the bridge's own is not to be had."""
+    own = re.search(r"ether (\S+)", lab.host.ip("link show dev ovsbr0"))[1]
+    port = network.attach(learnMac=True)
+    port.mac = "52:54:00:00:03:01"
+    with Guest(network, port) as guest:
+        guest.sysctl({"ipv6/conf/eth0/disable_ipv6": 1})
+        guest.up()
+        with guest.packets() as raw:
+            raw.send(bytes(Ether(src=own, dst="02:00:00:00:00:01", type=0x88B5)))
+        settled(lambda: f"port {port.interface}: its machine has no network: the MAC is that of bridge" in network.log(),
+                "it is refused")
+        guest.ip("address add 10.9.0.77/24 dev eth0")
+        reached(guest, HOST, REMOTE, guests[0].lan)
+        assert [each["mac"] for each in network.status()["ports"] if each["interface"] == port.interface] == [port.mac]

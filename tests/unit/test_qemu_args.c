@@ -777,6 +777,24 @@ static void test_long_names(void **state)
     qemu_args_done(&args);
 }
 
+/* A QEMU that waits for a machine is not announced: the machine runs elsewhere. */
+static void test_arriving(void **state)
+{
+    char *here[] = {"qemu-system-x86_64", "-nic", "vmnet-shared", NULL};
+    char *migrated[] = {"qemu-system-x86_64", "--incoming", "defer", "-nic", "vmnet-shared", NULL};
+    const struct qemu_args_defaults defaults = {.kind = PORT_TAP, .fd_kind = PORT_TAP};
+    struct qemu_args args;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(qemu_args_parse(here, &defaults, &args, &err), 0);
+    assert_false(args.nics[0].request.arriving);
+    qemu_args_done(&args);
+    assert_int_equal(qemu_args_parse(migrated, &defaults, &args, &err), 0);
+    assert_true(args.nics[0].request.arriving);
+    qemu_args_done(&args);
+}
+
 static void test_keyvalue(void **state)
 {
     struct kv_list list;
@@ -826,11 +844,12 @@ static void test_keyvalue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keyvalue),   cmocka_unit_test(test_rewrite),
-        cmocka_unit_test(test_errors),     cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_hostname),
-        cmocka_unit_test(test_long_names), cmocka_unit_test(test_options),
-        cmocka_unit_test(test_forwards),   cmocka_unit_test(test_missing_value),
+        cmocka_unit_test(test_arriving),      cmocka_unit_test(test_keyvalue),
+        cmocka_unit_test(test_rewrite),       cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_hostname),      cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_options),       cmocka_unit_test(test_forwards),
+        cmocka_unit_test(test_missing_value),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -244,12 +244,12 @@ int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, in
 static int port_settle(struct plane *plane, const struct plane_port *port, const char *alias,
                        struct err *err)
 {
-    int result = port_serve(plane, port, err);
+    int result = plane->bridged ? bridged_net_prepare_port(plane->bridged, port, err) : 0;
 
     if (result == 0)
+        result = port_serve(plane, port, err);
+    if (result == 0)
         result = guard_settle(plane->elements, &plane->place, port, err);
-    if (result == 0 && plane->bridged)
-        result = bridged_net_prepare_port(plane->bridged, port, err);
     if (result < 0)
         return result;
     result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface), 0, 0, alias);
@@ -277,11 +277,13 @@ int plane_settle_port(struct plane *plane, const struct plane_port *port, struct
         learn_forget(&plane->learn, port->interface);
         return 0;
     }
+    /* It begins anew. */
     port_gone(plane, port);
     unknown.mac = (struct mac_addr){{0}};
     unknown.ipv4 = 0;
-    guard_add(plane->elements, &plane->place, &unknown, false, &ignored);
-    port_serve(plane, &unknown, &ignored);
+    if (port_write_alias(&unknown, plane->place.network, alias) < 0 ||
+        port_attach(plane, &unknown, alias, &ignored) < 0)
+        plane_remove_port(plane, port->interface, NULL);
     return result;
 }
 
