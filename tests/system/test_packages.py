@@ -17,11 +17,12 @@ pytestmark = pytest.mark.skipif(bool(reason), reason=reason)
 
 # What tests run in the machine beside the packages themselves and what these need.
 TOOLS = ["systemd", "systemd-sysv", "dbus", "iproute2", "nftables", "procps", "python3-minimal"]
-MODES = ("shared", "host", "bridged", "bridge")
+MODES = ("shared", "host", "bridged", "macnat", "bridge")
 FILES = {
     "shared": "mode = shared\n",
     "host": "mode = host\n",
     "bridged": "mode = bridged\nifname = eth0\n",
+    "macnat": "mode = bridged\nifname = eth0\nmac-nat = on\n",
     "bridge": "mode = bridged\nifname = br0\n",
 }
 
@@ -191,7 +192,7 @@ def test_each_mode(machine, mode):
         assert fetch(one, two, one.address, 5001) == two.address
         if routed:
             assert one.reaches(one.gateway)
-        if mode == "bridged":
+        if mode in ("bridged", "macnat"):
             assert fetch(machine.lan, one, OUTSIDE, 5002) == one.address
             assert fetch(one, machine.lan, one.address, 5003) == OUTSIDE
             assert fetch(machine.host, one, HOST, 5004) == one.address
@@ -281,7 +282,7 @@ def test_machines_come_and_go_often(machine):
 def test_killed(machine, mode):
     """By force, all of it: systemd starts it anew, machines go on, and at the end nothing is left."""
     before = host_state(State(machine))
-    addresses = {"bridge": "203.0.113.11", "bridged": "198.51.100.11"}
+    addresses = {"bridge": "203.0.113.11", "bridged": "198.51.100.11", "macnat": "198.51.100.11"}
     forward = ",forward=tcp:0.0.0.0:8081-:80" if mode == "shared" else ""
     with Guest(machine, mode, nic=forward, address=addresses.get(mode)) as guest:
         for whom in ("main", "all"):
@@ -292,7 +293,7 @@ def test_killed(machine, mode):
             assert poll(lambda: "ports" in machine.run("vmnet", "status", mode, check=False).stdout)
         assert guest.is_alive()
         # A bridged machine's namespace went with the processes that knew it: it is started anew.
-        if mode != "bridged":
+        if mode not in ("bridged", "macnat"):
             assert poll(lambda: guest.mac in machine.run("vmnet", "status", mode).stdout)
             assert guest.reaches(guest.gateway if mode != "bridge" else "203.0.113.1")
         if forward:
