@@ -37,7 +37,7 @@ help:
 	@echo 'make soak     the network tests that take minutes'
 	@echo 'make system-tests the packages of make deb installed, used and purged under a real systemd; needs root'
 	@echo 'make churn    a million short connections leave nothing behind'
-	@echo 'make coexist-tests  networks of the system beside real firewalls, as root; installs Docker'
+	@echo 'make coexist-tests  networks of the system beside firewalls and libvirt, as root; installs them'
 	@echo 'make asan     unit and network tests with the address and undefined behaviour sanitizers'
 	@echo 'make tsan     the same with the thread sanitizer'
 	@echo 'make macos    cross-build for macOS, and check the results; needs npm'
@@ -103,7 +103,7 @@ churn: build
 	OPENVMNET_BUILD=$(abspath $(BUILD)) OPENVMNET_CHURN=1000000 $(UNPRIVILEGED) \
 		$(PYTEST) -s tests/net/test_churn.py
 
-# Networks of the system beside ufw, firewalld and Docker, which are large or slow. For root.
+# Networks of the system beside ufw, firewalld, Docker and libvirt, which are large or slow. For root.
 coexist-tests: build
 	@contrib/deps.sh coexist
 	OPENVMNET_BUILD=$(abspath $(BUILD)) OPENVMNET_COEXIST=1 $(PYTEST) tests/net/test_system_firewalls.py

@@ -96,12 +96,42 @@ def docker(lab):
         lab.host.run(["ip", "link", "delete", "docker0"], check=False)
 
 
+LIBVIRT_NETWORK = """<network><name>default</name><forward mode='nat'/><bridge name='virbr0'/>
+<ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.9'/></dhcp></ip>
+</network>
+"""
+
+
+@contextlib.contextmanager
+def libvirt(lab):
+    """Its default network; of its drivers that for networks alone."""
+    program = need("libvirtd", "libvirt-daemon")
+    driver = next(pathlib.Path("/usr/lib").glob("*/libvirt/connection-driver/libvirt_driver_network.so"), None)
+    if not driver or not shutil.which("virsh"):
+        pytest.skip("libvirt's network driver is missing: apt-get install libvirt-daemon libvirt-clients")
+    virsh = ["virsh", "-c", "network:///system"]
+    kept = lab.directory / driver.name
+    shutil.copy(driver, kept)
+    (lab.directory / "default.xml").write_text(LIBVIRT_NETWORK)
+    (lab.etc / "libvirt").mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        for path in (driver.parent, "/var/lib/libvirt"):
+            lab.host.run(["mount", "-t", "tmpfs", "none", path])
+            stack.callback(lab.host.run, ["umount", "-l", path])
+        lab.host.run(["cp", kept, driver])
+        stack.enter_context(daemon(lab, program, ready=[*virsh, "uri"]))
+        lab.host.run([*virsh, "net-create", lab.directory / "default.xml"])
+        stack.callback(lab.host.run, [*virsh, "net-destroy", "default"])
+        yield
+
+
 @contextlib.contextmanager
 def iptables(lab):
     """As many scripts of administrators have it: nothing passes, and who knows it adds rules."""
     need("iptables", "iptables")
     for program in ("iptables", "ip6tables"):
         lab.host.run([program, "-P", "FORWARD", "DROP"])
+        lab.host.run([program, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP"])
         lab.host.run([program, "-A", "INPUT", "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"])
         lab.host.run([program, "-A", "INPUT", "-m", "comment", "--comment", "the rest", "-j", "REJECT"])
     yield

@@ -5,7 +5,7 @@ import contextlib
 import os
 
 import pytest
-from firewalls import PROGRAMS, prepare
+from firewalls import PROGRAMS, libvirt, prepare
 from lab import HOST4, REMOTE, host_state, poll
 from system import exchange, needs_root, running, unchanged_lab
 
@@ -63,7 +63,7 @@ def put_back(lab, before, directory):
 
 
 def passes(lab, guest, version):
-    """Whether a connection goes out, and whether one comes in by a forward."""
+    """Whether a connection goes out, and one comes in by a forward."""
     try:
         with lab.remote.listen(REMOTE[version]) as listener:
             exchange(listener, lambda port: guest.connect(REMOTE[version], port, timeout_s=0.5))
@@ -73,6 +73,10 @@ def passes(lab, guest, version):
     except OSError:
         return False
     return True
+
+
+def all_pass(lab, guest):
+    return poll(lambda: passes(lab, guest, 4) and passes(lab, guest, 6))
 
 
 def command_of(lab, network):
@@ -116,12 +120,12 @@ def not_warned(lab, network):
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "iptables" else large) for name in PROGRAMS])
 def test_what_is_said_helps(lab, network, guest, name):
-    assert poll(lambda: passes(lab, guest, 4)) and passes(lab, guest, 6)
+    assert all_pass(lab, guest)
     with firewall(lab, PROGRAMS[name]):
         assert not passes(lab, guest, 4)
         assert passes(lab, guest, 6) == (name == "Docker")  # which is for IPv4 alone, as it comes
         shell(lab, LET_ALL[name][0])
-        assert passes(lab, guest, 4) and passes(lab, guest, 6)
+        assert all_pass(lab, guest)
         assert not_warned(lab, network)
         shell(lab, LET_ALL[name][1])
         assert f"which is that of {name} " in command_of(lab, network)[0]
@@ -130,7 +134,21 @@ def test_what_is_said_helps(lab, network, guest, name):
         shell(lab, command_of(lab, network)[1])
         if name in RELOAD:
             shell(lab, RELOAD[name])
-        assert passes(lab, guest, 4) and passes(lab, guest, 6)
+        assert all_pass(lab, guest)
         assert guest.dhcp()
         assert guest.resolve("gateway.fw.vmnet.internal") == (0, [guest.gateway])
         assert not_warned(lab, network)
+
+
+@large
+def test_beside_libvirt(lab, network, guest):
+    """Its default network with its rules, its dnsmasq and ip_forward=1: nothing is in the way of either."""
+    with firewall(lab, libvirt):
+        assert "libvirt" in lab.host.run(["nft", "list", "ruleset"]).stdout.lower()
+        assert all_pass(lab, guest)
+        assert guest.dhcp()
+        assert guest.resolve("gateway.fw.vmnet.internal") == (0, [guest.gateway])
+        with network.guest(name="other") as other:
+            assert other.ping(guest.ipv4) == 1
+        assert not_warned(lab, network)
+    assert all_pass(lab, guest)

@@ -9,7 +9,17 @@ import signal
 import subprocess
 
 import pytest
-from lab import REMOTE, REMOTE4, TIMEOUT_S, LabError, host_state, host_state_changes, poll
+from lab import (
+    REMOTE,
+    REMOTE4,
+    TIMEOUT_S,
+    LabError,
+    dns_query,
+    dns_read_answer,
+    host_state,
+    host_state_changes,
+    poll,
+)
 from system import (
     assert_as_before,
     exchange,
@@ -128,6 +138,45 @@ def test_a_resolver_on_all_addresses(lab):
         with running(lab, "names", "mode = shared\ndns = off\n", check=False) as network:
             with network.guest() as guest:
                 assert guest.ping(REMOTE4) == 1
+
+
+@contextlib.contextmanager
+def hosts_dnsmasq(lab, *options):
+    """One of the host's own, which knows one name; it listens when this returns."""
+    log = lab.directory / "hosts-dnsmasq.log"
+    with log.open("w") as file:
+        process = lab.host.start(
+            ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
+             "--user=root", "--pid-file=", "--log-facility=-", "--address=/host.example/203.0.113.8", *options],
+            stderr=file)
+    try:
+        assert poll(lambda: "started" in log.read_text()), log.read_text()
+        yield
+    finally:
+        process.terminate()
+        process.wait(5)
+        lab.host.processes.remove(process)
+
+
+def ask(namespace, server, name):
+    with namespace.udp() as asking:
+        asking.sendto(dns_query(name), (server, 53))
+        return dns_read_answer(asking.recv(4096))
+
+
+def test_a_dnsmasq_of_the_hosts_own(lab):
+    """As it comes it has port 53 of all addresses. What is said then, done, helps both."""
+    with hosts_dnsmasq(lab):
+        with pytest.raises(LabError) as failed:
+            lab.system_network("names", "mode = shared\n")
+        said = re.search(r"dnsmasq: (\S+) and (\S+?);", str(failed.value))
+    for options in ([f"--{option}" for option in said.groups()], ["--bind-interfaces", "--listen-address=127.0.0.53"]):
+        with hosts_dnsmasq(lab, *options), running(lab, "names", "mode = shared\n", check=False) as network:
+            with network.guest() as guest, lab.dns_server(records={("web.example", "A"): ["203.0.113.9"]}):
+                assert guest.resolve("web.example") == (0, ["203.0.113.9"])
+                assert guest.resolve("web.example", tcp=True) == (0, ["203.0.113.9"])
+                own = "127.0.0.53" if "--bind-interfaces" in options else "127.0.0.1"
+                assert ask(lab.host, own, "host.example") == (0, ["203.0.113.8"])
 
 
 @pytest.mark.parametrize("role", ["router", "engine", "dnsmasq"])

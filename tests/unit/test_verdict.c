@@ -65,6 +65,12 @@ static const struct {
     {RULE("base", XT("match", "conntrack") "," ACCEPT), VERDICT_DROP},
     {RULE("base", META("iifname", "==", "\"vmnet-a\"") "," XT("match", "conntrack") "," ACCEPT),
      VERDICT_ACCEPT},
+    /* --ctstate INVALID -j DROP, by itself or in a chain that logs. */
+    {RULE("base", XT("match", "conntrack") "," DROP) "," RULE("base", ACCEPT), BOTH},
+    {RULE("base", XT("match", "conntrack") "," JUMP("sub")) "," RULE("sub", DROP) "," RULE("base",
+                                                                                           ACCEPT),
+     BOTH},
+    {RULE("base", XT("match", "conntrack") "," DROP), VERDICT_DROP},
     {RULE("base", XT("match", "comment") "," ACCEPT), VERDICT_ACCEPT},
     {RULE("base", XT("match", "set") "," ACCEPT), BOTH},
     {RULE("base", XT("target", "LOG")) "," RULE("base", ACCEPT), VERDICT_ACCEPT},

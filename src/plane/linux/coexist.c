@@ -150,23 +150,22 @@ static struct ip_addr guest_address(const struct net_config *config, int family)
 static bool drops_routed(const struct look *look, const json_t *table, const json_t *chain,
                          struct verdict_packet packet, bool out)
 {
-    unsigned outcomes = 0, outcomes_beside = 0;
+    const struct uplinks *uplinks = look->uplinks;
+    bool v4 = packet.family == AF_INET, any = false;
+    unsigned outcomes = 0;
 
-    for (unsigned i = 0; i < look->uplinks->len; i++) {
-        bool v4 = packet.family == AF_INET;
-        unsigned verdict;
+    for (unsigned i = 0; i < uplinks->len; i++)
+        any |= v4 ? uplinks->each[i].default4 : uplinks->each[i].default6;
+    for (unsigned i = 0; i < uplinks->len && !(outcomes & VERDICT_ACCEPT); i++) {
+        const struct uplink *uplink = &uplinks->each[i];
 
-        if (!(v4 ? look->uplinks->each[i].ipv4 : look->uplinks->each[i].ipv6))
+        if (any ? !(v4 ? uplink->default4 : uplink->default6) : !(v4 ? uplink->ipv4 : uplink->ipv6))
             continue;
-        packet.iif = out ? look->place->bridge : look->uplinks->each[i].name;
-        packet.oif = out ? look->uplinks->each[i].name : look->place->bridge;
-        verdict = verdict_of_chain(table, chain, &packet);
-        if (v4 ? look->uplinks->each[i].default4 : look->uplinks->each[i].default6)
-            outcomes |= verdict;
-        else
-            outcomes_beside |= verdict;
+        packet.iif = out ? look->place->bridge : uplink->name;
+        packet.oif = out ? uplink->name : look->place->bridge;
+        outcomes |= verdict_of_chain(table, chain, &packet);
     }
-    return (outcomes ? outcomes : outcomes_beside) == VERDICT_DROP;
+    return outcomes == VERDICT_DROP;
 }
 
 static void ask_forward(struct look *look, const json_t *table, const json_t *chain, int family,

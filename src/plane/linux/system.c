@@ -41,7 +41,9 @@ struct system {
     struct netlink monitor; /* of routes and of what is forwarded */
     struct ruleset_watch *watch;
     struct loop_timer look_timer, mend_timer, others_timer;
-    struct err warning; /* of other programs' rules and routes, or "" */
+    struct uplinks uplinks;      /* as they were last */
+    struct err conflict, closed; /* a route that came later; another program's rules; or "" */
+    struct err warning;          /* what of these is told */
     void (*on_warning)(void *context), (*on_bridge)(void *context);
     void *context;
     uint64_t mended_ms;
@@ -96,6 +98,13 @@ static int system_sweep(struct system *system, struct err *err)
     return ruleset_end(&ruleset, system->nft, err);
 }
 
+/* In a while: whether what there is now lets the network's packets pass. */
+static void look_at_others(struct system *system)
+{
+    if (system->loop && !system->others_timer.due_ms)
+        loop_timer_set(system->loop, &system->others_timer, OTHERS_MS);
+}
+
 /* Claims settings, and writes rules, for the host's interfaces as they are now. @text NULL: no rules. */
 static int claim_uplinks(struct system *system, FILE *text, struct uplinks_settings *ret_settings,
                          struct err *err)
@@ -106,6 +115,9 @@ static int claim_uplinks(struct system *system, FILE *text, struct uplinks_setti
     ret_settings->len = 0;
     if (net_config_has_way_out(system->place->config))
         result = uplinks_read(system->netlink, &uplinks);
+    if (memcmp(&uplinks, &system->uplinks, sizeof(uplinks)) != 0)
+        look_at_others(system);
+    system->uplinks = uplinks;
     if (result < 0)
         return err_set(err, result, "cannot read the host's routes: %s", strerror(-result));
     if (text)
@@ -236,13 +248,6 @@ int system_join(const struct place *place, struct netlink *netlink, struct nft_c
 
 /* ---- while it runs */
 
-/* In a while: whether what there is now lets the network's packets pass. */
-static void look_at_others(struct system *system)
-{
-    if (system->loop && !system->others_timer.due_ms)
-        loop_timer_set(system->loop, &system->others_timer, OTHERS_MS);
-}
-
 /* Rules that are lost, by whomever, are all made anew. */
 static void mend(struct system *system)
 {
@@ -282,22 +287,26 @@ static void on_rules_changed(void *context, bool lost, const char *program)
         loop_timer_set(system->loop, &system->mend_timer, MEND_PAUSE_MS - since_ms);
 }
 
+/* The conflict first: what is not reached needs no firewall that lets it pass. */
+static void set_warning(struct system *system)
+{
+    const struct err *now = system->conflict.text[0] ? &system->conflict : &system->closed;
+
+    if (strcmp(now->text, system->warning.text) == 0)
+        return;
+    system->warning = *now;
+    if (now->text[0])
+        log_warn("network '%s': %s", system->place->config->name, now->text);
+    system->on_warning(system->context);
+}
+
 static void on_others_timer(struct loop_timer *timer)
 {
     struct system *system = CONTAINER_OF(timer, struct system, others_timer);
-    struct uplinks uplinks = {.len = 0};
-    struct err warning;
 
-    uplinks_read(system->netlink, &uplinks);
-    if (conflicts_check_routes(system->place->config, system->bridge, system->netlink, &warning) !=
-        -EADDRINUSE)
-        coexist_look(system->nft, system->place, &uplinks, system->forwards_len > 0, &warning);
-    if (strcmp(warning.text, system->warning.text) == 0)
-        return;
-    if (warning.text[0])
-        log_warn("network '%s': %s", system->place->config->name, warning.text);
-    system->warning = warning;
-    system->on_warning(system->context);
+    coexist_look(system->nft, system->place, &system->uplinks, system->forwards_len > 0,
+                 &system->closed);
+    set_warning(system);
 }
 
 const char *system_warning(const struct system *system)
@@ -349,7 +358,10 @@ static void on_look_timer(struct loop_timer *timer)
 
     look_at_bridge(system);
     look_at_uplinks(system);
-    look_at_others(system);
+    if (conflicts_check_routes(system->place->config, system->bridge, system->netlink,
+                               &system->conflict) != -EADDRINUSE)
+        err_set(&system->conflict, 0, "%s", "");
+    set_warning(system);
 }
 
 static void look_soon(struct system *system)

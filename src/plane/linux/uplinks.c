@@ -120,7 +120,7 @@ int uplinks_read(struct netlink *netlink, struct uplinks *ret_uplinks)
 {
     int result;
 
-    ret_uplinks->len = ret_uplinks->own4_len = 0;
+    memset(ret_uplinks, 0, sizeof(*ret_uplinks)); /* they are compared as bytes */
     result = netlink_dump(netlink, RTM_GETADDR, AF_INET, on_address, forget_addresses, ret_uplinks);
     if (result == 0)
         result = netlink_dump(netlink, RTM_GETROUTE, AF_INET, on_route, forget, ret_uplinks);

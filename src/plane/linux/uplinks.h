@@ -14,16 +14,18 @@
 #define UPLINKS_MAX 64
 #define UPLINKS_ADDRESSES_MAX 64
 
+struct uplink {
+    unsigned ifindex;
+    char name[IFNAMSIZ];
+    bool ipv4, ipv6;
+    bool default4, default6; /* by a default route */
+};
+
 struct uplinks {
     uint32_t
         own4[UPLINKS_ADDRESSES_MAX]; /* the host's own IPv4 addresses, host order, but for 127/8 */
     unsigned own4_len, len;
-    struct {
-        unsigned ifindex;
-        char name[IFNAMSIZ];
-        bool ipv4, ipv6;
-        bool default4, default6; /* by a default route */
-    } each[UPLINKS_MAX];
+    struct uplink each[UPLINKS_MAX];
 };
 
 /*

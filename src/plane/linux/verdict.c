@@ -305,8 +305,6 @@ static enum truth match(struct walk *walk, const json_t *expression)
 /* ---- rules and chains */
 
 static unsigned walk_chain(struct walk *walk, const char *name);
-
-/* By a verdict that depends on a value; a rule in which none is found for it goes on. */
 static unsigned walk_verdict_map(struct walk *walk, const json_t *map);
 
 /* What a statement does to a packet that gets to it: nothing, for most. */
@@ -337,6 +335,7 @@ static unsigned walk_statement(struct walk *walk, const json_t *statement)
     return GOES_ON;
 }
 
+/* A verdict that depends on a value; where none is found for it the rule goes on. */
 static unsigned walk_verdict_map(struct walk *walk, const json_t *map)
 {
     struct value value = read_value(json_object_get(map, "key"), walk->packet);
@@ -362,26 +361,32 @@ static unsigned walk_verdict_map(struct walk *walk, const json_t *map)
     return outcomes;
 }
 
-/*
- * Matches of xtables are not told. Those for ports and ICMP name some. That of connections mostly lets answers through,
- * and in a rule for the network (@ours) it may let all.
- */
-static enum truth match_xt(const struct walk *walk, const json_t *xt, bool ours)
+/* What is known of a rule from its matches so far. */
+struct rule {
+    bool sure;  /* it matches; else it may */
+    bool ours;  /* it is for the network: for its interface, or for a source */
+    bool named; /* by the network's own name */
+    bool state; /* it asks xtables for the connection's state */
+};
+
+/* Matches of xtables are not told. Those for ports and ICMP name some. */
+static enum truth match_xt(const json_t *xt, struct rule *rule)
 {
     static const char *const naming[] = {"multiport", "icmp", "icmp6"};
     const char *name = text_of(xt, "name");
 
     if (strcmp(text_of(xt, "type"), "match") != 0 || strcmp(name, "comment") == 0)
         return YES;
-    if (strcmp(name, "conntrack") == 0 || strcmp(name, "state") == 0)
-        return truth_of(walk->packet->established || ours);
+    if (strcmp(name, "conntrack") == 0 || strcmp(name, "state") == 0) {
+        rule->state = true;
+        return YES;
+    }
     for (size_t i = 0; i < sizeof(naming) / sizeof(naming[0]); i++)
         if (strcmp(name, naming[i]) == 0)
             return NO;
     return MAYBE;
 }
 
-/* Whether a match is that for the network: for its interface, or for a source. */
 static bool is_ours(const json_t *expression, const struct verdict_packet *packet)
 {
     const json_t *left = json_object_get(expression, "left");
@@ -395,46 +400,61 @@ static bool is_ours(const json_t *expression, const struct verdict_packet *packe
             strcmp(text_of(json_object_get(left, "payload"), "field"), "saddr") == 0);
 }
 
-static enum truth walk_match(struct walk *walk, const json_t *statement, bool *ours, bool *named)
+static enum truth walk_match(struct walk *walk, const json_t *statement, struct rule *rule)
 {
     const json_t *expression = json_object_get(statement, "match");
     const char *right = json_string_value(json_object_get(expression, "right"));
-    enum truth truth = YES;
+    const char *named = walk->packet->named;
+    enum truth truth;
 
     if (expression) {
         truth = match(walk, expression);
-        *ours |= truth == YES && is_ours(expression, walk->packet);
-        *named |= right && walk->packet->named && strcmp(right, walk->packet->named) == 0;
-    } else if (json_object_get(statement, "xt")) {
-        truth = match_xt(walk, json_object_get(statement, "xt"), *ours);
-    } else if (json_object_get(statement, "limit") || json_object_get(statement, "quota") ||
-               json_object_get(statement, "ct count")) {
-        truth = MAYBE;
+        rule->ours |= truth == YES && is_ours(expression, walk->packet);
+        rule->named |= right && named && strcmp(right, named) == 0;
+        return truth;
     }
-    return truth;
+    if (json_object_get(statement, "xt"))
+        return match_xt(json_object_get(statement, "xt"), rule);
+    return json_object_get(statement, "limit") || json_object_get(statement, "quota") ||
+                   json_object_get(statement, "ct count")
+               ? MAYBE
+               : YES;
 }
 
-static unsigned walk_rule(struct walk *walk, const json_t *rule)
+/*
+ * A rule that accepts by a state that is not told mostly means answers; where it is for the network it may mean all. One
+ * that does anything else mostly means packets of no connection, and so may not mean ours.
+ */
+static unsigned guess_state(const struct walk *walk, const struct rule *rule, unsigned outcome)
 {
-    bool ours = false, named = false, sure = true;
+    if (outcome != VERDICT_ACCEPT)
+        return outcome | GOES_ON;
+    return walk->packet->established || rule->ours ? outcome : GOES_ON;
+}
+
+static unsigned walk_rule(struct walk *walk, const json_t *object)
+{
+    struct rule rule = {.sure = true};
     unsigned outcome = GOES_ON;
     const json_t *statement;
     size_t i;
 
-    json_array_foreach(json_object_get(rule, "expr"), i, statement)
+    json_array_foreach(json_object_get(object, "expr"), i, statement)
     {
-        enum truth truth = walk_match(walk, statement, &ours, &named);
+        enum truth truth = walk_match(walk, statement, &rule);
 
         if (truth == NO)
             return GOES_ON;
-        sure &= truth == YES;
+        rule.sure &= truth == YES;
         outcome = walk_statement(walk, statement);
         if (outcome != GOES_ON)
             break;
     }
-    if (named && outcome == VERDICT_DROP)
+    if (rule.named && outcome == VERDICT_DROP)
         outcome = VERDICT_ACCEPT;
-    return sure ? outcome : outcome | GOES_ON;
+    if (rule.state)
+        outcome = guess_state(walk, &rule, outcome);
+    return rule.sure ? outcome : outcome | GOES_ON;
 }
 
 static unsigned walk_chain(struct walk *walk, const char *name)
