@@ -61,7 +61,7 @@ static void on_timer(struct loop_timer *timer)
 
     if (now_ms > watch->slept_ms + SLEEP_MIN_MS)
         log_info("network '%s': the host has slept for %u s", config->name,
-                 (unsigned)((now_ms - watch->slept_ms) / 1000));
+                 (unsigned)((now_ms - watch->slept_ms + 500) / 1000));
     watch->slept_ms = now_ms;
     if (config->mode == NET_MODE_BRIDGED)
         look_at_member(watch);
