@@ -34,8 +34,10 @@ struct uplink_limits uplink_limits(unsigned long descriptors, unsigned workers)
 int worker_divide(struct worker *worker)
 {
     const struct uplink_limits *limits = &worker->config.limits;
+    unsigned prefix_len = worker->config.net->prefix_len;
     struct quota *quota = &worker->quota;
-    int result = quota_init(quota, 1u << (32 - worker->config.net->prefix_len));
+    /* A bridged network has no subnet, and nobody whom the uplink serves. */
+    int result = quota_init(quota, prefix_len ? 1u << (32 - prefix_len) : 1);
 
     if (result < 0)
         return result;

@@ -138,6 +138,16 @@ def test_mac_that_is_learnt(ovs, network):
     settled(lambda: set(ovs.ports_on()) == before, "the port is gone")
 
 
+def test_name_of_one_that_is_gone(ovs, network):
+    """The next machine has its port's name, and is connected: ovs-vswitchd sees that it is another."""
+    names = set()
+    for number in range(20, 24):
+        with machine(network, number) as guest:
+            names.add(ovs.port_of(guest.mac))
+            reached(guest, HOST)
+    assert len(names) < 4
+
+
 def test_mac_of_the_bridge_is_refused(lab, network):
     mac = re.search(r"ether (\S+)", lab.host.ip("link show dev ovsbr0"))[1]
     with pytest.raises(Failed, match="another one"):

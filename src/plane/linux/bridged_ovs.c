@@ -39,6 +39,7 @@ struct bridged_ovs {
     struct netlink monitor; /* of links in the network's namespace: the other ends of the host's */
     struct loop_timer timer;
     struct ovs_daemon daemon;
+    bool removed; /* a port, and ovs-vswitchd may not have seen it go yet */
     struct err warning;
     bool told;      /* it, or that there is none */
     bool connected; /* to the database, in the life of this process */
@@ -264,7 +265,8 @@ static int refresh(struct bridged_ovs *ovs, const struct plane_port *come,
     if (result == 0) {
         if (rows.bridge)
             connect_ports(ovs, &list, rows.userspace);
-        ovs_rows_compare(&rows, ovs->legs.place, ovs->bridge, list.ports, list.len, operations);
+        if (ovs_rows_compare(&rows, ovs->legs.place, ovs->bridge, list.ports, list.len, operations))
+            ovs->removed = true;
         if (json_array_size(operations))
             result = ovsdb_transact(ovs->db, json_incref(operations), NULL, reason);
         if (result == 0)
@@ -319,6 +321,7 @@ static int wait_until_taken(struct bridged_ovs *ovs, const struct plane_port *po
 int bridged_ovs_prepare(struct bridged_ovs *ovs, const struct plane_port *port, struct err *err)
 {
     struct bridged_link link;
+    char reason[256];
     int result;
 
     if (bridged_link_read(&ovs->host, ovs->bridge, 0, &link) == 0 &&
@@ -326,6 +329,13 @@ int bridged_ovs_prepare(struct bridged_ovs *ovs, const struct plane_port *port, 
         return err_set(err, -EEXIST,
                        "the MAC is that of bridge %s: give the machine another one (mac=)",
                        ovs->bridge);
+    /* The new port may have the name of one that is gone: that another one came would not be seen. */
+    if (ovs->removed && ovs->db && !ovs->daemon.away) {
+        result = ovs_rows_settle(ovs->db, json_array(), TAKE_MS, reason);
+        if (result < 0 && result != -EPROTO)
+            lose_db(ovs, result);
+    }
+    ovs->removed = false;
     result = ovs_legs_make(&ovs->legs, port->interface, &port->mac);
     return result < 0 ? err_set(err, result,
                                 "cannot make a link to bridge %s: %s; the kernel needs veth and "

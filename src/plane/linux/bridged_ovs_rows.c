@@ -137,11 +137,12 @@ void ovs_rows_put_remove(json_t *operations, const json_t *port)
                                     "mutations", "ports", "delete", uuid));
 }
 
-void ovs_rows_compare(const struct ovs_rows *rows, const struct place *place, const char *bridge,
+bool ovs_rows_compare(const struct ovs_rows *rows, const struct place *place, const char *bridge,
                       const struct plane_port *ports, size_t len, json_t *operations)
 {
     char name[IFNAMSIZ];
     const json_t *row;
+    bool removes;
     size_t i;
 
     json_array_foreach(rows->ports, i, row)
@@ -155,11 +156,13 @@ void ovs_rows_compare(const struct ovs_rows *rows, const struct place *place, co
         if (!wanted)
             ovs_rows_put_remove(operations, row);
     }
+    removes = json_array_size(operations);
     for (i = 0; i < len && rows->bridge; i++) {
         ovs_legs_name(place, ports[i].interface, name);
         if (!ovs_rows_port(rows, name))
             put_add(operations, bridge, place->config->name, name, &ports[i]);
     }
+    return removes;
 }
 
 static json_t *select_number(const char *column)

@@ -30,8 +30,8 @@ int ovs_rows_state(const struct ovs_rows *rows, const char *name, char ret_reaso
  */
 int ovs_rows_settle(struct ovsdb *db, json_t *operations, int wait_ms, char ret_reason[256]);
 
-/* Operations for a transaction: what there is and @ports have not, and the other way round. */
-void ovs_rows_compare(const struct ovs_rows *rows, const struct place *place, const char *bridge,
+/* Operations for a transaction: what there is and @ports have not, and the other way round. True: of the former there is some. */
+bool ovs_rows_compare(const struct ovs_rows *rows, const struct place *place, const char *bridge,
                       const struct plane_port *ports, size_t len, json_t *operations);
 void ovs_rows_put_remove(json_t *operations, const json_t *port);
 
