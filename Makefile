@@ -94,6 +94,7 @@ tests-as-root:
 # Tests that watch an idle network for a minute, or wait for an address that does not come back, or until an
 # idle UDP port is given up; a gibibyte each way of an emulated machine.
 soak: build
+	$(PYTHON) tests/guest/image.py --build=$(BUILD)
 	OPENVMNET_BUILD=$(abspath $(BUILD)) OPENVMNET_SOAK=1 $(UNPRIVILEGED) \
 		$(PYTEST) tests/net/test_idle.py tests/net/test_host_changes.py tests/net/test_udp_nat.py \
 		tests/guest/test_sockets.py
