@@ -299,13 +299,14 @@ static void print_prerouting(FILE *text, const struct place *place)
     struct ip_addr subnet = ip_from_u32(net_config_subnet(config));
     struct ip_addr mask = ip_from_u32(ip_mask_u32(config->prefix_len));
     struct ip_addr router = ip_from_u32(config->gateway);
-    char outside[2 * IP_TEXT_MAX + 32] = "", ip[2][IP_TEXT_MAX], prefix6[IP_TEXT_MAX],
-                                   router6[IP_TEXT_MAX];
+    char outside[2 * IP_TEXT_MAX + 32] = "", to_router[IP_TEXT_MAX + 16], ip[2][IP_TEXT_MAX];
+    char router4[IP_TEXT_MAX], router6[IP_TEXT_MAX], prefix6[IP_TEXT_MAX];
 
     ip_format(&config->prefix6, prefix6);
     ip_format(&config->gateway6, router6);
     ip_format(&mask, ip[0]);
     ip_format(&subnet, ip[1]);
+    snprintf(to_router, sizeof(to_router), "ip daddr %s ", ip_format(&router, router4));
     fputs(table_prerouting, text);
     if (place->host)
         fprintf(text, "    iifname != \"%s*\" accept\n", place->tap);
@@ -318,11 +319,13 @@ static void print_prerouting(FILE *text, const struct place *place)
     } else {
         fprintf(text, table_own4, "host", outside);
         fprintf(text, table_own4, "other", "");
+        if (place->host)
+            fprintf(text, table_own4, "host", to_router);
     }
     fputs("    meta pkttype { broadcast, multicast } jump to_group\n", text);
     if (place->host && !bridged) {
         fprintf(text, "    meta pkttype host ip daddr & %s == %s ", ip[0], ip[1]);
-        fprintf(text, "ip daddr != %s drop\n", ip_format(&router, ip[0]));
+        fprintf(text, "ip daddr != %s drop\n", router4);
         if (config->prefix6.family)
             fprintf(text, "    meta pkttype host ip6 daddr %s/64 ip6 daddr != %s drop\n", prefix6,
                     router6);
