@@ -124,8 +124,8 @@ bench:
 
 # Networks of the system, beside what is made by hand. Some three minutes.
 bench-system: build
-	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py --quick --rounds 7 \
-		--only '^(system-|by-hand|macvtap)' $(BENCH)
+	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py --quick --rounds 11 \
+		--only '^(system-|by-hand|macvtap).*/(tcp-|host-|vm|connect|rr)' $(BENCH)
 
 # What many TCP streams carry together, by the number of workers.
 bench-streams: build
