@@ -18,7 +18,7 @@ from scapy.layers.inet6 import ICMPv6ND_RA, IPv6
 from scapy.layers.l2 import ARP, Ether
 
 import lab as laboratory
-from lab import FAMILY, HOST, REMOTE, REMOTE_B, Guest, LabError, Port, host_state, poll
+from lab import FAMILY, HOST, REMOTE, REMOTE_B, Guest, LabError, Port, host_state, host_state_changes, poll
 
 TEST_TYPE = 0x88B5
 GROUP = {4: ("239.1.2.3", 5000), 6: ("ff02::1:2:3", 5000)}
@@ -38,12 +38,28 @@ def whole_state(namespace):
     return {**host_state(namespace), "tc filter": str(tc_state(namespace))}
 
 
+@contextlib.contextmanager
+def as_it_was(lab):
+    """When what is in it has ended, and the networks have, the host is as it was, its filters too."""
+    before = whole_state(lab.host)
+    yield
+    lab.wait_until_clean()
+    changes = host_state_changes(before, whole_state(lab.host))
+    assert not changes, "\n".join(changes)
+
+
 def system_guest(network, number, **parameters):
     """A guest of a bridged network of the system, with addresses as BridgedNetwork.guest() gives."""
     port = network.attach(name=f"g{number}", **parameters)
     port.ipv4 = f"198.51.100.{10 + number}"
     port.facts.update(gateway=REMOTE[4], gateway6=REMOTE[6])
     return BridgedNetwork.configure(network, port, number)
+
+
+@contextlib.contextmanager
+def two_guests(network):
+    with system_guest(network, 1) as one, system_guest(network, 2) as two:
+        yield one, two
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ import signal
 import pytest
 from scapy.layers.l2 import Ether
 
-from bridged import nobody_speaks_for_another, settled, system_guest, whole_state
-from lab import Failed, host_state_changes
+from bridged import as_it_was, nobody_speaks_for_another, settled, system_guest
+from lab import Failed
 from system import SystemLab, needs_root, running
 
 pytestmark = needs_root
@@ -19,13 +19,11 @@ BRIDGE = "link add br7 type bridge\nlink set br7 addrgenmode none\nlink set br7 
 
 @pytest.fixture(scope="module")
 def lab():
-    with SystemLab() as lab:
-        before = whole_state(lab.host)
+    with SystemLab() as lab, as_it_was(lab):
         lab.host.ip_batch(BRIDGE)
         yield lab
         lab.wait_until_clean()
         lab.host.ip("link del br7")
-        assert not host_state_changes(before, whole_state(lab.host))
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 
 import pytest
 
-from bridged import foreign_filters, one_wire_only, settled, system_guest, whole_state
-from lab import HOST, REMOTE, host_state_changes
+from bridged import as_it_was, foreign_filters, one_wire_only, settled, system_guest
+from lab import HOST, REMOTE
 from system import SystemLab, needs_root, running
 
 pytestmark = needs_root
@@ -13,12 +13,8 @@ TEXT = "mode = bridged\nifname = out0\n"
 
 @pytest.fixture(scope="module")
 def lab():
-    with SystemLab() as lab:
-        with foreign_filters(lab.host, ["ingress"]):
-            before = whole_state(lab.host)
-            yield lab
-            lab.wait_until_clean()
-            assert not host_state_changes(before, whole_state(lab.host))
+    with SystemLab() as lab, foreign_filters(lab.host, ["ingress"]), as_it_was(lab):
+        yield lab
 
 
 def test_by_nftables(lab):

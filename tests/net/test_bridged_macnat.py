@@ -25,8 +25,8 @@ from scapy.layers.inet6 import (
 )
 from scapy.layers.l2 import ARP, Ether
 
-from bridged import reaches_all, settled, system_guest, unicast, whole_state
-from lab import HOST, REMOTE, host_state_changes, poll
+from bridged import as_it_was, reaches_all, settled, system_guest, two_guests, unicast, whole_state
+from lab import HOST, REMOTE, poll
 from system import SystemLab, needs_root, running
 
 pytestmark = needs_root
@@ -65,12 +65,9 @@ def refused(lab, counter):
 
 @pytest.fixture(scope="module")
 def lab():
-    with SystemLab() as lab:
-        before = whole_state(lab.host)
+    with SystemLab() as lab, as_it_was(lab):
         set_access_point(lab)
         yield lab
-        lab.wait_until_clean()
-        assert not host_state_changes(before, whole_state(lab.host))
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +78,8 @@ def network(lab):
 
 @pytest.fixture(scope="module")
 def guests(network):
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(system_guest(network, number)) for number in (1, 2)]
+    with two_guests(network) as guests:
+        yield guests
 
 
 def test_all_ways(lab, guests, version):

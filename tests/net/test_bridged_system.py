@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bridged networks of the system: vmnetd, the guard, and what the control socket says of them."""
 
-import contextlib
 import itertools
 import re
 
@@ -9,12 +8,14 @@ import pytest
 from scapy.layers.l2 import Ether
 
 from bridged import (
+    as_it_was,
     drops,
     nobody_speaks_for_another,
     one_wire_only,
     reaches_all,
     settled,
     system_guest,
+    two_guests,
     unicast,
     whole_state,
 )
@@ -27,11 +28,8 @@ TEXT = "mode = bridged\nifname = out0\n"
 
 @pytest.fixture(scope="module")
 def lab():
-    with SystemLab() as lab:
-        before = whole_state(lab.host)
+    with SystemLab() as lab, as_it_was(lab):
         yield lab
-        lab.wait_until_clean()
-        assert not host_state_changes(before, whole_state(lab.host))
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +40,8 @@ def network(lab):
 
 @pytest.fixture(scope="module")
 def guests(network):
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(system_guest(network, number)) for number in (1, 2)]
+    with two_guests(network) as guests:
+        yield guests
 
 
 def test_all_ways(lab, guests, version):

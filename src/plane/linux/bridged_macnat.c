@@ -26,6 +26,7 @@
 #include <sys/socket.h>
 
 #include "base/log.h"
+#include "plane/linux/elements.h"
 
 /* "vmnt"; a frame has it between two hooks. */
 #define MARK 0x766d6e74
@@ -252,17 +253,8 @@ struct batch {
 static struct nlmsghdr *put_message(struct batch *batch, uint16_t type, uint16_t flags,
                                     uint8_t family, uint16_t resource)
 {
-    struct nlmsghdr *header = mnl_nlmsg_put_header(batch->buf + batch->len_bytes);
-    struct nfgenmsg *general;
-
-    header->nlmsg_type = type;
-    header->nlmsg_flags = NLM_F_REQUEST | flags;
-    header->nlmsg_seq = ++batch->messages;
-    general = mnl_nlmsg_put_extra_header(header, sizeof(*general));
-    general->nfgen_family = family;
-    general->version = NFNETLINK_V0;
-    general->res_id = htons(resource);
-    return header;
+    return nfnetlink_put_header(batch->buf + batch->len_bytes, ++batch->messages, type, flags,
+                                family, resource);
 }
 
 static struct nlattr *begin_expression(struct nlmsghdr *header, const char *name,

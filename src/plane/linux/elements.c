@@ -44,20 +44,27 @@ int elements_open(struct mnl_socket **ret_socket)
     return 0;
 }
 
-static struct nlmsghdr *put_header(struct elements *batch, uint16_t type, uint16_t flags,
-                                   uint8_t family, uint16_t resource)
+struct nlmsghdr *nfnetlink_put_header(void *at, uint32_t sequence, uint16_t type, uint16_t flags,
+                                      uint8_t family, uint16_t resource)
 {
-    struct nlmsghdr *header = mnl_nlmsg_put_header(batch->buf + batch->len_bytes);
+    struct nlmsghdr *header = mnl_nlmsg_put_header(at);
     struct nfgenmsg *general;
 
     header->nlmsg_type = type;
     header->nlmsg_flags = NLM_F_REQUEST | flags;
-    header->nlmsg_seq = ++batch->messages;
+    header->nlmsg_seq = sequence;
     general = mnl_nlmsg_put_extra_header(header, sizeof(*general));
     general->nfgen_family = family;
     general->version = NFNETLINK_V0;
     general->res_id = htons(resource);
     return header;
+}
+
+static struct nlmsghdr *put_header(struct elements *batch, uint16_t type, uint16_t flags,
+                                   uint8_t family, uint16_t resource)
+{
+    return nfnetlink_put_header(batch->buf + batch->len_bytes, ++batch->messages, type, flags,
+                                family, resource);
 }
 
 static void put_frame(struct elements *batch, uint16_t type)

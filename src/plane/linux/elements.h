@@ -32,6 +32,13 @@ struct elements {
     const char *set;
 };
 
+/*
+ * Begins a message for nftables at @at, which has room for it (nfnetlink.h of the kernel: struct nfgenmsg). @family is
+ * NFPROTO_…; @resource names the subsystem in the messages around a batch, and is 0 in others.
+ */
+struct nlmsghdr *nfnetlink_put_header(void *at, uint32_t sequence, uint16_t type, uint16_t flags,
+                                      uint8_t family, uint16_t resource);
+
 /* A socket for elements_send(). 0 or -errno; mnl_socket_close() ends it. */
 int elements_open(struct mnl_socket **ret_socket);
 
