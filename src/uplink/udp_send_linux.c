@@ -114,7 +114,7 @@ static int send_twice(int fd, struct mmsghdr *headers, unsigned len)
 
 int udp_send_payload(int fd, const struct udp_target *target, const struct iovec *payload)
 {
-    char control[CONTROL_BYTES];
+    char control[CONTROL_BYTES] __attribute__((aligned(8)));
     struct mmsghdr message = {.msg_hdr = {.msg_iov = (struct iovec *)payload, .msg_iovlen = 1}};
     int sent;
 

@@ -282,8 +282,10 @@ int bridged_add(struct bridged *bridged, const struct mac_addr *mac, int port_if
         result = wire_set_macs(wire);
         if (result == 0)
             result = wire_listen(wire, mac, true);
-        if (result < 0)
+        if (result < 0) {
             wire->macs_len--;
+            wire_set_macs(wire);
+        }
     }
     if (result == -ENOSPC)
         return err_set(err, result, "interface %s has its %zu machines, and no room for more",
@@ -311,6 +313,21 @@ void bridged_remove(struct bridged *bridged, const struct mac_addr *mac)
     wire_listen(wire, mac, false);
     if (wire->mac_nat)
         macnat_forget(wire, mac);
+}
+
+void bridged_keep(struct bridged *bridged, const struct plane_port *ports, size_t len)
+{
+    struct wire *wire = &bridged->wire;
+
+    for (size_t i = wire->macs_len; i-- > 0;) {
+        const struct mac_addr mac = wire->macs[i];
+        size_t k = 0;
+
+        while (k < len && memcmp(&ports[k].mac, &mac, sizeof(mac)) != 0)
+            k++;
+        if (k == len)
+            bridged_remove(bridged, &mac);
+    }
 }
 
 /* ---- the end */

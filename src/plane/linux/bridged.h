@@ -38,6 +38,7 @@
 #include "base/loop.h"
 #include "plane/linux/bridged_link.h"
 #include "plane/linux/netlink.h"
+#include "plane/plane.h"
 
 #define BRIDGED_LEG_PREFIX "up"            /* of names of ports that lead outside */
 #define BRIDGED_LEG BRIDGED_LEG_PREFIX "0" /* the one of the network's bridge */
@@ -73,6 +74,8 @@ unsigned bridged_mtu(const struct bridged *bridged);
 int bridged_add(struct bridged *bridged, const struct mac_addr *mac, int port_ifindex,
                 struct err *err);
 void bridged_remove(struct bridged *bridged, const struct mac_addr *mac);
+/* Removes all machines that are not at one of @ports. */
+void bridged_keep(struct bridged *bridged, const struct plane_port *ports, size_t len);
 
 /* Follows what happens in the host's namespace, and mends. @on_mtu (may be NULL): bridged_mtu() is another. 0 or -errno. */
 int bridged_watch(struct bridged *bridged, struct loop *loop, void (*on_mtu)(void *context),

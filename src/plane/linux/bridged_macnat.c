@@ -40,9 +40,9 @@
 
 /* Arguments: the interface's MAC and index, new addresses a minute and at once. */
 static const char out_text[] =
-    "  set newcomers { type ether_addr; size 1024; flags dynamic; }\n"
+    "  set newcomers { type ether_addr; size 1024; flags dynamic,timeout; timeout 10m; }\n"
     "  chain out { meta mark set %5$d ether saddr set %1$s fwd to %2$d; }\n"
-    "  chain newcomer { add @newcomers { ether saddr limit rate over %3$d/minute burst %4$d "
+    "  chain newcomer { update @newcomers { ether saddr limit rate over %3$d/minute burst %4$d "
     "packets } drop; }\n"
     "  chain dhcp { udp checksum 0 @th,144,16 set 0x8000 return; }\n"
     "  chain lladdr_8 {}\n"

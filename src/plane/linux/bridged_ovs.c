@@ -42,6 +42,7 @@ struct bridged_ovs {
     bool removed; /* a port, and ovs-vswitchd may not have seen it go yet */
     struct err warning;
     bool told;      /* it, or that there is none */
+    bool slow;      /* ovs-vswitchd has not taken a port in time, and none since */
     bool connected; /* to the database, in the life of this process */
     void (*on_warning)(void *context);
     void *context;
@@ -177,6 +178,7 @@ static void judge(struct bridged_ovs *ovs, const struct ovs_rows *rows,
         ovs_legs_name(ovs->legs.place, list->ports[i].interface, name);
         state = ovs_rows_state(rows, name, reason);
         pending |= state == 0;
+        ovs->slow &= state <= 0;
         if (state < 0)
             err_set(&warning, 0, "Open vSwitch does not take port %s of machine '%s': %s", name,
                     list->ports[i].name, reason);
@@ -283,7 +285,7 @@ static int refresh(struct bridged_ovs *ovs, const struct plane_port *come,
     return 0;
 }
 
-/* Where ovs-vswitchd takes a port it does so soon. */
+/* Where ovs-vswitchd takes a port it does so soon. Where it did not, the next attach does not wait for it. */
 static int wait_until_taken(struct bridged_ovs *ovs, const struct plane_port *port, struct err *err)
 {
     uint64_t deadline_ms = clock_now_ms() + TAKE_MS, now_ms;
@@ -292,7 +294,7 @@ static int wait_until_taken(struct bridged_ovs *ovs, const struct plane_port *po
     int state = 0;
 
     ovs_legs_name(ovs->legs.place, port->interface, name);
-    while (state == 0 && ovs->db && (now_ms = clock_now_ms()) < deadline_ms) {
+    while (state == 0 && ovs->db && !ovs->slow && (now_ms = clock_now_ms()) < deadline_ms) {
         struct ovs_rows rows;
         int result = ovs_rows_read(ovs->db, ovs->bridge, ovs->network, &rows, reason);
 
@@ -309,6 +311,7 @@ static int wait_until_taken(struct bridged_ovs *ovs, const struct plane_port *po
         return err_set(err, state, "Open vSwitch does not take port %s on bridge %s: %s", name,
                        ovs->bridge, reason);
     if (state == 0 && ovs->db) {
+        ovs->slow = true;
         err_set(&warning, 0,
                 "ovs-vswitchd does not take port %s of machine '%s', which has no connection until "
                 "it does; " START_IT,
@@ -330,7 +333,7 @@ int bridged_ovs_prepare(struct bridged_ovs *ovs, const struct plane_port *port, 
                        "the MAC is that of bridge %s: give the machine another one (mac=)",
                        ovs->bridge);
     /* The new port may have the name of one that is gone: that another one came would not be seen. */
-    if (ovs->removed && ovs->db && !ovs->daemon.away) {
+    if (ovs->removed && ovs->db && !ovs->daemon.away && !ovs->slow) {
         result = ovs_rows_settle(ovs->db, json_array(), TAKE_MS, reason);
         if (result < 0 && result != -EPROTO)
             lose_db(ovs, result);
@@ -506,6 +509,10 @@ int bridged_ovs_join(struct bridged_ovs *ovs, const struct place *place, struct 
     if (!ovs->db)
         return 0;
     result = ovs_rows_read(ovs->db, ovs->bridge, ovs->network, &rows, reason);
+    if (result < 0 && !fresh) {
+        lose_db(ovs, result);
+        return 0;
+    }
     if (result < 0)
         return err_set(err, result, "Open vSwitch's database: %s", reason);
     if (fresh && !rows.bridge)
@@ -543,7 +550,8 @@ void bridged_ovs_leave(struct bridged_ovs *ovs)
         log_warn("ports of network '%s' stay in Open vSwitch's database until it is started again: "
                  "%s",
                  ovs->network, result == -EPROTO ? reason : strerror(-result));
-    ovs_legs_keep(&ovs->legs, NULL, 0);
+    if (ovs->legs.place) /* it has joined */
+        ovs_legs_keep(&ovs->legs, NULL, 0);
 }
 
 void bridged_ovs_free(struct bridged_ovs *ovs)

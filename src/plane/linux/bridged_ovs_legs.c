@@ -100,17 +100,16 @@ int ovs_legs_make(const struct ovs_legs *legs, const char *interface, const stru
 {
     char inner[IFNAMSIZ], outer[IFNAMSIZ], bridge[IFNAMSIZ];
     struct mac_addr outer_mac = *mac;
-    int result = 0, ifindex;
+    int result, ifindex;
 
     if (ovs_legs_there(legs, interface))
         return 0;
-
+    /* Of what is there only a part, none is known to be whole. */
+    ovs_legs_remove(legs, interface);
     inner_name(interface, inner);
     bridge_name(interface, bridge);
     ovs_legs_name(legs->place, interface, outer);
-    ifindex = (int)if_nametoindex(bridge);
-    if (!ifindex)
-        result = netlink_add_bridge(legs->inside, bridge, &legs->place->config->mac);
+    result = netlink_add_bridge(legs->inside, bridge, &legs->place->config->mac);
     ifindex = (int)if_nametoindex(bridge);
     if (result == 0)
         result = netlink_set_up(legs->inside, ifindex, legs->mtu, 0, NULL);
@@ -123,6 +122,8 @@ int ovs_legs_make(const struct ovs_legs *legs, const char *interface, const stru
         result = make_outer(legs, outer);
     if (result == 0)
         result = make_inner(legs, inner, ifindex);
+    if (result < 0)
+        ovs_legs_remove(legs, interface);
     return result;
 }
 

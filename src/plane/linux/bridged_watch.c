@@ -13,6 +13,8 @@
 #define SETTLE_MS 20
 /* Where something takes our filters away again and again. */
 #define REPAIR_PAUSE_MS 1000
+/* What could not be mended. */
+#define AGAIN_MS 10000
 
 /* All that is at the interface, as at the beginning. */
 static int put_back(struct bridged *bridged)
@@ -88,9 +90,11 @@ static void refresh(struct bridged *bridged)
         bridged_listen_to_all(wire);
     if (old.mtu != now.mtu)
         set_mtu(bridged, now.mtu);
-    bridged->filters_lost = false;
-    if (result < 0)
-        log_warn("machines have no way to interface %s: %s", bridged->ifname, strerror(-result));
+    bridged->filters_lost = result < 0;
+    if (result == 0)
+        return;
+    log_warn("machines have no way to interface %s: %s", bridged->ifname, strerror(-result));
+    loop_timer_set(bridged->loop, &bridged->timer, AGAIN_MS);
 }
 
 static void on_timer(struct loop_timer *timer)

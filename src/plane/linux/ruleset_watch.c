@@ -12,9 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/table.h"
 
+/* A message for each element that a batch has, our own too, and a network may have some ten thousands. */
+#define QUEUE_BYTES (32 << 20)
 /* Of every message that names a table it is the first (NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, …). */
 #define ATTR_TABLE 1
 
@@ -110,23 +113,29 @@ static void on_readable(struct loop_source *source, unsigned events)
     while ((len = recv(source->fd, buf, sizeof(buf), MSG_DONTWAIT)) != 0) {
         if (len > 0)
             mnl_cb_run(buf, (size_t)len, 0, 0, on_message, watch);
-        else if (errno == ENOBUFS)
-            watch->on_change(watch->context, true, "");
-        else
+        else if (errno != ENOBUFS)
             break;
+        else {
+            watch->lost = false; /* of a batch that was cut in half */
+            watch->on_change(watch->context, true, "");
+        }
     }
 }
 
 int ruleset_watch_new(const char *table, struct ruleset_watch **ret_watch)
 {
     struct ruleset_watch *watch = calloc(1, sizeof(*watch));
-    int group = NFNLGRP_NFTABLES, result = 0;
+    int group = NFNLGRP_NFTABLES, bytes = QUEUE_BYTES, result = 0;
 
     if (!watch)
         return -ENOMEM;
     watch->source = (struct loop_source){.on_event = on_readable, .fd = -1};
     watch->table = table;
     watch->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+    /* Without the right to that much it is as much as all get. */
+    if (watch->socket)
+        setsockopt(mnl_socket_get_fd(watch->socket), SOL_SOCKET, SO_RCVBUFFORCE, &bytes,
+                   sizeof(bytes));
     if (!watch->socket || mnl_socket_bind(watch->socket, 0, MNL_SOCKET_AUTOPID) < 0)
         result = -errno;
     if (result == 0)

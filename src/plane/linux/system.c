@@ -26,6 +26,8 @@
 #define SETTLE_MS 100
 /* Rules that another program removes are made anew at once, but not more often than this. */
 #define MEND_PAUSE_MS 1000
+/* What could not be mended. */
+#define AGAIN_MS 10000
 /* All rules of a host may be many, and a firewall that starts loads them in many steps. */
 #define OTHERS_MS 500
 
@@ -48,6 +50,7 @@ struct system {
     void *context;
     uint64_t mended_ms;
     unsigned bridge; /* its index */
+    bool is_new;     /* made after another program had removed it; its ports are not on it yet */
 };
 
 static int system_new(const struct place *place, struct netlink *netlink, struct nft_ctx *nft,
@@ -89,13 +92,17 @@ unsigned system_dns_port(const struct system *system)
 static int system_sweep(struct system *system, struct err *err)
 {
     struct ruleset ruleset;
-    int result = system_bridge_remove(system->place, system->netlink, err);
+    struct err rules_err;
+    int result = system_bridge_remove(system->place, system->netlink, err), rules;
 
-    if (result < 0)
-        return result;
+    /* Also where the bridge's name is another's now: the tables are ours. */
     if (ruleset_begin(&ruleset))
         system_rules_remove(ruleset.file, system->place);
-    return ruleset_end(&ruleset, system->nft, err);
+    rules = ruleset_end(&ruleset, system->nft, &rules_err);
+    if (result < 0 || rules == 0)
+        return result;
+    *err = rules_err;
+    return rules;
 }
 
 /* In a while: whether what there is now lets the network's packets pass. */
@@ -278,9 +285,13 @@ static void on_rules_changed(void *context, bool lost, const char *program)
     look_at_others(system);
     if (!lost || system->mend_timer.due_ms)
         return;
-    log_warn("the rules of network '%s' were removed by %s%s%s, and are made anew",
-             system->place->config->name, *program ? "the program '" : "another program", program,
-             *program ? "'" : "");
+    if (*program)
+        log_warn("the rules of network '%s' were removed by the program '%s', and are made anew",
+                 system->place->config->name, program);
+    else
+        log_warn("more rules were changed than could be followed; those of network '%s' are made "
+                 "anew",
+                 system->place->config->name);
     if (!system->mended_ms || since_ms >= MEND_PAUSE_MS)
         mend(system);
     else
@@ -322,16 +333,20 @@ static void look_at_bridge(struct system *system)
     bool new;
     int result = system_bridge_mend(system->place, system->netlink, &new, &err);
 
-    if (result == 0 && new) {
+    system->is_new |= new;
+    if (result == 0 && system->is_new) {
         result = port_list_read(system->netlink, system->place, &list, &err);
         if (result == 0)
             adopt_ports(system, &list);
         free(list.ports);
         system->on_bridge(system->context);
+        system->is_new = result < 0;
     }
     system->bridge = if_nametoindex(system->place->bridge);
-    if (result < 0)
-        log_error("network '%s': %s", system->place->config->name, err.text);
+    if (result == 0)
+        return;
+    log_error("network '%s': %s", system->place->config->name, err.text);
+    loop_timer_set(system->loop, &system->look_timer, AGAIN_MS);
 }
 
 static void look_at_uplinks(struct system *system)

@@ -76,8 +76,12 @@ static int set_sysctls(const struct place *place, bool mend, struct err *err)
             continue;
         snprintf(name, sizeof(name), "%s/conf/%s/%s", settings[i].family, place->bridge,
                  settings[i].setting);
-        if (settings_read(name, &value) && value == atol(settings[i].value))
+        if (!settings_read(name, &value)) {
+            if (mend)
+                continue; /* this kernel has none of that name */
+        } else if (value == atol(settings[i].value)) {
             continue;
+        }
         if (mend)
             log_warn("network '%s': another program has changed /proc/sys/net/%s, which has to be "
                      "%s and is again",

@@ -137,6 +137,7 @@ static void want(struct uplinks_settings *wanted, const char *family, const char
     if (wanted->len == UPLINKS_SETTINGS_MAX)
         return;
     wanted->len++;
+    setting->changed = false;
     snprintf(setting->name, sizeof(setting->name), "%s/conf/%s/%s", family, interface, name);
     snprintf(setting->value, sizeof(setting->value), "%s", value);
 }
@@ -200,7 +201,8 @@ int uplinks_claim(const struct place *place, const struct uplinks *uplinks, FILE
     ret_settings->len = 0;
     want_forwarding(ret_settings, place->config, uplinks);
     result = settings_claim(place->config, ret_settings->each, ret_settings->len, err);
-    if (!text)
+    /* What could not be claimed is not known to be ours: the rules that there are stay. */
+    if (!text || result < 0)
         return result;
     fprintf(text, "flush chain inet %s closed\n", place->table);
     for (size_t i = 0; i < ret_settings->len; i++) {

@@ -232,6 +232,7 @@ static const json_t *find(struct walk *walk, const char *kind, const char *name)
 
     json_array_foreach(walk->table, i, item)
     {
+        walk->steps++;
         object = json_object_get(item, kind);
         if (object && strcmp(text_of(object, "name"), name) == 0)
             return object;
