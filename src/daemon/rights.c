@@ -13,6 +13,7 @@
 
 #include "base/confine.h"
 #include "base/log.h"
+#include "plane/linux/settings.h"
 
 /* Interfaces, rules and settings; DHCP's and echo's raw sockets; the ports of DHCP and DNS. */
 static const int routed[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
@@ -52,6 +53,29 @@ static int give_above(const char *path, uid_t uid, const struct passwd *user, mo
     return chown(above, uid, user->pw_gid) < 0 || chmod(above, mode) < 0 ? -errno : 0;
 }
 
+/* What networks write down together, which one may have made that had no such user. */
+static int give_settings(const char *run_dir, const struct passwd *user)
+{
+    char path[NET_PATH_MAX + sizeof(SETTINGS_FILE)];
+    struct stat status;
+    int fd, result = 0;
+
+    snprintf(path, sizeof(path), "%.*s/" SETTINGS_FILE, (int)(strrchr(run_dir, '/') - run_dir),
+             run_dir);
+    /* Not what a process of that user may have linked there. */
+    fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (fstat(fd, &status) < 0)
+        result = -errno;
+    else if (!S_ISREG(status.st_mode) || status.st_nlink != 1)
+        result = -EINVAL;
+    else if (fchown(fd, user->pw_uid, user->pw_gid) < 0)
+        result = -errno;
+    close(fd);
+    return result;
+}
+
 int rights_take(const struct net_config *config, struct err *err)
 {
     bool namespaces = config->mode == NET_MODE_BRIDGED;
@@ -77,6 +101,8 @@ int rights_take(const struct net_config *config, struct err *err)
     /* Where networks keep what they share, and remove what is their own. */
     if (result == 0)
         result = give_above(config->run_dir, 0, user, 01775);
+    if (result == 0)
+        result = give_settings(config->run_dir, user);
     if (result == 0 && config->state_dir[0])
         result = give_above(config->state_dir, user->pw_uid, user, 0700);
     if (result == 0 && config->state_dir[0])

@@ -14,7 +14,6 @@
 #include "base/log.h"
 
 /* No network's name begins with a dot. */
-#define FILE_NAME ".settings"
 #define FILE_BYTES_MAX (SETTINGS_MAX * 512)
 
 /* ---- the settings themselves */
@@ -100,7 +99,7 @@ static int open_file(const struct net_config *config, struct file *file)
     struct stat opened, named;
     int fd, error;
 
-    snprintf(file->path, sizeof(file->path), "%.*s/" FILE_NAME,
+    snprintf(file->path, sizeof(file->path), "%.*s/" SETTINGS_FILE,
              (int)(end ? end - config->run_dir : 0), config->run_dir);
     snprintf(file->next, sizeof(file->next), "%s.new", file->path);
     for (;;) {
@@ -140,9 +139,14 @@ static int write_file(struct file *file, const json_t *root)
     char *text = json_dumps(root, JSON_COMPACT);
     size_t len = text ? strlen(text) : 0;
     int error = text ? 0 : -ENOMEM, fd = -1;
+    struct stat old;
 
     if (text)
         fd = open(file->next, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    /* A network that runs as root leaves it to those that do not. */
+    if (fd >= 0 && geteuid() == 0 && fstat(file->fd, &old) == 0 &&
+        fchown(fd, old.st_uid, old.st_gid) < 0)
+        error = -errno;
     if (text && (fd < 0 || flock(fd, LOCK_EX) < 0 || write(fd, text, len) != (ssize_t)len ||
                  rename(file->next, file->path) < 0))
         error = errno ? -errno : -EIO;

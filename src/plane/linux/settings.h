@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/netconfig.h"
 
+#define SETTINGS_FILE ".settings" /* in the directory above */
 #define SETTING_NAME_MAX (sizeof("ipv6/conf//force_forwarding") + IFNAMSIZ)
 #define SETTING_VALUE_MAX 16
 /* Held by all networks of a host together. */
