@@ -30,8 +30,7 @@ const char *engine_plane(const struct net_config *config)
     return config->system ? "system" : "private";
 }
 
-/* Asks the router which ports there are; those that are not named are gone. */
-static void engine_list_ports(struct engine *engine)
+void engine_list_ports(struct engine *engine)
 {
     struct message message = {.type = MESSAGE_LIST_PORTS, .id = ++engine->next_id};
     struct list *ports = &engine->network.ports;

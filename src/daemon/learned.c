@@ -37,6 +37,8 @@ static void on_settled(struct engine *engine, const struct engine_request *reque
     free(settling);
     if (answer->result < 0) {
         network_unlearn(port);
+        if (answer->result == -ETIMEDOUT) /* it may have been done all the same */
+            engine_list_ports(engine);
         if (answer->result != -EAGAIN && answer->result != -ETIMEDOUT)
             tell(port, answer->err.text);
         return;

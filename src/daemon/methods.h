@@ -98,6 +98,9 @@ const char *engine_plane(const struct net_config *config);
  */
 int engine_request(struct engine *engine, struct message *message, int fd,
                    struct control_client *client, engine_answer_fn *on_answer, void *context);
+
+/* Asks the router which ports there are, and what they are; those that are not named are gone. */
+void engine_list_ports(struct engine *engine);
 /* Has a port removed that nobody waits for and that no descriptor of ours keeps, if @answer is of such a one. */
 void engine_remove_orphan(struct engine *engine, const struct message *answer);
 /* A new port's network side, out of the answer, for the pump: the caller's. 0 or -errno. */

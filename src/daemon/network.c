@@ -507,8 +507,15 @@ int network_learn(struct network *network, struct network_port *port, const stru
 {
     const struct net_reservation *reservation = find_reserved_mac(network, mac);
     struct plane_port learned = port->port;
-    int result = choose_mac(network, mac, &learned, err);
+    int result;
 
+    /* The machine itself has chosen it: not that of a device, such as the router of the physical network. */
+    if (network->config->mode == NET_MODE_BRIDGED && !(mac->bytes[0] & 2))
+        return err_set(
+            err, -EPERM,
+            "a MAC that is learnt on a bridged network is a locally administered one: give "
+            "the machine such a one (52:54:00:…), or attach it with its MAC (mac=)");
+    result = choose_mac(network, mac, &learned, err);
     learned.mac_given = true;
     if (result == 0 && reservation && reservation->name[0] &&
         !find_by_name(network, reservation->name))

@@ -141,16 +141,18 @@ def test_reserved(lab):
 @needs_root
 @pytest.mark.parametrize("ifname", ["out0", "br7"])
 def test_bridged(ifname):
-    """The MAC is let onto the interface when it is known; the interface's own is not to be had."""
+    """The MAC is let onto the interface when it is known; the interface's own, and a device's, are not to be had."""
     with SystemLab() as lab:
         if ifname == "br7":
             lab.host.ip_batch("link add br7 type bridge\nlink set br7 up\naddress add 10.9.0.1/24 dev br7\n")
         own = re.search(r"ether (\S+)", lab.host.ip(f"link show dev {ifname}"))[1]
         with running(lab, "lan", f"mode = bridged\nifname = {ifname}\n", check=False) as network:
             with unknown(network) as guest:
-                if ifname == "out0":
-                    say(guest, own)
-                    assert poll(lambda: f"port {guest.port.interface}: its machine has no network" in network.log())
+                refused = {"out0": (own, "the MAC is that of interface out0"),
+                           "br7": ("00:1b:21:00:00:01", "is a locally administered one")}[ifname]  # fmt: skip
+                say(guest, refused[0])
+                assert poll(lambda: f"port {guest.port.interface}: its machine has no network" in network.log())
+                assert refused[1] in network.log()
                 guest.ip(f"address add {'198.51.100.11' if ifname == 'out0' else '10.9.0.11'}/24 dev eth0")
                 for address in (HOST[4], REMOTE[4]) if ifname == "out0" else ("10.9.0.1",):
                     settled(lambda a=address: guest.ping(a, timeout_s=1), f"{address} is reached")

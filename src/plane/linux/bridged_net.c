@@ -231,17 +231,22 @@ int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *p
                              struct err *err)
 {
     struct mac_addr mac = port->mac;
+    struct bridged_link bridge;
     int result;
 
     if (net->wired)
         return 0;
     if (net->ovs)
         return bridged_ovs_prepare(net->ovs, port, err);
-    if (!if_nametoindex(net->place->bridge))
+    if (bridged_link_read(net->netlink, net->place->bridge, 0, &bridge) < 0)
         return err_set(err, -ENODEV,
                        "bridge %s is gone: make it again (ip link add %s type bridge), or have the "
                        "network join another one (ifname=)",
                        net->place->bridge, net->place->bridge);
+    if (memcmp(&bridge.mac, &port->mac, sizeof(bridge.mac)) == 0)
+        return err_set(err, -EEXIST,
+                       "the MAC is that of bridge %s: give the machine another one (mac=)",
+                       net->place->bridge);
     mac.bytes[0] = 0xfe;
     result = bridged_link_set_mac(net->netlink, (int)if_nametoindex(port->interface), &mac);
     return result < 0 ? err_set(err, result, "cannot set the MAC of %s: %s", port->interface,
@@ -267,6 +272,13 @@ void bridged_net_remove_port(struct bridged_net *net, const struct plane_port *p
         bridged_remove(net->wired, &port->mac);
     if (net->ovs)
         bridged_ovs_remove(net->ovs, port);
+}
+
+/* Open vSwitch's are compared with what there is whenever a link goes; a Linux bridge holds nothing. */
+void bridged_net_keep_ports(struct bridged_net *net, const struct plane_port *ports, size_t len)
+{
+    if (net->wired)
+        bridged_keep(net->wired, ports, len);
 }
 
 void bridged_net_destroy(struct bridged_net *net)

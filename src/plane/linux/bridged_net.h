@@ -45,6 +45,8 @@ int bridged_net_bridge(const struct bridged_net *net, const struct plane_port *p
 /* A port that is in the guard and at the bridge. 0 or -errno with the reason. */
 int bridged_net_add_port(struct bridged_net *net, const struct plane_port *port, struct err *err);
 void bridged_net_remove_port(struct bridged_net *net, const struct plane_port *port);
+/* Where it was not told which ports are gone: @ports are those that are left. */
+void bridged_net_keep_ports(struct bridged_net *net, const struct plane_port *ports, size_t len);
 /* Removes what was made, but for ports and namespaces. */
 void bridged_net_destroy(struct bridged_net *net);
 void bridged_net_free(struct bridged_net *net);

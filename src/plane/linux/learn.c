@@ -38,8 +38,12 @@ static int open_packets(const char *interface)
         .sll_protocol = htons(ETH_P_ALL),
         .sll_ifindex = (int)if_nametoindex(interface),
     };
-    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1, result = 0;
+    int fd, one = 1, result = 0;
 
+    /* It has gone, and 0 would be all interfaces that there are. */
+    if (!address.sll_ifindex)
+        return -ENODEV;
+    fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     /* What the network sends to all machines is no word of this one, and must not wake us. */
@@ -121,8 +125,7 @@ int learn_add(struct learn *learn, struct loop *loop, const char *interface, str
 {
     struct learner *learner;
 
-    if (find(learn, interface))
-        return 0;
+    learn_forget(learn, interface); /* of a port that had the name before */
     learner = calloc(1, sizeof(*learner));
     if (!learner)
         return err_set(err, -ENOMEM, "out of memory");

@@ -31,7 +31,7 @@ void learn_init(struct learn *learn,
                 void *context);
 void learn_done(struct learn *learn);
 
-/* Looks at what comes from @interface until learn_forget(). 0, also where it does already; -ENOMEM with the reason. */
+/* Looks at what comes from @interface until learn_forget(), anew where it does already. 0, or -ENOMEM with the reason. */
 int learn_add(struct learn *learn, struct loop *loop, const char *interface, struct err *err);
 /* Whether it does. */
 bool learn_has(const struct learn *learn, const char *interface);

@@ -63,10 +63,13 @@ int ports_look_again(struct plane *plane, struct err *err)
     int result = port_list_read(&plane->netlink, &plane->place, &list, err);
 
     if (result == 0) {
-        if (!plane->bridged)
+        if (plane->bridged)
+            bridged_net_keep_ports(plane->bridged, list.ports, list.len);
+        else
             dnsmasq_keep_hosts(plane->config, list.ports, list.len, plane->service.pid);
         if (!plane->created)
             result = guard_replace(plane->elements, &plane->place, list.ports, list.len, err);
+        learn_done(&plane->learn);
         for (size_t i = 0; i < list.len && result == 0; i++)
             if (mac_is_zero(&list.ports[i].mac))
                 result = learn_add(&plane->learn, plane->loop, list.ports[i].interface, err);
