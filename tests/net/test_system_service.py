@@ -6,7 +6,7 @@ import re
 import stat
 
 import pytest
-from lab import Failed, poll
+from lab import REMOTE, Failed, poll
 from system import OTHER, SERVICE, SystemLab, needs_root, started
 
 pytestmark = needs_root
@@ -99,6 +99,12 @@ def test_without_the_user_it_says_so(lab):
     try:
         with started(lab, "lab", "") as lan:
             assert "there is no user 'openvmnet'; make it: systemd-sysusers" in lan.log()
+            # Beside it one that runs as the user, which is made now: they write down settings in one file.
+            passwd.write_text(before)
+            with started(lab, "other", "") as other:
+                with other.guest() as guest, lan.guest() as at_roots:
+                    for each in (guest, at_roots):
+                        assert each.ping(REMOTE[4]) == 1
     finally:
         passwd.write_text(before)
 
