@@ -77,21 +77,20 @@ bool ip_embedded(const struct ip_addr *addr, struct ip_addr *ret_v4)
     static const uint8_t teredo[4] = {0x20, 0x01};
     static const uint8_t isatap[3] = {0x00, 0x5e, 0xfe};
     const uint8_t *b = addr->bytes;
+    bool hidden = memcmp(b, teredo, sizeof(teredo)) == 0;
     struct in_addr v4;
 
     if (addr->family != AF_INET6)
         return false;
-    if (memcmp(b, nat64, sizeof(nat64)) == 0 || memcmp(b, siit, sizeof(siit)) == 0 ||
+    if (hidden || memcmp(b, nat64, sizeof(nat64)) == 0 || memcmp(b, siit, sizeof(siit)) == 0 ||
         ((b[8] & ~2) == 0 && memcmp(b + 9, isatap, sizeof(isatap)) == 0))
         memcpy(&v4, b + 12, sizeof(v4));
     else if (b[0] == 0x20 && b[1] == 0x02)
         memcpy(&v4, b + 2, sizeof(v4));
-    else if (memcmp(b, teredo, sizeof(teredo)) == 0)
-        memcpy(&v4, b + 12, sizeof(v4));
     else
         return false;
     /* Teredo's is hidden from translators on the way. */
-    if (memcmp(b, teredo, sizeof(teredo)) == 0)
+    if (hidden)
         v4.s_addr = ~v4.s_addr;
     *ret_v4 = ip_from_v4(v4);
     return true;

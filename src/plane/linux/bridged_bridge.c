@@ -172,9 +172,8 @@ int bridged_bridge_watch(const struct place *place, struct netlink *netlink, str
         .context = context,
     };
     result = netlink_open(&bridge->monitor);
-    if (result == 0 && mnl_socket_setsockopt(bridge->monitor.socket, NETLINK_ADD_MEMBERSHIP, &group,
-                                             sizeof(group)) < 0)
-        result = -errno;
+    if (result == 0)
+        result = netlink_join(&bridge->monitor, &group, 1);
     if (result == 0)
         result =
             loop_add(loop, &bridge->source, mnl_socket_get_fd(bridge->monitor.socket), LOOP_IN);

@@ -435,9 +435,8 @@ int bridged_ovs_watch(struct bridged_ovs *ovs, struct loop *loop, void (*on_warn
 {
     int group = RTNLGRP_LINK, result = netlink_open(&ovs->monitor);
 
-    if (result == 0 && mnl_socket_setsockopt(ovs->monitor.socket, NETLINK_ADD_MEMBERSHIP, &group,
-                                             sizeof(group)) < 0)
-        result = -errno;
+    if (result == 0)
+        result = netlink_join(&ovs->monitor, &group, 1);
     ovs->loop = loop;
     ovs->on_warning = on_warning;
     ovs->context = context;

@@ -184,7 +184,7 @@ static json_int_t take_number(json_t *results, const char *column)
 
 int ovs_rows_settle(struct ovsdb *db, json_t *operations, int wait_ms, char ret_reason[256])
 {
-    uint64_t deadline_ms = clock_now_ms() + (uint64_t)wait_ms, now_ms;
+    uint64_t deadline_ms = clock_now_ms() + (uint64_t)wait_ms;
     json_int_t wanted = 0, done = -1;
     json_t *results;
     int result;
@@ -196,7 +196,7 @@ int ovs_rows_settle(struct ovsdb *db, json_t *operations, int wait_ms, char ret_
     result = ovsdb_transact(db, operations, &results, ret_reason);
     if (result == 0)
         wanted = take_number(results, "next_cfg");
-    while (result == 0 && done < wanted && (now_ms = clock_now_ms()) < deadline_ms) {
+    while (result == 0 && done < wanted && clock_now_ms() < deadline_ms) {
         result =
             ovsdb_transact(db, json_pack("[o]", select_number("cur_cfg")), &results, ret_reason);
         if (result == 0)

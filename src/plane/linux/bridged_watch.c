@@ -180,12 +180,8 @@ int bridged_watch(struct bridged *bridged, struct loop *loop, void (*on_mtu)(voi
                   void *context)
 {
     static const int groups[] = {RTNLGRP_LINK, RTNLGRP_TC};
-    int result = 0;
+    int result = netlink_join(&bridged->monitor, groups, sizeof(groups) / sizeof(groups[0]));
 
-    for (int i = 0; i < 2 && result == 0; i++)
-        if (mnl_socket_setsockopt(bridged->monitor.socket, NETLINK_ADD_MEMBERSHIP,
-                                  (void *)(uintptr_t)&groups[i], sizeof(groups[i])) < 0)
-            result = -errno;
     bridged->loop = loop;
     bridged->on_mtu = on_mtu;
     bridged->context = context;

@@ -37,6 +37,15 @@ void netlink_close(struct netlink *netlink)
     netlink->socket = NULL;
 }
 
+int netlink_join(struct netlink *netlink, const int *groups, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (mnl_socket_setsockopt(netlink->socket, NETLINK_ADD_MEMBERSHIP, (void *)&groups[i],
+                                  sizeof(groups[i])) < 0)
+            return -errno;
+    return 0;
+}
+
 int netlink_talk(struct netlink *netlink, struct nlmsghdr *header, mnl_cb_t each, void *context)
 {
     char buf[NETLINK_MESSAGE_BYTES];

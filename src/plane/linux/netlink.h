@@ -22,6 +22,8 @@ struct netlink {
 
 int netlink_open(struct netlink *netlink);
 void netlink_close(struct netlink *netlink);
+/* Has the socket receive what the kernel tells to these groups (RTNLGRP_…). */
+int netlink_join(struct netlink *netlink, const int *groups, size_t len);
 
 /* For requests that are written elsewhere (tc.c): begins one, to be acknowledged, in @buf of NETLINK_MESSAGE_BYTES. */
 struct nlmsghdr *netlink_begin(char *buf, uint16_t type, uint16_t flags);

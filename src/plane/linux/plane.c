@@ -213,9 +213,8 @@ int plane_run(struct plane *plane, struct loop *loop, const struct plane_events 
     plane->loop = loop;
     plane->events = *events;
     result = netlink_open(&plane->monitor);
-    if (result == 0 && mnl_socket_setsockopt(plane->monitor.socket, NETLINK_ADD_MEMBERSHIP, &group,
-                                             sizeof(group)) < 0)
-        result = -errno;
+    if (result == 0)
+        result = netlink_join(&plane->monitor, &group, 1);
     plane->monitor_source.on_event = ports_on_monitor;
     if (result == 0)
         result = loop_add(loop, &plane->monitor_source, mnl_socket_get_fd(plane->monitor.socket),

@@ -430,10 +430,8 @@ static int watch_host(struct system *system)
                                  RTNLGRP_IPV6_NETCONF};
     int result = netlink_open(&system->monitor);
 
-    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]) && result == 0; i++)
-        if (mnl_socket_setsockopt(system->monitor.socket, NETLINK_ADD_MEMBERSHIP,
-                                  (void *)&groups[i], sizeof(groups[i])) < 0)
-            result = -errno;
+    if (result == 0)
+        result = netlink_join(&system->monitor, groups, sizeof(groups) / sizeof(groups[0]));
     if (result == 0)
         result = loop_add(system->loop, &system->monitor_source,
                           mnl_socket_get_fd(system->monitor.socket), LOOP_IN);

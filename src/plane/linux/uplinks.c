@@ -83,11 +83,10 @@ static int on_route(const struct nlmsghdr *header, void *context)
 static int on_address(const struct nlmsghdr *header, void *context)
 {
     struct uplinks *uplinks = context;
-    const struct ifaddrmsg *address = mnl_nlmsg_get_payload(header);
     const struct nlattr *attr;
     uint32_t own;
 
-    mnl_attr_for_each(attr, header, sizeof(*address))
+    mnl_attr_for_each(attr, header, sizeof(struct ifaddrmsg))
     {
         if (mnl_attr_get_type(attr) != IFA_LOCAL || mnl_attr_get_payload_len(attr) != sizeof(own))
             continue;
