@@ -10,19 +10,13 @@ import subprocess
 
 import pytest
 
-from lab import BUILD, HOST4, REMOTE4, Failed, Network, poll
+from lab import HOST4, REMOTE4, Failed, Network, poll
 from system import OTHER, USER, SystemLab, needs_root, running
+from vmnet_plane import VMNETD, needs_blocks
 
-VMNETD = BUILD / "tests" / "net" / "vmnetd-vmnet"
 POOL = ("198.51.100.100", "198.51.100.110")
 
-pytestmark = [
-    needs_root,
-    pytest.mark.skipif(
-        not VMNETD.exists(),
-        reason="programs with blocks need clang and libblocksruntime-dev, and no sanitizer",
-    ),
-]
+pytestmark = [needs_root, needs_blocks]
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,14 @@
 """What networks of the macOS plane can be where the framework has network objects (macOS 26); beside test_vmnet_plane.py."""
 
 import pytest
-from lab import BUILD, REMOTE4, Network, framework_away, poll
+from lab import REMOTE4, Network, framework_away, poll
+from vmnet_plane import VMNETD, needs_blocks
 
-VMNETD = BUILD / "tests" / "net" / "vmnetd-vmnet"
 UUID = "7b0cd13e-9c4e-4d9f-8b1e-2a4f6f1c0d11"
 KEPT_MAC, KEPT = "52:54:00:12:34:99", "10.78.0.77"
 ADDRESSES = ("--start-address", "10.78.0.1", "--end-address", "10.78.0.254", "--subnet-mask", "255.255.255.0")
 
-pytestmark = pytest.mark.skipif(
-    not VMNETD.exists(),
-    reason="programs with blocks need clang and libblocksruntime-dev, and no sanitizer",
-)
+pytestmark = needs_blocks
 
 
 @pytest.fixture(scope="module")

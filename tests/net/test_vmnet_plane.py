@@ -14,17 +14,14 @@ import signal
 import socket
 
 import pytest
-from lab import BUILD, HOST4, REMOTE, REMOTE4, Failed, LabError, Network, framework_away, poll, send_between
+from lab import HOST4, REMOTE, REMOTE4, Failed, LabError, Network, framework_away, poll, send_between
+from vmnet_plane import VMNETD, needs_blocks
 
-VMNETD = BUILD / "tests" / "net" / "vmnetd-vmnet"
 UUID = "7b0cd13e-9c4e-4d9f-8b1e-2a4f6f1c0d11"
 ADDRESSES = ("--start-address", "10.77.0.1", "--end-address", "10.77.0.9", "--subnet-mask", "255.255.255.0")
 OWN_MAC = "52:54:00:12:34:56"
 
-pytestmark = pytest.mark.skipif(
-    not VMNETD.exists(),
-    reason="programs with blocks need clang and libblocksruntime-dev, and no sanitizer",
-)
+pytestmark = needs_blocks
 
 
 @pytest.fixture(scope="module")
