@@ -73,7 +73,8 @@ enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[9
     } else if (facts->network && facts->network[0]) {
         snprintf(buf, 96, "of network %.64s", facts->network);
         *ret_reason = buf;
-    } else if (facts->openvswitch) {
+    } else if (facts->openvswitch ||
+               (is(facts->kind, "openvswitch") && !of_ovs && !facts->master[0])) {
         way = BRIDGING_OVS;
         *ret_reason = "machines become its ports";
     } else if (of_ovs) {
@@ -85,9 +86,6 @@ enum bridging_way bridging_choose(const struct bridging_facts *facts, char buf[9
         *ret_reason = "one MAC only";
     } else if (strcmp(facts->kind, "bridge") == 0) {
         way = BRIDGING_BRIDGE;
-        *ret_reason = "machines become its ports";
-    } else if (strcmp(facts->kind, "openvswitch") == 0) {
-        way = BRIDGING_OVS;
         *ret_reason = "machines become its ports";
     } else if (strcmp(facts->kind, "tun") == 0 || strcmp(facts->kind, "tap") == 0) {
         *ret_reason = "a machine's port";

@@ -147,16 +147,17 @@ static size_t scan(struct ovsdb *db)
     while (db->scanned_bytes < db->len_bytes) {
         char c = db->buf[db->scanned_bytes++];
 
-        if (db->scan == ESCAPED) {
-            db->scan = STRING;
-        } else if (db->scan == STRING) {
-            db->scan = c == '\\' ? ESCAPED : c == '"' ? PLAIN : STRING;
-        } else if (c == '"') {
-            db->scan = STRING;
-        } else if (c == '{') {
-            db->depth++;
-        } else if (c == '}' && db->depth && --db->depth == 0) {
-            return db->scanned_bytes;
+        switch (db->scan) {
+        case PLAIN:
+            if (c == '"')
+                db->scan = STRING;
+            else if (c == '{')
+                db->depth++;
+            else if (c == '}' && db->depth && --db->depth == 0)
+                return db->scanned_bytes;
+            break;
+        case STRING: db->scan = c == '\\' ? ESCAPED : c == '"' ? PLAIN : STRING; break;
+        case ESCAPED: db->scan = STRING; break;
         }
     }
     return 0;

@@ -86,11 +86,12 @@ int client_stop(const char *network, bool force, struct err *err)
     json_t *reply = NULL;
     int fd, result = net_name_check(network, err);
 
-    if (result == 0)
-        result = connection_open(network, true, &scope, &fd, err);
+    if (result != 0)
+        return result;
+    result = connection_open(network, true, &scope, &fd, err);
     if (result == -ENOENT && scope == NET_OF_SYSTEM)
         result = start_killed(network, &fd, err);
-    if (result < 0)
+    if (result != 0)
         return result;
     close(fd);
     result = path_network(scope, network, path, err);

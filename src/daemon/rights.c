@@ -30,16 +30,19 @@ static int give(const char *path, const struct passwd *user)
     DIR *directory = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
 
-    if (!directory || fchown(fd, user->pw_uid, user->pw_gid) < 0)
+    if (!directory) {
+        result = -errno;
+        if (fd >= 0)
+            close(fd);
+        return result;
+    }
+    if (fchown(fd, user->pw_uid, user->pw_gid) < 0)
         result = -errno;
     while (result == 0 && (entry = readdir(directory)))
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
             fchownat(fd, entry->d_name, user->pw_uid, user->pw_gid, AT_SYMLINK_NOFOLLOW) < 0)
             result = -errno;
-    if (directory)
-        closedir(directory);
-    else if (fd >= 0)
-        close(fd);
+    closedir(directory);
     return result;
 }
 
@@ -58,7 +61,7 @@ static int give_settings(const char *run_dir, const struct passwd *user)
 {
     char path[NET_PATH_MAX + sizeof(SETTINGS_FILE)];
     struct stat status;
-    int fd, result = 0;
+    int fd, result;
 
     snprintf(path, sizeof(path), "%.*s/" SETTINGS_FILE, (int)(strrchr(run_dir, '/') - run_dir),
              run_dir);
@@ -66,11 +69,10 @@ static int give_settings(const char *run_dir, const struct passwd *user)
     fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 0 : -errno;
-    if (fstat(fd, &status) < 0)
-        result = -errno;
-    else if (!S_ISREG(status.st_mode) || status.st_nlink != 1)
+    result = fstat(fd, &status) < 0 ? -errno : 0;
+    if (result == 0 && (!S_ISREG(status.st_mode) || status.st_nlink != 1))
         result = -EINVAL;
-    else if (fchown(fd, user->pw_uid, user->pw_gid) < 0)
+    if (result == 0 && fchown(fd, user->pw_uid, user->pw_gid) < 0)
         result = -errno;
     close(fd);
     return result;

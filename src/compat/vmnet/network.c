@@ -56,14 +56,14 @@ static void add_switches(const struct vmnet_network_configuration *configuration
                          struct options *options)
 {
     static const struct {
-        unsigned wanted;
         const char *option;
+        unsigned wanted;
         bool of_host;
-    } switches[] = {{NO_DHCP, "dhcp", true},
-                    {NO_DNS, "dns", true},
-                    {NO_RA, "ra", true},
-                    {NO_NAT44, "nat44", false},
-                    {NO_NAT66, "nat66", false}};
+    } switches[] = {{"dhcp", NO_DHCP, true},
+                    {"dns", NO_DNS, true},
+                    {"ra", NO_RA, true},
+                    {"nat44", NO_NAT44, false},
+                    {"nat66", NO_NAT66, false}};
 
     for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++)
         if (configuration->wanted & switches[i].wanted &&

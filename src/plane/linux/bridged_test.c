@@ -78,7 +78,7 @@ static int expect(int fd, const struct test_frame *frame, unsigned kinds, unsign
 
     for (;;) {
         struct pollfd poller = {.fd = fd, .events = POLLIN};
-        struct sockaddr_ll from;
+        struct sockaddr_ll from = {0};
         socklen_t from_len = sizeof(from);
         struct test_frame got;
         uint64_t now = now_ms();
@@ -180,7 +180,7 @@ int wire_test(struct wire *wire, int test_fd, int inside_port, struct err *err)
 {
     int inside_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), result;
     const char *way = "outside to a machine";
-    struct mac_addr macs[2];
+    struct mac_addr macs[2] = {0};
 
     if (inside_fd < 0 || getrandom(macs, sizeof(macs), 0) < 0)
         result = -errno;

@@ -121,7 +121,7 @@ int plane_complete_bridged(const struct net_spec *spec, struct net_config *confi
 
     if (result == 0)
         result = bridged_look(config->ifname, &interface, err);
-    if (result < 0)
+    if (result != 0)
         return result;
     if (spec->mtu > interface.link.mtu)
         return err_set(err, -EINVAL,

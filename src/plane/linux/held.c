@@ -52,19 +52,18 @@ static void pass_on(const struct sockaddr_in *from, const void *query, size_t le
 
 void held_pass_on(int fd, const struct net_config *config)
 {
-    struct sockaddr_in server = server_address(config), from;
+    struct sockaddr_in server = server_address(config), from = {0};
     char query[QUERY_BYTES];
 
     for (int i = 0; i < QUERIES_MAX; i++) {
         socklen_t from_len = sizeof(from);
         ssize_t len =
             recvfrom(fd, query, sizeof(query), MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
-        uint32_t sender = ntohl(from.sin_addr.s_addr);
 
         if (len < 0)
             return;
         /* A machine that may send in any name is not helped to send in the network's own. */
-        if (net_config_in_pool(config, sender))
+        if (net_config_in_pool(config, ntohl(from.sin_addr.s_addr)))
             pass_on(&from, query, (size_t)len, &server);
     }
 }

@@ -135,7 +135,7 @@ static int plane_enter(const struct net_config *config, bool fresh, struct plane
                        : namespace_join(handles->fd[PLANE_USER], handles->fd[PLANE_NAMESPACE], err);
     if (result == 0)
         result = plane_new(&place, &plane, err);
-    if (result < 0) {
+    if (result != 0) {
         bridged_net_free(bridged);
         return result;
     }
@@ -243,7 +243,7 @@ static int plane_prepare_system(struct plane *plane, struct err *err)
 
     if (result == 0)
         result = port_list_read(&plane->netlink, &plane->place, &list, err);
-    if (result < 0)
+    if (result != 0)
         return result;
     for (size_t i = 0; i < list.len && result == 0; i++)
         result = dnsmasq_add_host(plane->config, &list.ports[i], err);

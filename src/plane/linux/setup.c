@@ -242,7 +242,8 @@ static int setup_links(const struct place *place, struct netlink *netlink,
 {
     const struct net_config *config = place->config;
     struct ip_addr gateway4 = ip_from_u32(config->gateway);
-    int lo = (int)if_nametoindex("lo"), uplinks[NET_WORKERS_MAX], bridge, result;
+    int lo = (int)if_nametoindex("lo"), uplinks[NET_WORKERS_MAX] = {0};
+    int bridge, result;
 
     result = netlink_set_up(netlink, lo, 0, 0, NULL);
     if (result == 0)

@@ -100,7 +100,7 @@ static void write_file_rules(FILE *text, const struct net_file *file)
         sorted[i] = &file->rules[i];
         any_deny = any_deny || !file->rules[i].allow;
     }
-    qsort(sorted, file->rules_len, sizeof(sorted[0]), compare_rules);
+    qsort(sorted, file->rules_len, sizeof(const struct net_rule *), compare_rules);
     for (unsigned i = 0; i < file->rules_len; i++) {
         const struct net_rule *rule = sorted[i];
 
