@@ -24,6 +24,7 @@ UNPRIVILEGED = $(PYTHON) tests/unprivileged.py
 TIDY = $(addprefix tidy/,$(filter-out %_macos.c src/plane/macos/%,$(filter src/%.c,$(SOURCES))))
 ROOT_TESTS = $(filter tests/net%,$(TESTS))
 SOURCES = $(shell find src include docs/examples tests -name '*.[ch]' 2>/dev/null)
+SCRIPTS = .ci/run contrib/deps.sh $(wildcard contrib/debian/*.p* tests/guest/*.sh)
 
 export PYTHONDONTWRITEBYTECODE = 1
 
@@ -43,7 +44,7 @@ help:
 	@echo 'make asan           unit and network tests with the address and undefined behaviour sanitizers'
 	@echo 'make tsan           the same with the thread sanitizer'
 	@echo 'make macos          cross-build for macOS, and check the results; needs npm'
-	@echo 'make lint           formatting, clang-tidy, a build with clang without warnings'
+	@echo 'make lint           formatting, scripts, a build with clang without warnings, clang-tidy'
 	@echo 'make lint-quick     of these what takes seconds'
 	@echo 'make format         format the sources'
 	@echo 'make install        install below PREFIX ($(PREFIX)), honours DESTDIR'
@@ -162,10 +163,13 @@ lint: lint-quick
 	@echo 'clang-tidy: $(words $(TIDY)) files, which takes a few minutes'
 	@$(MAKE) --no-print-directory -j$$(getconf _NPROCESSORS_ONLN) -k --output-sync=target $(TIDY)
 
-# What takes seconds.
+# What takes seconds: layout, what shells would take otherwise than it is meant, names in Python that nobody defines or uses.
 lint-quick:
 	@contrib/deps.sh lint
-	clang-format --dry-run -Werror $(SOURCES)
+	@echo 'clang-format: $(words $(SOURCES)) files'
+	@clang-format --dry-run -Werror $(SOURCES)
+	shellcheck $(SCRIPTS)
+	$(PYTHON) -m flake8 --isolated --select=F contrib tests
 
 # A file a process: the analyzer forgets va_start() in the second. Its count of what it left out is not shown.
 tidy/%:

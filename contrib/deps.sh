@@ -23,7 +23,7 @@ deb_check="libcmocka-dev python3-pytest
     frr iptables radvd openvswitch-switch libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
 deb_coexist="ufw firewalld dbus-daemon docker.io"
 deb_system="$deb_check mmdebstrap systemd-container debhelper dpkg-dev fakeroot lintian"
-deb_lint="clang clang-format clang-tidy"
+deb_lint="clang clang-format clang-tidy flake8 shellcheck"
 deb_bench="iproute2 nftables passt slirp4netns python3-pytest"
 
 # The same for the others: commands, and pkg-config modules.
@@ -34,7 +34,7 @@ commands_check="clang ip nft ps unshare curl dig ping strace tcpdump traceroute 
     vtysh iptables radvd ovs-vsctl libvirtd virsh"
 commands_coexist="ufw firewalld dbus-daemon dockerd"
 modules_check="cmocka"
-commands_lint="clang clang-format clang-tidy"
+commands_lint="clang clang-format clang-tidy flake8 shellcheck"
 commands_system="mmdebstrap systemd-nspawn dpkg-buildpackage dh fakeroot lintian"
 commands_bench="ip nft ss pasta slirp4netns"
 
@@ -71,12 +71,12 @@ libblocksruntime-devel dnsmasq \
 scdoc libcmocka-devel python3-pytest python3-pytest-rerunfailures python3-scapy clang clang-tools-extra qemu-system-x86-core \
 busybox iperf3 iproute nftables procps-ng util-linux curl bind-utils iputils strace tcpdump \
 traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt frr openvswitch \
-slirp4netns ufw firewalld dbus-daemon iptables-nft radvd moby-engine libvirt-daemon \
+slirp4netns python3-flake8 ShellCheck ufw firewalld dbus-daemon iptables-nft radvd moby-engine libvirt-daemon \
 libvirt-daemon-driver-qemu libvirt-client"
 hint_arch="pacman -S --needed gcc meson ninja pkgconf libmnl nftables jansson libseccomp libcap-ng \
 libinih libpcap ncurses dnsmasq scdoc cmocka python-pytest python-scapy clang qemu-system-x86 \
 busybox iperf3 iproute2 procps-ng util-linux curl bind iputils strace tcpdump traceroute openssh dropbear zsh \
-fish zstd passt slirp4netns frr openvswitch ufw firewalld dbus iptables-nft radvd docker libvirt"
+fish zstd passt slirp4netns flake8 shellcheck frr openvswitch ufw firewalld dbus iptables-nft radvd docker libvirt"
 hint_brew="brew install meson ninja pkgconf jansson inih libpcap ncurses dnsmasq scdoc cmocka pytest \
 scapy qemu iperf3 tcpdump dropbear zsh fish zstd"
 

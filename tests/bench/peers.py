@@ -11,7 +11,7 @@ import subprocess
 
 from lab import CLONE_NEWNET, HOST4, Background, LabError, Namespace, libc, poll
 from openvmnet import EVERYTHING, FORWARDS, TCP
-from subject import FORWARD_PORT, FORWARD_TO, MTU, START_NETWORK, STDOUT, Subject
+from subject import FORWARD_PORT, FORWARD_TO, START_NETWORK, STDOUT, Subject
 
 READY_FD = 3
 TUNSETIFF = 0x400454CA

@@ -8,6 +8,7 @@
 # Everything meant for the host starts with "@@":
 #   @@ ready           waits for a command; comes once
 #   @@ begin / @@ end STATUS   around what a command printed
+# shellcheck shell=dash
 /bin/busybox mkdir -p /proc /sys /dev /tmp /etc /www
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/ TERM=dumb
@@ -60,6 +61,7 @@ address6() {
 # The firmware ends with control sequences, but without a newline.
 echo
 if [ -e /script ]; then
+    # shellcheck source=/dev/null
     . /script
 else
     stty -echo

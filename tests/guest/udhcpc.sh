@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
 # What udhcpc calls in the test guest; the lease comes in the environment.
+# shellcheck shell=dash disable=SC2154
 [ "$1" = bound ] || [ "$1" = renew ] || exit 0
 
 ip addr flush dev "$interface" scope global

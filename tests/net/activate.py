@@ -44,7 +44,7 @@ def main():
         made.listen(128)
         sockets.append(made)
     print("ready", flush=True)
-    pid_fd = None
+    pid = pid_fd = None
     while True:
         waited = [sys.stdin, pid_fd] if pid_fd is not None else [sys.stdin, *sockets]
         ready = select.select(waited, [], [])[0]

@@ -12,10 +12,11 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from lab import Lab, LabError, host_state, host_state_changes  # noqa: E402
+from lab import Failed, Lab, LabError, host_state, host_state_changes, literal  # noqa: E402
 
 TEST_TIMEOUT_S = 90
 _numbers = itertools.count(1)
+_ports = itertools.count(21001)  # of forwards
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -123,6 +124,24 @@ def guest_on():
     """guest_on(NETWORK, name=...), for tests with a network of their own alone."""
     with contextlib.ExitStack() as stack:
         yield lambda network, **parameters: stack.enter_context(network.guest(**parameters))
+
+
+@pytest.fixture
+def forward(network):
+    """forward(PROTO, host address, guest address, guest port) returns the host's port."""
+    texts = []
+
+    def add(proto, host, guest_address, guest_port, on=None):
+        port = next(_ports)
+        text = f"{proto}:{literal(host)}:{port}-{literal(guest_address)}:{guest_port}"
+        (on or network).call("AddForward", forward=text)
+        texts.append((on or network, f"{proto}:{literal(host)}:{port}"))
+        return port
+
+    yield add
+    for where, text in texts:
+        with contextlib.suppress(Failed, OSError):
+            where.call("RemoveForward", forward=text)
 
 
 @pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])

@@ -77,6 +77,11 @@ def family_of(address):
 # ---- processes in namespaces
 
 
+def literal(address):
+    """As it stands before a colon and a port."""
+    return f"[{address}]" if ":" in address else address
+
+
 def _keep_capabilities():
     """Capabilities of the user namespace that programs keep although this user is not its root."""
     header = struct.pack("Ii", 0x20080522, 0)

@@ -202,7 +202,7 @@ def test_vswitchd_is_restarted(lab, ovs, network, guests):
     with machine(network, 3) as late:
         ovs.start("ovs-vswitchd")
         settled(lambda: not warning(network), "told that it is back")
-        lab.host.ip(f"link set ovsbr0 addrgenmode none up")
+        lab.host.ip("link set ovsbr0 addrgenmode none up")
         lab.host.ip(f"address replace {HOST}/24 dev ovsbr0")
         reached(late, HOST, REMOTE, guests[0].lan)
     reached(guests[0], HOST, guests[1].lan)

@@ -2,7 +2,6 @@
 """Forwards: from a port of the host to a guest. Who speaks to a guest is whom it sees."""
 
 import contextlib
-import itertools
 import random
 import resource
 import select
@@ -18,6 +17,7 @@ from lab import (
     REMOTE_B,
     Background,
     Failed,
+    literal,
     poll,
     read_all,
     read_exactly,
@@ -28,29 +28,6 @@ from lab import (
 
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 ANY = {4: "0.0.0.0", 6: "::"}
-_ports = itertools.count(21001)
-
-
-def literal(address):
-    return f"[{address}]" if ":" in address else address
-
-
-@pytest.fixture
-def forward(network):
-    """forward(PROTO, host address, guest address, guest port) returns the host's port."""
-    texts = []
-
-    def add(proto, host, guest_address, guest_port, on=None):
-        port = next(_ports)
-        text = f"{proto}:{literal(host)}:{port}-{literal(guest_address)}:{guest_port}"
-        (on or network).call("AddForward", forward=text)
-        texts.append((on or network, f"{proto}:{literal(host)}:{port}"))
-        return port
-
-    yield add
-    for where, text in texts:
-        with contextlib.suppress(Failed, OSError):
-            where.call("RemoveForward", forward=text)
 
 
 @pytest.fixture
@@ -429,7 +406,7 @@ def test_removed_forward_leaves_its_connections(lab, guest, service, network, fo
 
 def test_option_of_a_port(lab, network, new_guest):
     """A forward that is an option of a port goes with it, and its connections too."""
-    port = next(_ports)
+    port = 20999  # below those of forward()
     guest = new_guest(forwards=[f"tcp:{HOST[4]}:{port}-:80"])
     listed = [each["forward"] for each in network.status()["forwards"]]
     assert any(text.startswith(f"tcp:{HOST[4]}:{port}-") for text in listed)

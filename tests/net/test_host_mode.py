@@ -5,7 +5,6 @@ import contextlib
 import errno
 import select
 import socket
-import struct
 import time
 
 import pytest

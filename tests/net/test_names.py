@@ -127,7 +127,7 @@ def lease_search(guest):
 
 def advertised_search(guest):
     """The domains of the router advertisement that a guest gets when it asks: DNSSL."""
-    from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6NDOptDNSSL, IPv6
+    from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6NDOptDNSSL
     from scapy.layers.l2 import Ether
 
     with guest.packets("eth0", 0x86DD) as raw:

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a guest may reach: the host by the gateway's address, its loopback and its ports where that was said."""
 
-import contextlib
 import re
 import select
 import socket
 
 import pytest
-from lab import HOST, REMOTE, LabError, poll, read_exactly
+from lab import HOST, REMOTE, poll, read_exactly
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 

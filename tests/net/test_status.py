@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 
 import pytest
-from fakenet import BUILD, VMNET, FakeNetwork, Terminal, port, status, vmnet
+from fakenet import VMNET, FakeNetwork, Terminal, port, status, vmnet
 
 DONE, FAILED, USAGE = 0, 1, 2
 LONG = "network-of-15-c"  # 15 characters
@@ -146,7 +146,7 @@ def test_nothing_drives_the_terminal(runtime, fake):
     fake(state, name="shared")
     # The program that holds the port has a name, too.
     process = subprocess.Popen(
-        ["/usr/bin/python3", "-c", f"open('/proc/self/comm', 'wb').write(b'x\\x1b\\xff\\x9b\\ny')\n"
+        ["/usr/bin/python3", "-c", "open('/proc/self/comm', 'wb').write(b'x\\x1b\\xff\\x9b\\ny')\n"
          "print(flush=True); input()"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip

@@ -155,7 +155,7 @@ def test_ports_of_others(lab):
 
 def test_forwards(lab):
     user, other = lab.user(), lab.user(OTHER)
-    text = f"allow-user = *\nuser-forwards = 2\nforward = tcp::2200-web:22\n"
+    text = "allow-user = *\nuser-forwards = 2\nforward = tcp::2200-web:22\n"
     with started(lab, "lab", text) as lan, Port(user, lan, forwards=["tcp::8080-:80"]) as mine:
         interface = mine["parameters"]["port"]["interface"]
 

@@ -29,7 +29,6 @@ from lab import (
 )
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
-from test_forward import forward  # noqa: F401
 
 GIB = 1 << 30
 BEYOND = {4: "203.0.113.{}", 6: "2001:db8:2::{}"}  # behind the host's routes, not on its links

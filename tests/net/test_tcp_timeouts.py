@@ -11,7 +11,7 @@ import pytest
 from lab import HOST, REMOTE, REMOTE_B, poll, read_exactly
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
-from test_forward import forward, through  # noqa: F401
+from test_forward import through
 from test_tcp import connected, dropped, reset
 
 # Of what takes seconds and is the same for both.

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 from lab import HOST, REMOTE, TIMEOUT_S, Background, poll, read_exactly
-from test_forward import forward, through  # noqa: F401
+from test_forward import through
 from test_tcp import connected
 
 SIOCATMARK = 0x8905  # sockatmark(3)

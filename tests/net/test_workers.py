@@ -7,7 +7,7 @@ import os
 import re
 
 import pytest
-from lab import HOST, REMOTE, REMOTE_B, poll, read_exactly
+from lab import HOST, REMOTE, REMOTE_B, literal, poll, read_exactly
 
 WORKERS = 3  # no power of two, and not what this machine would choose
 FLOWS = 200
@@ -123,10 +123,6 @@ def test_segments_of_no_connection_are_reset(lab, network, guest, version):
 
 
 # ---- forwards
-
-
-def literal(address):
-    return f"[{address}]" if ":" in address else address
 
 
 @contextlib.contextmanager

@@ -56,7 +56,8 @@ def debs():
 @pytest.fixture(scope="module")
 def bare(debs):
     """A machine with two users, a physical network and a bridge, and nothing of ours."""
-    root = machines.files(machines.suite(), TOOLS + machines.needed(debs))
+    # noqa: flake8 takes the module's own name for the fixture's.
+    root = machines.files(machines.suite(), TOOLS + machines.needed(debs))  # noqa: F823
     with Machine(root) as machine:
         machine.copy(*debs, to="/debs", mode=0o644)
         machine.copy(*programs(), to="/tests")
