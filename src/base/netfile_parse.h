@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A network's file while it is read: between netfile.c and netfile_sections.c. */
+/* A network's file while it is read: what netfile.c, which splits lines, and those that know what they mean share. */
 #ifndef OPENVMNET_BASE_NETFILE_PARSE_H
 #define OPENVMNET_BASE_NETFILE_PARSE_H
 
@@ -49,12 +49,18 @@ int netfile_refuse(struct netfile_parse *parse, const char *format, ...)
 /* The same with the text of @parse->err, which says all but where. */
 int netfile_refuse_as_is(struct netfile_parse *parse);
 
-/* netfile_access.c: keys of the network. */
+/* netfile_keys.c: "@text = @value" before any section. 0 or -EINVAL. */
+int netfile_set_key(struct netfile_parse *parse, const char *text, const char *value);
+
+/* netfile_access.c: keys of the network that say who may do what. */
 int netfile_add_user(struct netfile_parse *parse, const char *key, const char *value);
 int netfile_add_group(struct netfile_parse *parse, const char *key, const char *value);
 int netfile_set_quota(struct netfile_parse *parse, const char *key, const char *value);
 
 /* What only the whole file shows: 0 or -EINVAL. */
+int netfile_check_needs(struct netfile_parse *parse);
+/* A guest's address must be one of the network's, where the file says which those are. */
+int netfile_check_forwards(struct netfile_parse *parse);
 int netfile_check_reservations(struct netfile_parse *parse);
 
 #endif
