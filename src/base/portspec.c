@@ -109,11 +109,18 @@ static int set_isolated(struct port_spec *spec, const char *value, struct err *e
 static int set_anti_spoof(struct port_spec *spec, const char *value, struct err *err)
 {
     bool on;
-    int error = spec_parse_switch("anti-spoof", value, &on, err);
 
-    if (!error)
-        spec->anti_spoof_off = !on;
-    return error;
+    if (strcmp(value, "auto") == 0) {
+        spec->anti_spoof = ANTI_SPOOF_AUTO;
+        return 0;
+    }
+    if (spec_parse_switch("anti-spoof", value, &on, NULL) < 0)
+        return err_set(err, -EINVAL,
+                       "anti-spoof=%s is none of on, off and auto: write anti-spoof=on, "
+                       "anti-spoof=off or anti-spoof=auto",
+                       text_show(value).text);
+    spec->anti_spoof = on ? ANTI_SPOOF_ON : ANTI_SPOOF_OFF;
+    return 0;
 }
 
 static int set_forward(struct port_spec *spec, const char *value, struct err *err)

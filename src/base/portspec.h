@@ -21,6 +21,13 @@ enum port_kind {
     PORT_KINDS
 };
 
+/* Whether frames of a port have to be in the name of its machine. */
+enum anti_spoof {
+    ANTI_SPOOF_ON,
+    ANTI_SPOOF_OFF,
+    ANTI_SPOOF_AUTO, /* off where the one who asks may have that, else on */
+};
+
 /* An empty string, or mac_given false, leaves the choice to the network. */
 struct port_spec {
     char name[NET_HOSTNAME_MAX + 1];     /* host name within the network's domain */
@@ -30,8 +37,8 @@ struct port_spec {
     bool learn_mac; /* in place of it: that of the machine's first frame */
     bool
         arriving; /* the machine is migrated here, and runs elsewhere until its monitor announces it */
-    bool isolated;       /* no frame passes between this port and another */
-    bool anti_spoof_off; /* the guest may send in any name */
+    bool isolated; /* no frame passes between this port and another */
+    enum anti_spoof anti_spoof;
     struct forward_spec forwards[PORT_FORWARDS_MAX];
     unsigned forwards_len;
 };
@@ -48,8 +55,8 @@ const char *port_kind_name(enum port_kind kind);
 int port_kind_parse(const char *name, enum port_kind *ret_kind);
 
 /*
- * Sets one option by its name: "hostname", "interface-id", "mac", "isolated", "anti-spoof" (on|off, yes|no,
- * true|false), "forward" (may repeat); underscores are dashes. -ENOENT: no such option (the text lists
+ * Sets one option by its name: "hostname", "interface-id", "mac", "isolated" (on|off, yes|no, true|false),
+ * "anti-spoof" (these and auto), "forward" (may repeat); underscores are dashes. -ENOENT: no such option (the text lists
  * those there are); -EINVAL with the reason.
  */
 int port_spec_set(struct port_spec *spec, const char *option, const char *value, struct err *err);

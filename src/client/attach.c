@@ -67,8 +67,10 @@ static json_t *attach_parameters(const struct port_spec *request, const struct c
         json_object_set_new(parameters, "arriving", json_true());
     if (request->isolated)
         json_object_set_new(parameters, "isolated", json_true());
-    if (request->anti_spoof_off)
+    if (request->anti_spoof != ANTI_SPOOF_ON)
         json_object_set_new(parameters, "antiSpoof", json_false());
+    if (request->anti_spoof == ANTI_SPOOF_AUTO)
+        json_object_set_new(parameters, "antiSpoofAuto", json_true());
     if (request->forwards_len)
         forwards = json_array();
     for (unsigned i = 0; i < request->forwards_len; i++)
@@ -86,8 +88,8 @@ static json_t *attach_parameters(const struct port_spec *request, const struct c
 static bool is_ignored(const struct port_spec *request, const struct client_way *way,
                        const json_t *port)
 {
-    bool asked = request->isolated || request->anti_spoof_off || request->forwards_len ||
-                 (way && way->kind != PORT_TAP);
+    bool asked = request->isolated || request->anti_spoof != ANTI_SPOOF_ON ||
+                 request->forwards_len || (way && way->kind != PORT_TAP);
 
     if (request->learn_mac && json_is_string(json_object_get(port, "mac")))
         return true;

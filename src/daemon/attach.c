@@ -144,7 +144,7 @@ static void on_attached(struct engine *engine, const struct engine_request *requ
 
 /* Reads the request. NULL, or the name of the parameter that is not as it has to be. */
 static const char *read_request(json_t *parameters, struct network_request *request,
-                                struct mac_addr *mac, bool *ret_path)
+                                struct mac_addr *mac, bool *ret_anti_spoof_auto, bool *ret_path)
 {
     bool anti_spoof = true;
     const char *text;
@@ -166,6 +166,8 @@ static const char *read_request(json_t *parameters, struct network_request *requ
     if (!methods_read_bool(parameters, "antiSpoof", &anti_spoof))
         return "antiSpoof";
     request->anti_spoof_off = !anti_spoof;
+    if (!methods_read_bool(parameters, "antiSpoofAuto", ret_anti_spoof_auto))
+        return "antiSpoofAuto";
     if (!methods_read_string(parameters, "kind", &text) ||
         (text[0] && port_kind_parse(text, &request->kind) < 0) ||
         (request->learn_mac && request->kind != PORT_TAP))
@@ -178,13 +180,15 @@ static const char *read_request(json_t *parameters, struct network_request *requ
 
 /*
  * What others than its owner may not ask of a network: NULL, or what it is. The namespace of a veth could be the
- * host's, and a socket at a path would be everybody's.
+ * host's, and a socket at a path would be everybody's. Where @anti_spoof_auto that is on for such a user.
  */
 static const char *check_user(const struct engine *engine, const struct control_client *client,
-                              const struct network_request *request, bool path)
+                              struct network_request *request, bool anti_spoof_auto, bool path)
 {
     if (access_of_peer(engine->network.config, control_socket(client)) == ACCESS_OWN)
         return NULL;
+    if (anti_spoof_auto)
+        request->anti_spoof_off = false;
     if (request->anti_spoof_off)
         return "let a machine send in the name of others (anti-spoof=off)";
     if (request->kind == PORT_VETH)
@@ -223,6 +227,7 @@ void attach_call(struct engine *engine, struct control_client *client, json_t *p
     struct attach *attach = calloc(1, sizeof(*attach));
     struct mac_addr mac;
     const char *wrong, *denied;
+    bool anti_spoof_auto = false;
     struct err err;
     int result;
 
@@ -231,7 +236,7 @@ void attach_call(struct engine *engine, struct control_client *client, json_t *p
         return;
     }
     attach->peer_fd = control_take_fd(client);
-    wrong = read_request(parameters, &request, &mac, &attach->path);
+    wrong = read_request(parameters, &request, &mac, &anti_spoof_auto, &attach->path);
     if (!wrong && forwards && !json_is_array(forwards) && !json_is_null(forwards))
         wrong = "forwards";
     if (wrong) {
@@ -239,7 +244,7 @@ void attach_call(struct engine *engine, struct control_client *client, json_t *p
         methods_fail_parameter(client, wrong);
         return;
     }
-    denied = check_user(engine, client, &request, attach->path);
+    denied = check_user(engine, client, &request, anti_spoof_auto, attach->path);
     if (denied) {
         attach_free(attach);
         methods_deny(engine, client, ACCESS_OWN, denied);

@@ -48,3 +48,4 @@ def test_libvmnet(lab):
         ours.close()
         assert program.wait(5) == 0
         assert poll(lambda: not network.status()["ports"])
+        assert f"denied to uid {OTHER}" in network.log() and f"denied to uid {USER}" not in network.log()

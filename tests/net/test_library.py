@@ -444,6 +444,7 @@ asked_for = [
     (["isolated"], {"isolated": True}, [], {"isolated": True}, 1),
     (["isolated=off", "anti_spoof=on", "kind=tap"], {}, [], {}, 1),
     (["anti-spoof=off"], {"antiSpoof": False}, [], {}, 1),
+    (["anti-spoof=auto"], {"antiSpoof": False, "antiSpoofAuto": True}, [], {}, 1),
     (
         ["forward=tcp::2222-:22", "forward=tcp::8080-:80"],
         {"forwards": ["tcp:127.0.0.1:2222-:22", "tcp:127.0.0.1:8080-:80"]}, [], {}, 1,

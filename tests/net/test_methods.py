@@ -185,6 +185,7 @@ FORWARD = f"tcp::{PORT}-:1"
         ("Attach", {"path": True, "kind": "stream"}, "path"),
         *(("Attach", {"isolated": value}, "isolated") for value in (1, "yes", [])),
         *(("Attach", {"antiSpoof": value}, "antiSpoof") for value in (0, "no", {})),
+        ("Attach", {"antiSpoofAuto": "yes"}, "antiSpoofAuto"),
         *(("AddForward", {"forward": value}, "forward") for value in (None, 5, "", [], {})),
         *(("RemoveForward", {"forward": value}, "forward") for value in (None, 5, "", [], {})),
         *(("Connect", {"host": value, "port": 1}, "host") for value in (None, 5, "", [])),

@@ -194,6 +194,16 @@ def test_what_a_port_may_not_be(lab, parameters, what):
         assert not attached(lan)
 
 
+def test_anti_spoof_where_a_user_may_not_have_it_off(lab):
+    """Nothing was denied, so nothing is logged. Root may have it off."""
+    with started(lab, "lab", "allow-user = *\n") as lan:
+        with Port(lab.user(), lan, antiSpoof=False, antiSpoofAuto=True) as port:
+            assert port["parameters"]["port"]["antiSpoof"] is True
+        assert "denied" not in lan.log()
+        with lan.attach(antiSpoof=False, antiSpoofAuto=True) as port:
+            assert port.facts["antiSpoof"] is False
+
+
 @pytest.mark.parametrize("method", ["Keep", "Stop", "Namespaces"])
 def test_the_network_is_roots(lab, method):
     with started(lab, "lab", "allow-user = *\n") as lan:

@@ -75,12 +75,14 @@ static void test_values(void **state)
     assert_true(spec.mac_given);
     assert_memory_equal(&spec.mac, &mac, sizeof(mac));
     assert_true(spec.isolated);
-    assert_true(spec.anti_spoof_off);
+    assert_int_equal(spec.anti_spoof, ANTI_SPOOF_OFF);
     assert_int_equal(spec.forwards_len, 2);
     assert_string_equal(forward_format(&spec.forwards[1], text), "udp:127.0.0.1:53-:53");
     assert_int_equal(port_spec_set(&spec, "anti-spoof", "on", &err), 0);
     assert_int_equal(port_spec_set(&spec, "isolated", "no", &err), 0);
-    assert_false(spec.anti_spoof_off);
+    assert_int_equal(spec.anti_spoof, ANTI_SPOOF_ON);
+    assert_int_equal(port_spec_set(&spec, "anti-spoof", "auto", &err), 0);
+    assert_int_equal(spec.anti_spoof, ANTI_SPOOF_AUTO);
     assert_false(spec.isolated);
 }
 
@@ -109,10 +111,7 @@ static void test_refused(void **state)
         {"mac", "00:00:00:00:00:00", -EINVAL, {"is all zero", "none to get one"}},
         {"isolated", "maybe", -EINVAL, {"isolated=maybe is neither on nor off"}},
         {"isolated", "", -EINVAL, {"isolated= is neither on nor off"}},
-        {"anti-spoof",
-         "1",
-         -EINVAL,
-         {"anti-spoof=1 is neither", "anti-spoof=on or anti-spoof=off"}},
+        {"anti-spoof", "1", -EINVAL, {"anti-spoof=1 is none", "anti-spoof=off or anti-spoof=auto"}},
         {"forward", "tcp::80", -EINVAL, {"forward 'tcp::80' has no host port"}},
     };
     struct port_spec before = {0}, spec = {0};

@@ -429,7 +429,7 @@ static const struct error_case error_cases[] = {
     {"isolated", "q|-nic|" SHARED ",isolated=maybe", "isolated=maybe is neither on nor off"},
     {"isolated, a number", "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"isolated\":1}",
      "isolated=1 is neither on nor off"},
-    {"anti-spoof", "q|-nic|" SHARED ",anti_spoof=", "anti-spoof= is neither on nor off"},
+    {"anti-spoof", "q|-nic|" SHARED ",anti_spoof=", "anti-spoof= is none of on, off and auto"},
     {"forward", "q|-nic|" SHARED ",forward=tcp::22", "-nic 'vmnet-shared,forward=tcp::22': "},
     {"second forward", "q|-nic|" SHARED ",forward=tcp::22-:22,forward=sctp::1-:1", "sctp"},
     {"forward in an array",
@@ -533,7 +533,7 @@ static void dump(const struct qemu_nic *nic, char text[TEXT_MAX])
                        ip_format(&spec->subnet_mask, mask), ip_format(&spec->nat66_prefix, prefix),
                        spec->net_uuid, spec->ifname, spec->mtu, nic->request.name,
                        nic->request.interface_id, nic->request.isolated ? "isolated" : "open",
-                       nic->request.anti_spoof_off ? "spoofs" : "checked");
+                       nic->request.anti_spoof == ANTI_SPOOF_OFF ? "spoofs" : "checked");
 
     if (spec->host_ports.given)
         len += snprintf(text + len, (size_t)(TEXT_MAX - len), " ports=%s%s",

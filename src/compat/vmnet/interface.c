@@ -220,14 +220,9 @@ static struct openvmnet_port *attach(const struct interface *interface,
 {
     struct options any_mac = interface->options;
     const char *list[OPTIONS_MAX + 1];
-    struct openvmnet_port *port;
 
-    options_add(&any_mac, "anti-spoof=off");
+    options_add(&any_mac, "anti-spoof=auto");
     options_list(&any_mac, list);
-    port = openvmnet_attach(list, ret_error);
-    if (port || ret_error->code != -EACCES)
-        return port;
-    options_list(&interface->options, list);
     return openvmnet_attach(list, ret_error);
 }
 
