@@ -5,7 +5,7 @@
 #include "base/netconfig.h"
 
 /*
- * Puts what the network's file says (@file, with no path where there is none) under what was asked for, and checks the
+ * merge.c. Puts what the network's file says (@file, with no path where there is none) under what was asked for, and checks the
  * sum. Reservations that are options become @file's. -EINVAL where they differ, with both; -EOPNOTSUPP for what this plane cannot do.
  */
 int configure_merge(struct net_spec *spec, struct net_file *file, struct err *err);
