@@ -30,7 +30,18 @@ def read_record(record):
     return json.loads(record.read_text()) if record.exists() else {}
 
 
+def check_rights(files):
+    """Before anything is written: Meson ends with a traceback, in the middle."""
+    for directory in {next(parent for parent in path.parents if parent.exists()) for path in files}:
+        if not os.access(directory, os.W_OK | os.X_OK):
+            sys.exit(
+                f"install: {directory} is not yours to write to; `sudo make install` installs for all, "
+                "`make install PREFIX=$HOME/.local` for you alone; build/vmnet runs without being installed"
+            )
+
+
 def install(build, record):
+    check_rights(installed_files(build))
     missing = {
         str(parent)
         for path in installed_files(build)

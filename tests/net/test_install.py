@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """make install and make uninstall, below a DESTDIR."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -12,13 +13,12 @@ from fakenet import BUILD
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
 
-pytestmark = [
-    pytest.mark.skipif(
-        not os.access(BUILD, os.W_OK) or not os.access(BUILD / "meson-logs", os.W_OK),
-        reason="the build directory belongs to somebody else",
-    ),
-    pytest.mark.skipif(not shutil.which("make"), reason="needs make"),
-]
+def installs(test):
+    """Marks a test that installs from the build directory."""
+    mine = os.access(BUILD, os.W_OK) and os.access(BUILD / "meson-logs", os.W_OK)
+    test = pytest.mark.skipif(not mine, reason="the build directory belongs to somebody else")(test)
+    return pytest.mark.skipif(not shutil.which("make"), reason="needs make")(test)
+
 
 # Below the prefix. More may be there: libraries, other pages.
 EXPECTED = [
@@ -59,6 +59,7 @@ def files_below(directory):
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir())
 
 
+@installs
 def test_install_and_uninstall(tmp_path):
     destination = tmp_path / "staged"
     make("install", destination)
@@ -79,6 +80,7 @@ def test_install_and_uninstall(tmp_path):
     assert not destination.exists(), list(destination.rglob("*"))
 
 
+@installs
 def test_uninstall_leaves_what_is_not_ours(tmp_path):
     destination = tmp_path / "staged"
     root = pathlib.Path(f"{destination}{prefix()}")
@@ -94,3 +96,18 @@ def test_uninstall_leaves_what_is_not_ours(tmp_path):
     assert not (root / "share" / "fish" / "vendor_completions.d").exists()
     make("uninstall", destination)
     assert other.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_install_without_rights(tmp_path):
+    """What to do is told, before anything is written."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    spec = importlib.util.spec_from_file_location("install", SOURCE / "contrib" / "install.py")
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    program.check_rights([tmp_path / "share" / "man" / "vmnet.1"])
+    with pytest.raises(SystemExit) as refused:
+        program.check_rights([tmp_path / "vmnet", closed / "bin" / "vmnet"])
+    assert f"install: {closed} is not yours to write to" in refused.value.code
+    assert "make install PREFIX=$HOME/.local" in refused.value.code
