@@ -2,6 +2,7 @@
 /* `vmnet forward`: forwards of a network that runs. The network knows what a forward is and says so. */
 #include <string.h>
 
+#include "base/forward.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "client/client.h"
@@ -11,6 +12,20 @@ static const struct output_column columns[] = {
     {"GUEST", "guest"},
     {"PORT", "interface"},
 };
+
+/* A name may come to the network later, or be a mistake. */
+static void tell_waiting(const char *network, const json_t *forward)
+{
+    const char *text = json_string_value(json_object_get(forward, "forward"));
+    struct forward_spec spec;
+
+    if (text && json_is_null(json_object_get(forward, "guest")) &&
+        forward_parse(text, &spec, NULL) == 0 && spec.guest_name[0])
+        cli_fail(CLI_DONE,
+                 "forward: network '%s': %s: no machine '%s' is on the network now; the forward "
+                 "waits for it",
+                 network, text, spec.guest_name);
+}
 
 /* Each is tried, whatever becomes of the others. */
 static enum cli_exit change_all(const struct cli_args *args, const char *method)
@@ -24,16 +39,18 @@ static enum cli_exit change_all(const struct cli_args *args, const char *method)
                         args->argv[1], args->command->arguments);
     for (int i = 2; i < args->argc; i++) {
         struct err err = {0};
-        json_t *reply = NULL;
+        json_t *reply = NULL, *forward;
         const char *text;
 
         if (client_call(network, method, json_pack("{s:s}", "forward", args->argv[i]), &reply,
                         &err) < 0)
             code = cli_fail(CLI_FAILED, "forward: network '%s': %s: %s", network, args->argv[i],
                             err.text);
-        text = json_string_value(json_object_get(json_object_get(reply, "forward"), "forward"));
+        forward = json_object_get(reply, "forward");
+        text = json_string_value(json_object_get(forward, "forward"));
         if (text)
             puts(text);
+        tell_waiting(network, forward);
         json_decref(reply);
     }
     return code;

@@ -16,10 +16,16 @@
 
 #define QEMU_PREFIX "qemu-system-"
 
+/* Distributions' names for the QEMU of their own machine, with KVM. */
+static const char *const kvm_names[] = {"qemu-kvm", "kvm"};
+
 /* The machines whose usual board has PCI: there the default NIC is the fast one. */
 static const char *const virtio_machines[] = {
     "x86_64", "i386", "aarch64", "riscv64", "ppc64", "loongarch64",
 };
+
+/* Networks that need no monitor, and of -net what is a device. */
+static const char *const no_networks[] = {"none", "nic", "help", "hubport"};
 
 /* How QEMU connects a device to a netdev, and how that device is told its MAC. */
 static const struct device_option {
@@ -48,9 +54,28 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+static bool is_listed(const char *text, const char *const *list, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (strcmp(text, list[i]) == 0)
+            return true;
+    return false;
+}
+#define IS_LISTED(text, list) is_listed(text, list, sizeof(list) / sizeof((list)[0]))
+
 bool qemu_args_is_qemu(const char *command)
 {
-    return strncmp(base_name(command), QEMU_PREFIX, strlen(QEMU_PREFIX)) == 0;
+    const char *name = base_name(command);
+
+    return strncmp(name, QEMU_PREFIX, strlen(QEMU_PREFIX)) == 0 || IS_LISTED(name, kvm_names);
+}
+
+/* Of a command that is QEMU. */
+static bool has_virtio(const char *command)
+{
+    const char *name = base_name(command);
+
+    return IS_LISTED(name, kvm_names) || IS_LISTED(name + strlen(QEMU_PREFIX), virtio_machines);
 }
 
 static int check_id(const struct qemu_args *args, const struct qemu_nic *nic, const char *option,
@@ -141,7 +166,6 @@ out:
 static int add_free_nic(struct qemu_args *args, const struct qemu_args_defaults *defaults,
                         enum qemu_origin origin, const char *text, struct err *err)
 {
-    const char *machine = base_name(args->argv[0]) + strlen(QEMU_PREFIX);
     struct kv_list list = {0};
     struct qemu_nic *nic;
     int rc = add_nic(args, defaults, origin, &nic, err);
@@ -153,11 +177,7 @@ static int add_free_nic(struct qemu_args *args, const struct qemu_args_defaults 
             rc = qemu_options_read(nic, "--nic", text, &list, err);
         kv_done(&list);
     }
-    for (size_t i = 0; rc == 0 && origin == QEMU_ADDED &&
-                       i < sizeof(virtio_machines) / sizeof(virtio_machines[0]);
-         i++) {
-        if (strcmp(machine, virtio_machines[i]) != 0)
-            continue;
+    if (rc == 0 && origin == QEMU_ADDED && has_virtio(args->argv[0])) {
         nic->properties = strdup(",model=virtio-net-pci");
         rc = nic->properties ? 0 : -ENOMEM;
     }
@@ -199,6 +219,27 @@ static int add_placeholders(struct qemu_args *args, const struct qemu_args_defau
     return rc;
 }
 
+/* The first network of the command that is QEMU's own, as it is written; or NULL. */
+static const char *find_other_network(const struct qemu_args *args)
+{
+    for (char *const *arg = args->argv + 1; arg[0] && arg[1]; arg++) {
+        struct kv_list list = {0};
+        const char *type = NULL;
+        bool found;
+
+        if (!qemu_args_option_is(arg[0], "nic") && !qemu_args_option_is(arg[0], "netdev") &&
+            !qemu_args_option_is(arg[0], "net"))
+            continue;
+        if (kv_parse(arg[1], "type", &list, NULL) == 0)
+            type = kv_get(&list, "type");
+        found = type && !IS_LISTED(type, no_networks);
+        kv_done(&list);
+        if (found)
+            return arg[1];
+    }
+    return NULL;
+}
+
 /* A command that asks for nothing: QEMU gets a NIC, anything else was a mistake. */
 static int add_default_nics(struct qemu_args *args, const struct qemu_args_defaults *defaults,
                             struct err *err)
@@ -211,8 +252,9 @@ static int add_default_nics(struct qemu_args *args, const struct qemu_args_defau
             err, -EINVAL,
             "'%.*s': no vmnet network in its arguments; looked for -netdev or -nic of the "
             "types " VMNET_TYPES " and for {fd} or {socket}; add one, such as '-nic vmnet-shared' "
-            "(only a command named " QEMU_PREFIX "* gets a network without)",
+            "(only a command named " QEMU_PREFIX "*, qemu-kvm or kvm gets a network without)",
             QUOTE_MAX, command);
+    args->beside = find_other_network(args);
     if (list_len(defaults->nics) == 0)
         return add_free_nic(args, defaults, QEMU_ADDED, NULL, err);
     for (const char *const *text = defaults->nics; rc == 0 && *text; text++)

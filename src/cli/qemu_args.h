@@ -65,11 +65,13 @@ struct qemu_args {
     struct qemu_nic *nics; /* each has room for many forwards, too much for a stack */
     size_t count;
     struct placeholders placeholders;
+    /* A network of QEMU's own within @argv, where a NIC is added to a command that has one; or NULL. */
+    const char *beside;
 };
 
 /*
  * Reads a NULL-terminated command line with at least one element. On success ret_args->count is at
- * least one: a command named qemu-system-* without a vmnet option or placeholder gets a NIC on the
+ * least one: a QEMU (qemu_args_is_qemu()) without a vmnet option or placeholder gets a NIC on the
  * default network, or one for each of defaults->nics. 0; -ENOMEM; -EINVAL with the reason;
  * -EOPNOTSUPP for a network that cannot be had without privileges. The caller ends with
  * qemu_args_done(), after an error too.
@@ -93,7 +95,7 @@ int qemu_args_rewrite(const struct qemu_args *args, const struct qemu_args_port 
                       char ***ret_argv, struct err *err);
 void qemu_argv_free(char **argv);
 
-/* Whether the command's own file name, not its directory, begins with "qemu-system-". */
+/* Whether the command's own file name, not its directory, is one of QEMU's: qemu-system-*, qemu-kvm or kvm. */
 bool qemu_args_is_qemu(const char *command);
 
 /*

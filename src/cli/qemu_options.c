@@ -64,6 +64,28 @@ static const struct netdev_option {
 };
 #define OPTIONS_LEN (sizeof(options) / sizeof(options[0]))
 
+/* Of QEMU's user network and bridge, whom a machine had before: what is said in other words here. */
+static const struct {
+    const char *name;
+    const char *instead;
+} elsewhere[] = {
+    {"hostfwd", "write forward=PROTO:[HOSTADDR]:HOSTPORT-:GUESTPORT, where HOSTADDR is 127.0.0.1 "
+                "unless it is given"},
+    {"guestfwd", "the host's ports are reached at the gateway's address, by themselves"},
+    {"net", "write start-address, end-address and subnet-mask"},
+    {"host", "write start-address, which is the host's address, with end-address and subnet-mask"},
+    {"dhcpstart", "write dhcp-range=FIRST-LAST"},
+    {"restrict", "write nat44=off, nat66=off and host-ports=none"},
+    {"dnssearch", "write domain-search below [dhcp-options] in the network's file, "
+                  "openvmnet.conf(5)"},
+    {"ipv6-prefix", "write nat66-prefix"},
+    {"ipv6-net", "write nat66-prefix"},
+    {"tftp", "write tftp-server below [dhcp-options] in the network's file, openvmnet.conf(5)"},
+    {"bootfile", "write bootfile-name below [dhcp-options] in the network's file, "
+                 "openvmnet.conf(5)"},
+    {"br", "write network=NAME"},
+};
+
 static const struct netdev_option *find_option(const char *key)
 {
     const char *name = net_spec_option_name(key);
@@ -159,6 +181,17 @@ static int read_common(struct qemu_nic *nic, const char *key, const char *value,
     return -ENOENT;
 }
 
+/* 0 where it is no option of QEMU's other networks. */
+static int refuse_elsewhere(const struct netdev_type *type, const char *key, struct err *err)
+{
+    for (size_t i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++) {
+        if (text_is_option(elsewhere[i].name, key))
+            return err_set(err, -EINVAL, "option '%s' is not one of %s: %s", key, type->name,
+                           elsewhere[i].instead);
+    }
+    return 0;
+}
+
 static int read_option(struct qemu_nic *nic, const struct netdev_type *type,
                        const struct kv_pair *pair, struct err *err)
 {
@@ -181,6 +214,8 @@ static int read_option(struct qemu_nic *nic, const struct netdev_type *type,
                        pair->key, option && option->repeats ? ", or an array of them" : "");
     rc = read_common(nic, pair->key, pair->value, err);
     if (rc != -ENOENT)
+        return rc;
+    if (!option && (rc = refuse_elsewhere(type, pair->key, err)) < 0)
         return rc;
     if (!option)
         return makes_device(nic) ? keep_property(nic, pair->key, pair->value)

@@ -18,6 +18,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/qemu_args.h"
+#include "cli/qemu_options.h"
 #include "client/client.h"
 
 #define VHOST_DEVICE "/dev/vhost-net"
@@ -122,6 +123,16 @@ static int open_vhost(const struct qemu_nic *nic)
     return open(VHOST_DEVICE, O_RDWR);
 }
 
+/* It may be meant, but seldom is by those who put `vmnet run` before a command that they had. */
+static void tell_beside(const struct qemu_args *command)
+{
+    if (command->beside)
+        cli_fail(CLI_DONE,
+                 "run: '%.*s' in the command stays, and the NIC on network '%s' is one more; to "
+                 "have one alone, write vmnet-shared and its options there (openvmnet(7))",
+                 QUOTE_MAX, command->beside, command->nics[0].spec.name);
+}
+
 /* Comes back only with a failure. */
 static enum cli_exit become(const struct qemu_args *command, const struct client_port *ports,
                             bool verbose)
@@ -143,6 +154,7 @@ static enum cli_exit become(const struct qemu_args *command, const struct client
         return cli_fail(CLI_FAILED, "run: %s", err.text);
     for (size_t i = 0; i < command->count; i++)
         cli_print_port(&ports[i]);
+    tell_beside(command);
     if (verbose)
         print_command(argv);
     execvp(argv[0], argv);

@@ -205,6 +205,15 @@ def test_forward(lab, network, echo):
         ask(lab, 18081)
 
 
+def test_forward_to_a_name_that_is_not_there(lab, network, echo):
+    """It may come later; a name that is wrong would wait for ever, so that is told."""
+    added = lab.vmnet("forward", network.name, "add", "tcp::18081-ehco:7", "tcp::18082-echo:7")
+    assert len(added.stdout.splitlines()) == 2
+    assert "no machine 'ehco' is on the network now" in added.stderr
+    assert len(added.stderr.splitlines()) == 1
+    lab.vmnet("forward", network.name, "rm", "tcp::18081", "tcp::18082")
+
+
 def test_forward_errors(lab, network, echo):
     """Each is tried, and each failure is told."""
     asked = ["tcp:nonsense", "tcp::18083-echo:7", "tcp::18083-echo:7"]

@@ -366,6 +366,17 @@ def test_bridged_needs_rights(world, nic):
     assert not (world.runtime / "openvmnet").exists()
 
 
+def test_network_of_qemus_own_beside(world):
+    """Who puts `vmnet run` before a command seldom means a second network: it is told."""
+    for netdev, told in (("user,id=u", True), ("vmnet-shared,id=u", False)):
+        machine = world.machine("-netdev", netdev)
+        machine.wait_port()
+        assert machine.end() == 0
+        said = [line for line in machine.stderr.splitlines() if "write vmnet-shared" in line]
+        assert len(said) == told
+        assert not told or said[0].startswith("vmnet: run: 'user,id=u' in the command stays")
+
+
 def test_wrong_netdev(world):
     """A netdev has no device beside it that could know what the network does not."""
     device = ["-device", "virtio-net-pci,netdev=n0"]

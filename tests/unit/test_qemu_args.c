@@ -236,6 +236,12 @@ static const struct rewrite_case rewrite_cases[] = {
      .out = "/usr/bin/qemu-system-x86_64|-m|1G|-name|vm|-nic|"
             "tap,fd=10,vhost=on,vhostfd=20,model=virtio-net-pci,mac=" MAC0,
      .requests = "shared vm -"},
+    {.title = "default NIC of a QEMU by a distribution's name",
+     .in = "/usr/libexec/qemu-kvm|-m|1G",
+     .out = "/usr/libexec/qemu-kvm|-m|1G|-nic|tap,fd=10,model=virtio-net-pci,mac=" MAC0},
+    {.title = "the same, by another",
+     .in = "kvm",
+     .out = "kvm|-nic|tap,fd=10,model=virtio-net-pci,mac=" MAC0},
     {.title = "default NIC, the board's own",
      .in = "qemu-system-arm",
      .network = "lab",
@@ -368,6 +374,17 @@ static const struct error_case error_cases[] = {
      "the options of vmnet-macos are: id, mode, network, start-address, end-address, subnet-mask, "
      "dhcp-range, dhcp-host, nat66-prefix, net-uuid, host-ip-address, host-subnet-mask, "
      "host-ipv6-address, ifname, mtu, workers, dhcp, dns, ra, nat44, nat66, host-loopback"},
+    {"hostfwd", "q|-netdev|" SHARED ",id=a,hostfwd=tcp::2222-:22",
+     "option 'hostfwd' is not one of vmnet-shared: write forward=PROTO:"},
+    {"net, which is no property of a device", "q|-nic|vmnet-host,net=10.0.2.0/24",
+     "option 'net' is not one of vmnet-host: write start-address"},
+    {"ipv6-net, with an underscore", "q|-nic|" SHARED ",ipv6_net=fd00::", "write nat66-prefix"},
+    {"restrict, JSON", "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"restrict\":true}",
+     "write nat44=off, nat66=off and host-ports=none"},
+    {"br, by --nic",
+     "vmm|{fd}",
+     "option 'br' is not one of vmnet-macos: write network",
+     {"br=lab"}},
     {"MAC of a netdev", "q|-netdev|" SHARED ",id=a,mac=52:54:00:00:00:01",
      "option 'mac' does not belong to a netdev: give it to the -device"},
 
@@ -516,6 +533,37 @@ static void test_errors(void **state)
             fail_msg("%s: %d, not %d: %s", test->title, rc, code, err.text);
         if (!strstr(err.text, test->text))
             fail_msg("%s: '%s' lacks '%s'", test->title, err.text, test->text);
+        qemu_args_done(&args);
+    }
+}
+
+/* Which network of QEMU's own is beside the NIC that a command is given. */
+static void test_beside(void **state)
+{
+    static const struct {
+        const char *in, *beside; /* "": none */
+    } cases[] = {
+        {"kvm|-m|1G", ""},
+        {"kvm|-nic|none|-net|nic,model=e1000|-netdev", ""},
+        {"kvm|-net|nic|-net|user", "user"},
+        {"kvm|-netdev|user,id=u|-device|e1000,netdev=u", "user,id=u"},
+        {"kvm|-netdev|{\"type\":\"user\",\"id\":\"u\"}", "{\"type\":\"user\",\"id\":\"u\"}"},
+        {"kvm|-netdev|{'type'|-nic|tap,id=t", "tap,id=t"},
+        {"kvm|-nic|user|-nic|" SHARED, ""},
+        {"kvm|-netdev|tap,id=t,fd={fd}", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct qemu_args_defaults defaults = {0};
+        struct qemu_args args;
+        char line[TEXT_MAX];
+        char *argv[ARGS_MAX];
+
+        snprintf(line, sizeof(line), "%s", cases[i].in);
+        split(line, argv);
+        assert_int_equal(qemu_args_parse(argv, &defaults, &args, NULL), 0);
+        assert_string_equal(args.beside ? args.beside : "", cases[i].beside);
         qemu_args_done(&args);
     }
 }
@@ -844,12 +892,12 @@ static void test_keyvalue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arriving),      cmocka_unit_test(test_keyvalue),
-        cmocka_unit_test(test_rewrite),       cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_too_many),
-        cmocka_unit_test(test_hostname),      cmocka_unit_test(test_long_names),
-        cmocka_unit_test(test_options),       cmocka_unit_test(test_forwards),
-        cmocka_unit_test(test_missing_value),
+        cmocka_unit_test(test_arriving),   cmocka_unit_test(test_keyvalue),
+        cmocka_unit_test(test_rewrite),    cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_beside),     cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_hostname),
+        cmocka_unit_test(test_long_names), cmocka_unit_test(test_options),
+        cmocka_unit_test(test_forwards),   cmocka_unit_test(test_missing_value),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
