@@ -139,13 +139,15 @@ bench-streams: build
 macos:
 	@MESON='$(MESON)' $(PYTHON) contrib/macos/build.py build-macos
 
-# No guest tests here: an emulated guest under a sanitizer proves little and takes long. By clang, whose sanitizers
+# No guest tests here: an emulated guest under a sanitizer proves little and takes long. As an ordinary user and, where
+# root calls, as root, one after the other: beside each other they would be too slow for what waits. By clang, whose sanitizers
 # programs with blocks can have too: libvmnet's and the plane for macOS (tests/net/test_vmnet_*.py).
 asan: export CC = clang
 asan:
 	$(call compile,build-asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false)
 	$(MESON) test -C build-asan --no-rebuild --print-errorlogs
-	OPENVMNET_BUILD=$(abspath build-asan) $(UNPRIVILEGED) $(PYTEST) tests/net
+	@$(MAKE) --no-print-directory -k BUILD=build-asan TESTS=tests/net tests-as-user \
+		$(if $(filter 0,$(shell id -u)),tests-as-root)
 
 # Needs root: the sanitizer's own thread forbids a process to make a user namespace (unshare(2)). A race ends
 # the engine, and the tests notice. What is left out counts on a parent with a single thread.

@@ -68,9 +68,27 @@ static void close_foreign_channels(struct parent *parent, enum role role)
                 close_foreign(parent->channel[other][end]);
 }
 
+#ifdef OPENVMNET_SANITIZED
+/* Not in a sanitizer that knows nothing of leaks. */
+int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+
+/* What exit(3) does by itself and _exit(2) does not; but the exit code is to stay what it is. */
+static void look_for_leaks(void)
+{
+    if (__lsan_do_recoverable_leak_check)
+        __lsan_do_recoverable_leak_check();
+}
+#else
+static void look_for_leaks(void)
+{
+}
+#endif
+
 static void __attribute__((noreturn))
 run_child(struct parent *parent, enum role role, pid_t parent_pid)
 {
+    int code;
+
     close_foreign_channels(parent, role);
     close_foreign(parent->private_fd);
     if (role == ROLE_ROUTER) {
@@ -95,7 +113,10 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
         close_foreign(parent->raw_fd[1]);
         for (int i = PLANE_ROUTER_HANDLES; i < PLANE_HANDLES && parent->has_handles; i++)
             close_foreign(parent->handles.fd[i]);
-        _exit(router_main(&args));
+        code = router_main(&args);
+        if (code == 0)
+            look_for_leaks();
+        _exit(code);
     } else {
         struct engine_args args = {
             .config = parent->config,
@@ -117,7 +138,10 @@ run_child(struct parent *parent, enum role role, pid_t parent_pid)
         /* It is given them: the first engine is older than they are. */
         for (int i = 0; i < PLANE_HANDLES && parent->has_handles; i++)
             close_foreign(parent->handles.fd[i]);
-        _exit(engine_main(&args));
+        code = engine_main(&args);
+        if (code == ENGINE_EXIT_ENDED)
+            look_for_leaks();
+        _exit(code);
     }
 }
 

@@ -114,26 +114,26 @@ static int start(struct ports *ports, const char *ifname, const char *name, stru
 
 int main(int argc, char **argv)
 {
-    struct ports ports = {.source.on_event = on_request};
+    struct ports ports = {.source = {.on_event = on_request, .fd = -1}};
     struct err err = {0};
+    bool ready;
     int fd;
 
     if (argc != 4)
         return 2;
     log_init("bridgedports", true);
     fd = atoi(argv[3]);
-    if (bridged_clean() < 0 || loop_new(&ports.loop) < 0 ||
-        start(&ports, argv[1], argv[2], &err) < 0) {
-        answer(fd, err.text[0] ? err.text : "failed", -1);
-        return 1;
+    ready = bridged_clean() >= 0 && loop_new(&ports.loop) == 0 &&
+            start(&ports, argv[1], argv[2], &err) == 0;
+    answer(fd, ready ? "ready" : err.text[0] ? err.text : "failed", -1);
+    if (ready) {
+        loop_add(ports.loop, &ports.source, fd, LOOP_IN);
+        loop_run(ports.loop);
+        bridged_leave(ports.bridged);
+        loop_remove(ports.loop, &ports.source);
     }
-    answer(fd, "ready", -1);
-    loop_add(ports.loop, &ports.source, fd, LOOP_IN);
-    loop_run(ports.loop);
-    bridged_leave(ports.bridged);
     bridged_free(ports.bridged);
     netlink_close(&ports.inside);
-    loop_remove(ports.loop, &ports.source);
     loop_free(ports.loop);
-    return 0;
+    return ready ? 0 : 1;
 }

@@ -8,15 +8,26 @@ import pathlib
 import shutil
 import signal
 import sys
+import tempfile
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from lab import Failed, Lab, LabError, host_state, host_state_changes, literal  # noqa: E402
+from lab import (  # noqa: E402
+    SANITIZER_VARIABLES,
+    Failed,
+    Lab,
+    LabError,
+    host_state,
+    host_state_changes,
+    literal,
+    poll,
+)
 
 TEST_TIMEOUT_S = 90
 _numbers = itertools.count(1)
 _ports = itertools.count(21001)  # of forwards
+_reported = {}  # how much of each sanitizer's file has been shown
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -26,6 +37,43 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"SKIPPED {report.nodeid}: {report.longrepr[2]}")
     for report in terminalreporter.stats.get("rerun", []):
         terminalreporter.write_line(f"RUN AGAIN {report.nodeid}: {report.longreprtext}")
+
+
+def pytest_configure():
+    """Whatever sanitizer a program was built with, and whoever runs it, its reports come to one place."""
+    directory = tempfile.mkdtemp(prefix="openvmnet-reports-", dir="/tmp")
+    os.chmod(directory, 0o1777)
+    os.environ["OPENVMNET_REPORTS"] = directory  # which the engine is allowed to write to
+    for name in SANITIZER_VARIABLES[:-1]:
+        given = os.environ.get(name, "")
+        os.environ[name] = f"{given}:print_stacktrace=1:log_path={directory}/report"
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["OPENVMNET_REPORTS"], ignore_errors=True)
+
+
+def _reports():
+    """What sanitizers have reported since the last time."""
+    texts = []
+    for path in pathlib.Path(os.environ["OPENVMNET_REPORTS"]).iterdir():
+
+        def more(path=path):
+            return path.read_text(errors="replace")[_reported.get(path, 0) :]
+
+        if more():
+            poll(lambda: "SUMMARY: " in more())  # the last line of a report
+            texts.append(more())
+            _reported[path] = _reported.get(path, 0) + len(texts[-1])
+    return texts
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item):
+    """Behind all fixtures' ends: networks that ended there were looked at for leaks."""
+    texts = _reports()
+    if texts:
+        pytest.fail("sanitizers report:\n" + "\n".join(texts), pytrace=False)
 
 
 @pytest.fixture(autouse=True)

@@ -19,11 +19,6 @@ def private_kib(pid):
     return int(re.search(r"^Private_Dirty:\s+(\d+)", _read(f"/proc/{pid}/smaps_rollup"), re.M)[1])
 
 
-def is_sanitized(pid):
-    """A sanitizer keeps what was freed: nothing can be said of memory then."""
-    return bool(re.search("lib[at]san", _read(f"/proc/{pid}/maps")))
-
-
 def wakeups(pid):
     """How often its threads have gone to sleep so far, together: each wake-up is followed by that."""
     return sum(

@@ -12,7 +12,7 @@ import subprocess
 
 import footprint
 import pytest
-from lab import BUILD, REMOTE, LabError, poll
+from lab import BUILD, REMOTE, SANITIZED, LabError, poll
 
 CHURN = BUILD / "tests" / "net" / "churn"
 FLOWS = int(os.environ.get("OPENVMNET_CHURN", 20000))
@@ -95,7 +95,7 @@ def assert_free(network, before, before_kib=None):
         }
 
     assert poll(lambda: not more(), 10 + (TIME_WAIT_S if IS_LONG else 0), 0.2), more()
-    if before_kib and not footprint.is_sanitized(network.process("engine")):
+    if before_kib and not SANITIZED:
         after_kib = memory_kib(network)
         print(f"KiB before: {before_kib}, after: {after_kib}")
         for role in ROLES:
@@ -166,7 +166,7 @@ def test_idle_connections_cost_little(network, guest, server, version):
     assert network.counters()["tcp_open"] == IDLE_FLOWS
     grown_kib = footprint.private_kib(pid) - before_kib
     print(f"{grown_kib} KiB for {IDLE_FLOWS} connections")
-    assert footprint.is_sanitized(pid) or grown_kib <= IDLE_FLOWS * IDLE_FLOW_KIB
+    assert SANITIZED or grown_kib <= IDLE_FLOWS * IDLE_FLOW_KIB
 
     def is_idle():
         """No thread wakes up for a while: what was still under way has come, and no timer turns over flows."""

@@ -9,25 +9,42 @@ import contextlib
 import errno
 import json
 import os
+import platform
 import re
 import shutil
 import socket
+import subprocess
 import threading
 
 import pytest
-from lab import BUILD, PYTHON, poll
+from lab import BUILD, PYTHON, SANITIZED, poll
 
 EXAMPLE = BUILD / "docs" / "examples" / "ping-from-port"
 LIBRARY = BUILD / "src" / "client" / "libopenvmnet.so"
 
-sanitized = pytest.mark.skipif(
-    b"__asan_" in LIBRARY.read_bytes() or b"__tsan_" in LIBRARY.read_bytes(),
-    reason="a sanitizer's library cannot be loaded into Python",
+
+
+def sanitizer_runtime():
+    """What Python must have loaded before it can load a library with the address sanitizer; or ""."""
+    if SANITIZED != "asan" or not shutil.which("clang"):
+        return ""
+    name = f"libclang_rt.asan-{platform.machine()}.so"
+    path = subprocess.run(["clang", f"-print-file-name={name}"], stdout=-1, text=True, check=True).stdout.strip()
+    return path if os.path.exists(path) else ""
+
+
+RUNTIME = sanitizer_runtime()
+NO_LEAKS = ":detect_leaks=0"  # of Python's own
+
+loads = pytest.mark.skipif(
+    bool(SANITIZED) and not RUNTIME, reason="this sanitizer's library cannot be loaded into Python"
 )
 
 # What comes before each program: the library's functions with their types, and what is said.
 PROLOGUE = f"""
 import ctypes, errno, json, os, signal, sys, threading
+if os.environ.pop("LD_PRELOAD", None):  # this is not for what is started
+    os.environ["ASAN_OPTIONS"] = os.environ["ASAN_OPTIONS"].removesuffix({NO_LEAKS!r})
 lib = ctypes.CDLL({str(LIBRARY)!r})
 libc = ctypes.CDLL(None)
 
@@ -78,6 +95,9 @@ def run(lab, *command, **options):
 
 def program(lab, text, **options):
     """What a program says by say(), one object or several; it may print nothing else."""
+    if RUNTIME:
+        sanitizer = {"LD_PRELOAD": RUNTIME, "ASAN_OPTIONS": lab.environment["ASAN_OPTIONS"] + NO_LEAKS}
+        options["env"] = options.get("env", {}) | sanitizer
     result = run(lab, PYTHON, "-c", PROLOGUE + text, **options)
     assert result.stderr == ""
     said = [json.loads(line) for line in result.stdout.splitlines()]
@@ -109,7 +129,7 @@ def test_example_fails(lab, network):
         assert result.stderr.startswith("ping-from-port: ") and text in result.stderr
 
 
-@sanitized
+@loads
 def test_port(lab, network):
     """What a port tells is what the network says of it, and it ends when it is freed."""
     said = program(
@@ -137,7 +157,7 @@ say(code=error.code, text=error.text.decode(), status=status, inheritable=os.get
     assert poll(lambda: not ports(network))
 
 
-@sanitized
+@loads
 def test_lifetime(lab, network):
     """A port goes with its last descriptor, whichever that is; freeing twice is freeing once."""
     said = program(
@@ -168,7 +188,7 @@ say(gone=gone("two"), left=names())
     assert said[1] == {"gone": True, "left": []}
 
 
-@sanitized
+@loads
 def test_clashes(lab, network):
     """The reason comes as text, with the name of the network; nothing is left of what failed."""
     said = program(
@@ -195,7 +215,7 @@ say(same=descriptors() == before)
     assert same == {"same": True}
 
 
-@sanitized
+@loads
 def test_network(lab):
     """Start, list, stop. What does not run is an error that says so."""
     said = program(
@@ -227,7 +247,7 @@ say(list=text_of(lib.openvmnet_list))
     assert gone["text"].startswith("network 'own': does not run")
 
 
-@sanitized
+@loads
 def test_program_stays_as_it_is(lab):
     """Starting a network leaves signals, children and descriptors; vmnetd gets none of them either."""
     said = program(
@@ -268,7 +288,7 @@ say(same=descriptors() == before)
     assert said[1] == {"same": True}
 
 
-@sanitized
+@loads
 def test_threads(lab, network):
     """Threads attach at once; each gets a port of its own."""
     said = program(
@@ -298,7 +318,7 @@ say(found=found, errors=errors)
     assert poll(lambda: not ports(network))
 
 
-@sanitized
+@loads
 def test_vmnetd_is_missing(lab):
     """A program elsewhere, with nothing in PATH, looks where openvmnet was installed, and says so."""
     said = program(
@@ -337,7 +357,7 @@ commands = [
 ]  # fmt: skip
 
 
-@sanitized
+@loads
 @pytest.mark.parametrize("options, arguments", commands)
 def test_vmnetd_is_asked_for_no_more(lab, options, arguments):
     """What was not asked for is the network's file to say. What vmnetd says is the reason."""
@@ -358,7 +378,7 @@ def test_vmnetd_is_asked_for_no_more(lab, options, arguments):
     assert told == ["--background", *arguments, "--", name]
 
 
-@sanitized
+@loads
 def test_bridged_is_refused_before_it_starts(lab):
     said, _ = program(lab, ATTACH.format(options=["mode=bridged", "ifname=eth0"]), env={"PATH": "/nonexistent"})
     assert not said["port"] and "vmnetd: not found" not in said["text"] and "bridged" in said["text"]
@@ -455,7 +475,7 @@ asked_for = [
 ]  # fmt: skip
 
 
-@sanitized
+@loads
 @pytest.mark.parametrize("options, parameters, beside, changes, fds", asked_for)
 def test_what_is_asked_of_a_port(lab, options, parameters, beside, changes, fds):
     reply = {"port": PORT | changes, "fd": 0 if fds else None}
@@ -492,7 +512,7 @@ refused_replies = [
 ]  # fmt: skip
 
 
-@sanitized
+@loads
 @pytest.mark.parametrize("options, reply, fds, code, text", refused_replies)
 def test_replies_that_are_refused(lab, options, reply, fds, code, text):
     """No descriptor of such a reply stays open; what may pass by itself is asked for more than once."""
@@ -515,7 +535,7 @@ mismatches = [
 ]  # fmt: skip
 
 
-@sanitized
+@loads
 @pytest.mark.parametrize("options, text", mismatches)
 def test_running_network_is_another(lab, options, text):
     with FakeNetwork(lab) as fake:
@@ -525,7 +545,7 @@ def test_running_network_is_another(lab, options, text):
     assert fake.calls == []
 
 
-@sanitized
+@loads
 def test_running_network_is_the_one(lab):
     """What was asked and is so, and what was not asked, is no mismatch."""
     network = NETWORK | {"mode": "host", "mtu": 9000}
@@ -538,7 +558,7 @@ def test_running_network_is_the_one(lab):
         assert (said["port"], said["text"]) == (True, ""), options
 
 
-@sanitized
+@loads
 def test_namespaces_and_connections(lab):
     """Descriptors are told apart by their index; those that nobody names are closed."""
     answers = {
@@ -580,8 +600,8 @@ say(code=code, user=user.value, net=net.value >= 0, fd=fd, text=error.text.decod
     assert (said["fd"], said["text"]) == (-errno.ECONNREFUSED, "network 'fake': it said no")
 
 
-@sanitized
-@sanitized
+@loads
+@loads
 def test_forward_goes_with_its_port(lab, network):
     """One that was added to a port at run time is its own, and ends with it, also when nobody removes it."""
     said = program(
@@ -606,6 +626,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert poll(lambda: not network.status()["forwards"]) and network.is_running()
 
 
+@loads
 def test_forwards(lab):
     forward = {"forward": "tcp:127.0.0.1:8080-web:80", "guest": "192.168.90.2", "interface": None}
     with FakeNetwork(
