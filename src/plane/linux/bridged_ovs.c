@@ -14,43 +14,17 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/ovsdb.h"
-#include "base/table.h"
-#include "plane/linux/bridged_ovs_daemon.h"
-#include "plane/linux/bridged_ovs_legs.h"
+#include "plane/linux/bridged_ovs_private.h"
 #include "plane/linux/bridged_ovs_rows.h"
 #include "plane/linux/port.h"
 
 #define SETTLE_MS 20      /* changes come in groups */
-#define TAKE_MS 2000      /* within which ovs-vswitchd takes a port, which it does in some 20 */
 #define AWAY_MS 1000      /* until it is looked whether what was away is back, */
 #define AWAY_MAX_MS 30000 /* twice as long each time that it was asked and did not answer */
 
-#define START_IT "start it (systemctl start openvswitch-switch)"
-
-struct bridged_ovs {
-    char bridge[16];
-    const char *network;
-    struct ovs_legs legs;
-    struct netlink host;
-    struct ovsdb *db; /* NULL: away */
-    uint64_t away_ms; /* until the next try */
-    struct loop *loop;
-    struct loop_source db_source, link_source;
-    struct netlink monitor; /* of links in the network's namespace: the other ends of the host's */
-    struct loop_timer timer;
-    struct ovs_daemon daemon;
-    bool removed; /* a port, and ovs-vswitchd may not have seen it go yet */
-    struct err warning;
-    bool told;      /* it, or that there is none */
-    bool slow;      /* ovs-vswitchd has not taken a port in time, and none since */
-    bool connected; /* to the database, in the life of this process */
-    void (*on_warning)(void *context);
-    void *context;
-};
-
 /* ---- what is told */
 
-static void set_warning(struct bridged_ovs *ovs, const struct err *warning)
+void bridged_ovs_warn(struct bridged_ovs *ovs, const struct err *warning)
 {
     bool changed = strcmp(ovs->warning.text, warning->text) != 0;
 
@@ -107,8 +81,7 @@ static int connect_db(struct bridged_ovs *ovs)
     return result;
 }
 
-/* The connection is of no use any more: it is made anew later. */
-static void lose_db(struct bridged_ovs *ovs, int reason)
+void bridged_ovs_lose(struct bridged_ovs *ovs, int reason)
 {
     struct err warning;
 
@@ -118,8 +91,8 @@ static void lose_db(struct bridged_ovs *ovs, int reason)
             "connection until it does; %s",
             ovsdb_directory(), strerror(-reason),
             reason == -EACCES ? "it takes CAP_DAC_OVERRIDE (openvmnet(7), BRIDGED NETWORKS)"
-                              : START_IT);
-    set_warning(ovs, &warning);
+                              : OVS_START_IT);
+    bridged_ovs_warn(ovs, &warning);
     ovs->away_ms = reason == -ETIMEDOUT && ovs->away_ms ? ovs->away_ms * 2 : AWAY_MS;
     if (ovs->away_ms > AWAY_MAX_MS)
         ovs->away_ms = AWAY_MAX_MS;
@@ -127,168 +100,12 @@ static void lose_db(struct bridged_ovs *ovs, int reason)
         loop_timer_set(ovs->loop, &ovs->timer, ovs->away_ms);
 }
 
-/* ---- machines and rows */
-
-static int connect_port(struct bridged_ovs *ovs, const struct plane_port *port)
-{
-    int ifindex = (int)if_nametoindex(port->interface);
-    int result = ovs_legs_make(&ovs->legs, port->interface, &port->mac);
-
-    if (result == 0)
-        result =
-            netlink_set_up(ovs->legs.inside, ifindex, 0, ovs_legs_bridge(port->interface), NULL);
-    return result < 0 ? result : bridged_link_set_port(ovs->legs.inside, ifindex, true);
-}
-
-/* Those that somebody has deleted; and all, where the datapath is another and wants other links. */
-static void connect_ports(struct bridged_ovs *ovs, const struct port_list *list, bool userspace)
-{
-    for (size_t i = 0; i < list->len && userspace != ovs->legs.userspace; i++)
-        ovs_legs_remove(&ovs->legs, list->ports[i].interface);
-    ovs->legs.userspace = userspace;
-    for (size_t i = 0; i < list->len; i++) {
-        int result = ovs_legs_there(&ovs->legs, list->ports[i].interface)
-                         ? 0
-                         : connect_port(ovs, &list->ports[i]);
-
-        if (result < 0)
-            log_warn("port %s has no way to bridge %s: %s", list->ports[i].interface, ovs->bridge,
-                     strerror(-result));
-    }
-}
-
-static void judge(struct bridged_ovs *ovs, const struct ovs_rows *rows,
-                  const struct port_list *list)
-{
-    struct err warning = {""};
-    char name[IFNAMSIZ], reason[256];
-    bool pending = false;
-
-    if (ovs->daemon.away)
-        err_set(&warning, 0,
-                "ovs-vswitchd has ended: machines have no connection until it runs; " START_IT);
-    else if (!rows->bridge)
-        err_set(&warning, 0,
-                "Open vSwitch has no bridge %s any more: machines have no connection until it is "
-                "made again (ovs-vsctl add-br %s)",
-                ovs->bridge, ovs->bridge);
-    for (size_t i = 0; i < list->len && !warning.text[0]; i++) {
-        int state;
-
-        ovs_legs_name(ovs->legs.place, list->ports[i].interface, name);
-        state = ovs_rows_state(rows, name, reason);
-        pending |= state == 0;
-        ovs->slow &= state <= 0;
-        if (state < 0)
-            err_set(&warning, 0, "Open vSwitch does not take port %s of machine '%s': %s", name,
-                    list->ports[i].name, reason);
-    }
-    /* What is still to be taken will be told: that all is well can be said then. */
-    if (warning.text[0] || !pending)
-        set_warning(ovs, &warning);
-}
-
-/*
- * A link that somebody has deleted: ovs-vswitchd does not look for another one of its name until it has seen the port go.
- * True: there was such a port, and @rows are not what they were.
- */
-static bool remove_lost(struct bridged_ovs *ovs, const struct ovs_rows *rows,
-                        const struct port_list *list)
-{
-    json_t *operations = json_array();
-    char name[IFNAMSIZ], reason[256];
-    bool any;
-
-    for (size_t i = 0; i < list->len; i++) {
-        const json_t *row;
-
-        ovs_legs_name(ovs->legs.place, list->ports[i].interface, name);
-        row = ovs_rows_port(rows, name);
-        if (!row || ovs_legs_there(&ovs->legs, list->ports[i].interface))
-            continue;
-        log_warn("interface %s was removed by somebody; making it again", name);
-        ovs_rows_put_remove(operations, row);
-    }
-    any = json_array_size(operations);
-    if (any)
-        ovs_rows_settle(ovs->db, json_incref(operations), TAKE_MS, reason);
-    json_decref(operations);
-    return any;
-}
-
-/* The rows as they are; before, ports that have lost their links are taken out. */
-static int read_rows(struct bridged_ovs *ovs, const struct port_list *list,
-                     struct ovs_rows *ret_rows, char ret_reason[256])
-{
-    int result = ovs_rows_read(ovs->db, ovs->bridge, ovs->network, ret_rows, ret_reason);
-
-    if (result < 0 || !remove_lost(ovs, ret_rows, list))
-        return result;
-    ovs_rows_free(ret_rows);
-    return ovs_rows_read(ovs->db, ovs->bridge, ovs->network, ret_rows, ret_reason);
-}
-
-/* Machines that there are, and whose MAC is known; but for @gone, and with what is known of @come since its alias was written. */
-static int read_ports(struct bridged_ovs *ovs, const struct plane_port *come,
-                      const struct plane_port *gone, struct port_list *ret_list, struct err *err)
-{
-    int result = port_list_read(ovs->legs.inside, ovs->legs.place, ret_list, err);
-    size_t len = 0;
-
-    for (size_t i = 0; i < ret_list->len; i++) {
-        struct plane_port *port = &ret_list->ports[i];
-
-        if (gone && strcmp(port->interface, gone->interface) == 0)
-            continue;
-        if (come && strcmp(port->interface, come->interface) == 0)
-            *port = *come;
-        if (!mac_is_zero(&port->mac))
-            ret_list->ports[len++] = *port;
-    }
-    ret_list->len = len;
-    return result;
-}
-
-/* Compares and makes the same. @come and @gone: as above, or NULL. */
-static int refresh(struct bridged_ovs *ovs, const struct plane_port *come,
-                   const struct plane_port *gone, struct err *err)
-{
-    json_t *operations = json_array();
-    struct port_list list;
-    struct ovs_rows rows;
-    char reason[256];
-    int result = read_ports(ovs, come, gone, &list, err);
-
-    if (result < 0) {
-        json_decref(operations);
-        return result;
-    }
-    result = read_rows(ovs, &list, &rows, reason);
-    if (result == 0) {
-        if (rows.bridge)
-            connect_ports(ovs, &list, rows.userspace);
-        if (ovs_rows_compare(&rows, ovs->legs.place, ovs->bridge, list.ports, list.len, operations))
-            ovs->removed = true;
-        if (json_array_size(operations))
-            result = ovsdb_transact(ovs->db, json_incref(operations), NULL, reason);
-        if (result == 0)
-            judge(ovs, &rows, &list);
-        ovs_rows_free(&rows);
-    }
-    json_decref(operations);
-    free(list.ports);
-    if (result == -EPROTO)
-        return err_set(err, result, "Open vSwitch's database refuses ports on bridge %s: %s",
-                       ovs->bridge, reason);
-    if (result < 0)
-        lose_db(ovs, result);
-    return 0;
-}
+/* ---- ports */
 
 /* Where ovs-vswitchd takes a port it does so soon. Where it did not, the next attach does not wait for it. */
 static int wait_until_taken(struct bridged_ovs *ovs, const struct plane_port *port, struct err *err)
 {
-    uint64_t deadline_ms = clock_now_ms() + TAKE_MS, now_ms;
+    uint64_t deadline_ms = clock_now_ms() + OVS_TAKE_MS, now_ms;
     char name[IFNAMSIZ], reason[256];
     struct err warning;
     int state = 0;
@@ -305,7 +122,7 @@ static int wait_until_taken(struct bridged_ovs *ovs, const struct plane_port *po
         if (result == 0 && state == 0)
             result = ovsdb_wait(ovs->db, (int)(deadline_ms - now_ms));
         if (result < 0)
-            lose_db(ovs, result);
+            bridged_ovs_lose(ovs, result);
     }
     if (state < 0)
         return err_set(err, state, "Open vSwitch does not take port %s on bridge %s: %s", name,
@@ -314,9 +131,9 @@ static int wait_until_taken(struct bridged_ovs *ovs, const struct plane_port *po
         ovs->slow = true;
         err_set(&warning, 0,
                 "ovs-vswitchd does not take port %s of machine '%s', which has no connection until "
-                "it does; " START_IT,
+                "it does; " OVS_START_IT,
                 name, port->name);
-        set_warning(ovs, &warning);
+        bridged_ovs_warn(ovs, &warning);
     }
     return 0;
 }
@@ -334,9 +151,9 @@ int bridged_ovs_prepare(struct bridged_ovs *ovs, const struct plane_port *port, 
                        ovs->bridge);
     /* The new port may have the name of one that is gone: that another one came would not be seen. */
     if (ovs->removed && ovs->db && !ovs->daemon.away && !ovs->slow) {
-        result = ovs_rows_settle(ovs->db, json_array(), TAKE_MS, reason);
+        result = ovs_rows_settle(ovs->db, json_array(), OVS_TAKE_MS, reason);
         if (result < 0 && result != -EPROTO)
-            lose_db(ovs, result);
+            bridged_ovs_lose(ovs, result);
     }
     ovs->removed = false;
     result = ovs_legs_make(&ovs->legs, port->interface, &port->mac);
@@ -350,12 +167,12 @@ int bridged_ovs_prepare(struct bridged_ovs *ovs, const struct plane_port *port, 
 
 int bridged_ovs_add(struct bridged_ovs *ovs, const struct plane_port *port, struct err *err)
 {
-    int result = connect_port(ovs, port);
+    int result = bridged_ovs_connect(ovs, port);
 
     if (result < 0)
         return err_set(err, result, "cannot set up %s: %s", port->interface, strerror(-result));
     if (ovs->db)
-        result = refresh(ovs, port, NULL, err);
+        result = bridged_ovs_refresh(ovs, port, NULL, err);
     return result == 0 && ovs->db && !ovs->daemon.away ? wait_until_taken(ovs, port, err) : result;
 }
 
@@ -364,7 +181,7 @@ void bridged_ovs_remove(struct bridged_ovs *ovs, const struct plane_port *port)
     struct err err;
 
     ovs_legs_remove(&ovs->legs, port->interface);
-    if (ovs->db && refresh(ovs, NULL, port, &err) < 0)
+    if (ovs->db && bridged_ovs_refresh(ovs, NULL, port, &err) < 0)
         log_warn("%s", err.text);
 }
 
@@ -387,12 +204,12 @@ static void on_timer(struct loop_timer *timer)
             _exit(1);
         }
         if (result < 0) {
-            lose_db(ovs, result);
+            bridged_ovs_lose(ovs, result);
             return;
         }
     }
-    if (refresh(ovs, NULL, NULL, &err) < 0) {
-        set_warning(ovs, &err);
+    if (bridged_ovs_refresh(ovs, NULL, NULL, &err) < 0) {
+        bridged_ovs_warn(ovs, &err);
         loop_timer_set(ovs->loop, timer, AWAY_MAX_MS);
     } else if (ovs->db && ovs->daemon.away) {
         loop_timer_set(ovs->loop, timer, AWAY_MS);
@@ -427,7 +244,7 @@ static void on_readable(struct loop_source *source, unsigned events)
     int result = ovsdb_receive(ovs->db);
 
     if (result < 0)
-        lose_db(ovs, result);
+        bridged_ovs_lose(ovs, result);
 }
 
 int bridged_ovs_watch(struct bridged_ovs *ovs, struct loop *loop, void (*on_warning)(void *context),
@@ -479,7 +296,7 @@ int bridged_ovs_open(const struct bridged_link *link, const char *network,
     }
     result = connect_db(ovs);
     if (result < 0)
-        lose_db(ovs, result);
+        bridged_ovs_lose(ovs, result);
     *ret_ovs = ovs;
     return 0;
 }
@@ -509,7 +326,7 @@ int bridged_ovs_join(struct bridged_ovs *ovs, const struct place *place, struct 
         return 0;
     result = ovs_rows_read(ovs->db, ovs->bridge, ovs->network, &rows, reason);
     if (result < 0 && !fresh) {
-        lose_db(ovs, result);
+        bridged_ovs_lose(ovs, result);
         return 0;
     }
     if (result < 0)
@@ -520,7 +337,7 @@ int bridged_ovs_join(struct bridged_ovs *ovs, const struct place *place, struct 
     ovs->legs.userspace = rows.userspace;
     ovs_rows_free(&rows);
     if (result == 0)
-        result = refresh(ovs, NULL, NULL, err);
+        result = bridged_ovs_refresh(ovs, NULL, NULL, err);
     /* Machines that are there go on, and it is tried again. */
     if (result < 0 && !fresh) {
         log_warn("network '%s': %s", ovs->network, err->text);
