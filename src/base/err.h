@@ -26,6 +26,13 @@ int err_set(struct err *err, int code, const char *format, ...)
 int err_prefix(struct err *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/*
+ * The name of a negative errno, "EINVAL", as it goes over the control socket, where numbers are each system's own. What has
+ * none there is "EIO", from which -EIO comes back. -ECONNRESET has none: that is the connection's own end.
+ */
+const char *err_code_name(int code);
+int err_code_parse(const char *name);
+
 /* What comes back, for an analyzer that looks at one file at a time (make lint). */
 #ifdef __clang_analyzer__
 #define err_set(err, code, ...) (err_set(err, code, __VA_ARGS__), (code))

@@ -152,36 +152,6 @@ static int receive_text(int socket_fd, char **ret_text, int ret_fds[CONNECTION_F
     return result;
 }
 
-static int error_code(const char *name)
-{
-    static const struct {
-        const char *name;
-        int code;
-    } names[] = {
-        {"EINVAL", EINVAL},
-        {"EEXIST", EEXIST},
-        {"ENOSPC", ENOSPC},
-        {"EBUSY", EBUSY},
-        {"ENODEV", ENODEV},
-        {"ENOMEM", ENOMEM},
-        {"ETIMEDOUT", ETIMEDOUT},
-        {"EAGAIN", EAGAIN},
-        {"EDQUOT", EDQUOT},
-        {"EPERM", EPERM},
-        {"EACCES", EACCES},
-        {"ENOENT", ENOENT},
-        {"EADDRINUSE", EADDRINUSE},
-        {"ECONNREFUSED", ECONNREFUSED},
-        {"EHOSTUNREACH", EHOSTUNREACH},
-        {"EOPNOTSUPP", EOPNOTSUPP},
-    };
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(names[i].name, name) == 0)
-            return -names[i].code;
-    return -EIO;
-}
-
 /* Takes over @root, a whole reply. */
 static int take_reply(json_t *root, const char *method, json_t **ret_reply, struct err *err)
 {
@@ -195,7 +165,7 @@ static int take_reply(json_t *root, const char *method, json_t **ret_reply, stru
     if (!json_is_object(root))
         result = err_set(err, -EPROTO, "%s: the network's reply is not understood", method);
     else if (error && reason)
-        result = err_set(err, error_code(code ? code : ""), "%s", reason);
+        result = err_set(err, err_code_parse(code ? code : ""), "%s", reason);
     else if (error)
         result = err_set(err, -EINVAL, "%s: %s%s%s", method, error, parameter ? " " : "",
                          parameter ? parameter : "");

@@ -8,39 +8,12 @@
 
 #define BUSY "the network's router takes no requests now; try again"
 
-static const struct {
-    int code;
-    const char *name;
-} error_names[] = {
-    {EINVAL, "EINVAL"},
-    {EEXIST, "EEXIST"},
-    {ENOSPC, "ENOSPC"},
-    {EBUSY, "EBUSY"},
-    {ENODEV, "ENODEV"},
-    {ENOMEM, "ENOMEM"},
-    {ETIMEDOUT, "ETIMEDOUT"},
-    {EAGAIN, "EAGAIN"},
-    {EDQUOT, "EDQUOT"},
-    {EPERM, "EPERM"},
-    {EACCES, "EACCES"},
-    {ENOENT, "ENOENT"},
-    {EADDRINUSE, "EADDRINUSE"},
-    {EADDRNOTAVAIL, "EADDRNOTAVAIL"},
-    {ECONNREFUSED, "ECONNREFUSED"},
-    {EHOSTUNREACH, "EHOSTUNREACH"},
-    {EOPNOTSUPP, "EOPNOTSUPP"},
-};
-
 json_t *methods_failure(int code, const char *reason)
 {
-    const char *name = "EIO";
+    const char *name = err_code_name(code);
+    json_t *parameters = json_pack("{s:s, s:s}", "code", name, "reason", reason);
     char text[ERR_TEXT_MAX];
-    json_t *parameters;
 
-    for (size_t i = 0; i < sizeof(error_names) / sizeof(error_names[0]); i++)
-        if (error_names[i].code == -code)
-            name = error_names[i].name;
-    parameters = json_pack("{s:s, s:s}", "code", name, "reason", reason);
     if (!parameters) {
         /* A character was cut where the text was: it is no UTF-8 any more. */
         snprintf(text, sizeof(text), "%s", reason);
