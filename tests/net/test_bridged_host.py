@@ -127,6 +127,8 @@ def test_interface_comes_back(lab):
         reached(guest, "10.9.0.2")
         host.ip("link del lan0")
         settled(lambda: "lan0 is gone" in network.log(), "told")
+        ours = [each for each in json.loads(lab.vmnet("interfaces", "--json").stdout) if each["why"].startswith("of network")]
+        assert [each["canBridge"] for each in ours] == [False]
         make_link()
         guest.ip("neigh flush dev eth0")
         settled(lambda: guest.ping("10.9.0.2", timeout_s=1), "the LAN is reached again")
