@@ -116,6 +116,7 @@ static bool write_out(const struct offload *offload, struct frame *frame, size_t
 
     before = *frame;
     taken = offload_write(offload, iov, len, frame->len_bytes, &done);
+    assert_true(!taken || done.head_bytes <= OFFLOAD_HEAD_MAX);
     assert_memory_equal(before.bytes, frame->bytes,
                         frame->len_bytes); /* never the caller's memory */
     if (!taken)
@@ -162,6 +163,31 @@ static void test_checksums_are_filled_in(void **state)
 }
 
 /* Without the key nothing is looked at. */
+/* What is behind the packet, as short frames have it, is no part of its sums; a large frame has nothing there. */
+static void test_padding_is_not_summed(void **state)
+{
+    static struct frame frame, out;
+    struct virtio_net_hdr header;
+
+    (void)state;
+    for (int version = 4; version <= 6; version += 2) {
+        for (uint8_t protocol = 6; protocol <= 17; protocol += 11) {
+            for (size_t bytes = 0; bytes < 4; bytes++) {
+                make(&frame, version, protocol, bytes, 0);
+                memset(frame.bytes + frame.len_bytes, 0xa5, 9);
+                frame.len_bytes += 9;
+                assert_true(write_out(&checksums, &frame, 16, &out, &header));
+                out.len_bytes -= 9;
+                assert_true(is_right(&out, version, protocol));
+            }
+        }
+        make(&frame, version, 6, 5000, 0);
+        assert_true(write_out(&segments, &frame, 100, &out, &header));
+        frame.len_bytes += 9;
+        assert_false(write_out(&segments, &frame, 100, &out, &header));
+    }
+}
+
 static void test_plain_frames_are_left_alone(void **state)
 {
     static struct frame frame, out;
@@ -241,6 +267,27 @@ static const struct broken {
     {"UDP length of 7", 4, 17, false, 5, 7},
     {"UDP length beyond the packet", 4, 17, false, 4, 9},
 };
+
+/* RFC 8200 4.3: an extension of up to 2 KiB, which is longer than what is looked at. */
+static void test_long_extensions(void **state)
+{
+    static const uint8_t last[] = {58 /* ICMPv6 */, 44 /* a fragment */, 59 /* nothing */};
+    static struct frame frame, out;
+    struct virtio_net_hdr header, none = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(last); i++) {
+        make(&frame, 6, 17, 1000, 0);
+        frame.bytes[frame.ip + 6] = 0;   /* hop-by-hop options */
+        frame.bytes[frame.l4] = last[i]; /* behind which comes this */
+        frame.bytes[frame.l4 + 1] = 99;  /* 800 bytes */
+        assert_true(write_out(&checksums, &frame, 100, &out, &header));
+        assert_memory_equal(out.bytes, frame.bytes, frame.len_bytes);
+        assert_memory_equal(&header, &none, sizeof(none));
+        frame.bytes[frame.l4] = 17; /* whose checksum cannot be left open then */
+        assert_false(write_out(&checksums, &frame, 100, &out, &header));
+    }
+}
 
 static void test_broken_fields(void **state)
 {
@@ -374,9 +421,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_checksums_are_filled_in),
+        cmocka_unit_test(test_padding_is_not_summed),
         cmocka_unit_test(test_plain_frames_are_left_alone),
         cmocka_unit_test(test_large_segments),
         cmocka_unit_test(test_fragments_keep_their_checksum),
+        cmocka_unit_test(test_long_extensions),
         cmocka_unit_test(test_broken_fields),
         cmocka_unit_test(test_cut_short),
         cmocka_unit_test(test_random_frames),

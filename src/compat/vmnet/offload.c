@@ -184,10 +184,26 @@ static void leave_to_kernel(const struct offload *offload, const struct headers 
     }
 }
 
+/* What is behind the packet (RFC 894: padding) is none of its sum, and the kernel would add it: so we sum. */
+static void set_checksum(const struct headers *headers, const struct iovec *iov, unsigned iov_len,
+                         uint8_t *head)
+{
+    size_t payload = headers->l4 + headers->l4_header_bytes;
+    uint16_t sum = pseudo_sum(head, headers);
+
+    memset(head + headers->checksum, 0, 2);
+    sum = sum_add(sum, sum_bytes(head + headers->l4, headers->l4_header_bytes));
+    sum = (uint16_t)~sum_add(
+        sum, iov_sum(iov, iov_len, payload, headers->l4_bytes - headers->l4_header_bytes));
+    if (!sum)
+        sum = 0xffff; /* as in complete() */
+    memcpy(head + headers->checksum, &sum, 2);
+}
+
 bool offload_write(const struct offload *offload, const struct iovec *iov, unsigned iov_len,
                    size_t frame_bytes, struct offload_frame *ret_frame)
 {
-    bool segments;
+    bool segments, padded;
     struct headers headers;
     size_t head_bytes;
     enum kind kind;
@@ -200,8 +216,9 @@ bool offload_write(const struct offload *offload, const struct iovec *iov, unsig
                           frame_bytes < OFFLOAD_HEAD_MAX ? frame_bytes : OFFLOAD_HEAD_MAX);
     kind = parse(ret_frame->head, head_bytes, frame_bytes, &headers);
     segments = kind == IP && frame_bytes > headers.ip + offload->mtu;
-    if (kind == MALFORMED ||
-        (segments && !(offload->tso && headers.protocol == IPPROTO_TCP && headers.l4_header_bytes)))
+    padded = kind == IP && headers.l4 + headers.l4_bytes < frame_bytes;
+    if (kind == MALFORMED || (segments && !(offload->tso && headers.protocol == IPPROTO_TCP &&
+                                            headers.l4_header_bytes && !padded)))
         return false;
     if (kind == OTHER)
         return frame_bytes <= offload->mtu + ETHERNET_BYTES + VLAN_TAGS_MAX * VLAN_BYTES;
@@ -209,9 +226,13 @@ bool offload_write(const struct offload *offload, const struct iovec *iov, unsig
         return true;
     if (headers.version == 4)
         set_ipv4_checksum(ret_frame->head + headers.ip, headers.l4 - headers.ip);
-    if (headers.l4_header_bytes)
+    if (headers.l4_header_bytes && padded)
+        set_checksum(&headers, iov, iov_len, ret_frame->head);
+    else if (headers.l4_header_bytes)
         leave_to_kernel(offload, &headers, segments, ret_frame);
-    ret_frame->head_bytes = headers.l4 + headers.l4_header_bytes;
+    /* Where nothing was changed the headers may be longer than what was looked at (extensions of IPv6). */
+    if (headers.version == 4 || headers.l4_header_bytes)
+        ret_frame->head_bytes = headers.l4 + headers.l4_header_bytes;
     return true;
 }
 
