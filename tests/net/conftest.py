@@ -27,6 +27,7 @@ from lab import (  # noqa: E402
 TEST_TIMEOUT_S = 90
 _numbers = itertools.count(1)
 _ports = itertools.count(21001)  # of forwards
+LIBRARIES_LEAK = ("new_prescr",)  # ncurses, of a terminal that it does not know
 _reported = {}  # how much of each sanitizer's file has been shown
 
 
@@ -47,6 +48,9 @@ def pytest_configure():
     for name in SANITIZER_VARIABLES[:-1]:
         given = os.environ.get(name, "")
         os.environ[name] = f"{given}:print_stacktrace=1:log_path={directory}/report"
+    suppressions = pathlib.Path(directory) / "leaks"
+    suppressions.write_text("".join(f"leak:{function}\n" for function in LIBRARIES_LEAK))
+    os.environ["LSAN_OPTIONS"] += f":print_suppressions=0:suppressions={suppressions}"
 
 
 def pytest_unconfigure():
@@ -56,7 +60,7 @@ def pytest_unconfigure():
 def _reports():
     """What sanitizers have reported since the last time."""
     texts = []
-    for path in pathlib.Path(os.environ["OPENVMNET_REPORTS"]).iterdir():
+    for path in pathlib.Path(os.environ["OPENVMNET_REPORTS"]).glob("report*"):
 
         def more(path=path):
             return path.read_text(errors="replace")[_reported.get(path, 0) :]
