@@ -17,6 +17,8 @@ TESTS ?= tests/net tests/guest
 RERUNS ?= 0
 BENCH ?=
 SYSTEM_TESTS_S ?= 1200
+FUZZ ?=
+FUZZ_S ?= 120
 
 MESON ?= meson
 PYTEST = $(PYTHON) -m pytest -p no:cacheprovider -q $(if $(filter-out 0,$(RERUNS)),--reruns $(RERUNS))
@@ -43,6 +45,7 @@ help:
 	@echo 'make coexist-tests  networks of the system beside firewalls and libvirt, as root; installs them'
 	@echo 'make asan           unit and network tests with the address and undefined behaviour sanitizers'
 	@echo 'make tsan           the same with the thread sanitizer'
+	@echo 'make fuzz           each fuzzer for FUZZ_S seconds (120); FUZZ=wire one of them; needs clang'
 	@echo 'make macos          cross-build for macOS, and check the results; needs npm'
 	@echo 'make lint           formatting, scripts, a build with clang without warnings, clang-tidy'
 	@echo 'make lint-quick     of these what takes seconds'
@@ -159,6 +162,14 @@ tsan:
 	TSAN_OPTIONS=halt_on_error=1 OPENVMNET_BUILD=$(abspath build-tsan) $(PYTEST) tests/net \
 		--deselect tests/net/test_lifecycle.py::test_parent_is_killed
 
+# Each fuzzer for FUZZ_S seconds, or those of FUZZ alone (tests/fuzz/README.md).
+fuzz: export CC = clang
+fuzz:
+	@test -f build-fuzz/build.ninja || $(MESON) setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined \
+		-Db_lundef=false '-Dc_args=-fsanitize=fuzzer-no-link -fno-sanitize-recover=all'
+	$(MESON) compile -C build-fuzz fuzzers
+	$(PYTHON) tests/fuzz/run.py $(abspath build-fuzz) $(FUZZ_S) $(FUZZ)
+
 # As many files at a time as there are processors; what is said of a file stays together, and the others go on.
 lint: lint-quick
 	@$(MAKE) --no-print-directory clang-build
@@ -202,9 +213,9 @@ deb:
 	@$(PYTHON) contrib/deb.py $(BUILD)
 
 clean:
-	rm -rf build build-asan build-tsan build-clang build-macos
+	rm -rf build build-asan build-tsan build-fuzz build-clang build-macos
 
 comma = ,
 
 .PHONY: all help deps build clang-build demo check unit-tests network-tests tests-as-user tests-as-root soak churn coexist-tests \
-	system-tests bench bench-system bench-streams asan tsan macos lint lint-quick format install uninstall deb clean
+	system-tests bench bench-system bench-streams asan tsan fuzz macos lint lint-quick format install uninstall deb clean

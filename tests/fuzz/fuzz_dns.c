@@ -3,20 +3,15 @@
  * Two DNS messages, the first behind its length (two bytes, big endian): what is taken for a query, and an answer to
  * it of anything. What is built as an answer must be one.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz.h"
+#include "uplink/dns_names.h"
 
-#include "wire/dns.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes);
-
-/* Unlike assert(), not to be compiled out. */
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
+/* A network whose names do not leave it. */
+static const struct net_config net = {
+    .gateway = 0xc0a84001,
+    .prefix_len = 24,
+    .prefix6 = {.family = AF_INET6, .bytes = {0xfd, 0x12}},
+};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
 {
@@ -31,10 +26,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
     len_bytes -= 2;
     if (query_bytes > len_bytes)
         query_bytes = len_bytes;
-    query = malloc(query_bytes + 1); /* of its own, so that reading behind it is noticed */
+    query = malloc(query_bytes ? query_bytes
+                               : 1); /* of its own, so that reading behind it is noticed */
+    REQUIRE(query);
     memcpy(query, data, query_bytes);
     if (wire_dns_parse_query(query, query_bytes, &question)) {
         REQUIRE(strlen(question.name) < WIRE_DNS_NAME_MAX);
+        dns_is_inside(&net, &question);
         REQUIRE(WIRE_DNS_HEADER_BYTES + question.len_bytes <= query_bytes);
         wire_dns_is_answer(query, &question, data + query_bytes, len_bytes - query_bytes);
         built = wire_dns_build_empty(query, &question, WIRE_DNS_NOERROR, empty);

@@ -7,21 +7,9 @@
  * does not guess them. What is built must be a packet that we would accept, with the right
  * checksum.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "wire/packet.h"
 #include "wire/reassembly.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes);
-
-/* Unlike assert(), not to be compiled out. */
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
 
 static volatile uint8_t sink;
 
