@@ -158,9 +158,11 @@ const struct cli_command cli_commands[] = {
         .name = "down",
         .arguments = "[OPTIONS] NAME",
         .summary = "End a network",
-        .details = "Waits until the network is gone. A network with attached ports is left alone,\n"
-                   "unless --force is given; the VMs then go on without it. What a network of the\n"
-                   "system that was killed has left on the host is removed.\n",
+        .details =
+            "Waits until the network is gone. A network with attached ports is left alone,\n"
+            "unless --force is given: then their links go down for good, and the VMs go on\n"
+            "without a network. What a network of the system that was killed has left on the\n"
+            "host is removed.\n",
         .options =
             {
                 {"force", NULL, "End it even while ports are attached"},

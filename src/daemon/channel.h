@@ -28,6 +28,7 @@ enum message_type {
     MESSAGE_ADD_PORT,
     MESSAGE_REMOVE_PORT,
     MESSAGE_SETTLE_PORT, /* .port has its MAC now, and what follows from it */
+    MESSAGE_CUT_OFF,     /* all ports, before the end */
     MESSAGE_LIST_PORTS,
     MESSAGE_OPEN_SOCKET, /* a transparent one of .family and .socket_type */
     MESSAGE_SET_OUTSIDE, /* .outside: what the host's network is like; no answer */

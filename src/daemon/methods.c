@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 #define BUSY "the network's router takes no requests now; try again"
 
 json_t *methods_failure(int code, const char *reason)
@@ -262,8 +264,21 @@ static void call_keep(struct engine *engine, struct control_client *client, json
         control_reply(client, NULL, NULL, 0);
 }
 
+/* Where it has failed the network ends all the same. */
+static void on_cut_off(struct engine *engine, const struct engine_request *request,
+                       const struct message *answer, const int *fds, unsigned fds_len)
+{
+    if (answer->result < 0)
+        log_warn("machines of network '%s' may still reach each other: %s",
+                 engine->network.config->name, answer->err.text);
+    if (request->client)
+        control_reply(request->client, NULL, NULL, 0);
+    engine_stop(engine);
+}
+
 static void call_stop(struct engine *engine, struct control_client *client, json_t *parameters)
 {
+    struct message message = {.type = MESSAGE_CUT_OFF};
     bool force = false;
     char reason[160];
 
@@ -276,6 +291,11 @@ static void call_stop(struct engine *engine, struct control_client *client, json
                  "%u port%s attached: end the VMs first, or use --force, which cuts them off",
                  engine->network.ports_len, engine->network.ports_len == 1 ? " is" : "s are");
         methods_fail(client, -EBUSY, reason);
+        return;
+    }
+    if (engine->network.ports_len) {
+        if (engine_request(engine, &message, -1, client, on_cut_off, NULL) < 0)
+            methods_fail(client, -EAGAIN, BUSY);
         return;
     }
     control_reply(client, NULL, NULL, 0);

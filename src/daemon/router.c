@@ -144,6 +144,7 @@ static void router_answer(struct router *router, const struct message *request, 
     case MESSAGE_REMOVE_PORT:
         answer.result = plane_remove_port(router->plane, request->port.interface, &answer.err);
         break;
+    case MESSAGE_CUT_OFF: answer.result = plane_cut_off(router->plane, &answer.err); break;
     case MESSAGE_LIST_PORTS:
         router->list_id = request->id;
         answer.result = plane_list_ports(router->plane, on_listed, router);

@@ -43,7 +43,8 @@ static void answer_due(struct engine *engine, const struct vmnet_due *due)
     int fd = -1;
 
     switch (due->result < 0 ? MESSAGE_DONE : due->type) {
-    case MESSAGE_DONE: break; /* it was refused */
+    case MESSAGE_DONE: break;    /* it was refused */
+    case MESSAGE_CUT_OFF: break; /* an interface of the framework ends with this process */
     case MESSAGE_LIST_PORTS: update_stats(engine); break;
     case MESSAGE_OPEN_SOCKET:
         /* The host itself is on the network. */

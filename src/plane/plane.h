@@ -164,6 +164,11 @@ int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, in
  */
 int plane_settle_port(struct plane *plane, const struct plane_port *port, struct err *err);
 int plane_remove_port(struct plane *plane, const char *interface, struct err *err);
+/*
+ * Cuts off all ports, for the end of the network (decision 0038): no frame passes from or to them any more, whoever holds their
+ * descriptors. None can be added after this (-EAGAIN). 0, or -errno with the reason.
+ */
+int plane_cut_off(struct plane *plane, struct err *err);
 /* Calls @each for every port that there is, with what was counted there. 0 or -errno. */
 int plane_list_ports(struct plane *plane,
                      void (*each)(void *context, const struct plane_port *port,

@@ -2,6 +2,7 @@
 """Networks in the host's own namespace: the host is afterwards as it was before, however they end."""
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -256,6 +257,29 @@ def test_down_removes_what_was_left(lab):
     assert_as_before(lab, before)
     assert not network.directory.exists()
     assert "does not run" in lab.vmnet("down", "again", check=False).stderr
+
+
+def test_force_cuts_machines_off(lab):
+    """Of what is on the host only the tap of a machine that goes on stays, down and nobody's port any more."""
+    before = host_state(lab.host)
+    network = lab.system_network("cut", "mode = shared\n")
+    with network.guest() as guest, network.guest() as second:
+        taps = [guest.port.interface, second.port.interface]
+        assert guest.ping(second.ipv4) == guest.ping(REMOTE4) == 1
+        assert network.down().returncode == 0
+        assert guest.ping(second.ipv4, timeout_s=1) == guest.ping(REMOTE4, timeout_s=1) == 0
+        for tap in taps:
+            (link,) = json.loads(lab.host.ip(f"-j link show {tap}"))
+            assert "UP" not in link["flags"] and "master" not in link
+            assert link["ifalias"] == "openvmnet: cut off from network cut"
+        left = [what for what in host_state_changes(before, host_state(lab.host))
+                if not any(f"/{tap}/" in what for tap in taps) and "ip -d link" not in what]
+        assert not [what for what in left if not any(tap in what for tap in taps)], left
+        with running_again(lab, "cut") as network:
+            assert network.status()["ports"] == []
+            with network.guest() as third:
+                assert third.ping(REMOTE4) == 1
+    assert_as_before(lab, before)
 
 
 @contextlib.contextmanager

@@ -147,6 +147,20 @@ int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int maste
     return netlink_talk(netlink, header, NULL, NULL);
 }
 
+int netlink_cut_off(struct netlink *netlink, int ifindex, const char *alias)
+{
+    char buf[NETLINK_MESSAGE_BYTES];
+    struct nlmsghdr *header = netlink_begin(buf, RTM_NEWLINK, 0);
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(header, sizeof(*link));
+
+    link->ifi_family = AF_UNSPEC;
+    link->ifi_index = ifindex;
+    link->ifi_change = IFF_UP;
+    mnl_attr_put_str(header, IFLA_IFALIAS, alias);
+    mnl_attr_put_u32(header, IFLA_MASTER, 0);
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
 int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets)
 {
     char buf[NETLINK_MESSAGE_BYTES];

@@ -44,6 +44,8 @@ int netlink_add_veth(struct netlink *netlink, const char *name, const char *peer
 /* Sets MTU (0: leave), master (0: leave), alias (NULL: leave) and brings the link up, in one request. */
 int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int master,
                    const char *alias);
+/* The reverse: down, without a master, and with another alias. */
+int netlink_cut_off(struct netlink *netlink, int ifindex, const char *alias);
 /* How many packets wait for who reads a device. (SIOCSIFTXQLEN asks for rights over the whole machine.) */
 int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets);
 /* What is sent by the link goes to its driver at once, by no queueing discipline (noqueue). */

@@ -19,6 +19,7 @@ struct plane {
     struct system *system;       /* a network that the host routes for, or NULL */
     struct bridged_net *bridged; /* a bridged one, or NULL */
     bool created;                /* by this process, and it has had no port yet */
+    bool ended;                  /* plane_cut_off(): no port comes any more */
     bool names_used;             /* a port may have gone, whose name the next one gets */
     bool router6;                /* guests are told that this is their router for IPv6 */
     struct plane_outside outside;

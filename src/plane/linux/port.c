@@ -197,3 +197,24 @@ int port_list_read(struct netlink *netlink, const struct place *place, struct po
     *ret_list = list;
     return 0;
 }
+
+int port_list_cut_off(struct netlink *netlink, const struct port_list *list, const char *network,
+                      struct err *err)
+{
+    char alias[NET_NAME_MAX + 64];
+    int first = 0;
+
+    snprintf(alias, sizeof(alias), "openvmnet: cut off from network %s", network);
+    for (size_t i = 0; i < list->len; i++) {
+        const struct plane_port *port = &list->ports[i];
+        int ifindex = (int)if_nametoindex(port->interface), result = 0;
+
+        if (ifindex)
+            result = port->kind == PORT_VETH ? netlink_delete_link(netlink, ifindex)
+                                             : netlink_cut_off(netlink, ifindex, alias);
+        if (result < 0 && result != -ENODEV && first == 0)
+            first = err_set(err, result, "cannot take port %s down: %s", port->interface,
+                            strerror(-result));
+    }
+    return first;
+}

@@ -221,6 +221,8 @@ int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, in
     int result;
 
     *ret_fd = -1;
+    if (plane->ended)
+        return err_set(err, -EAGAIN, "the network ends");
     result = port_write_alias(port, plane->place.network, alias);
     if (result < 0)
         return err_set(err, result, "port '%s': its facts do not make an interface alias",
@@ -298,6 +300,18 @@ int plane_remove_port(struct plane *plane, const char *interface, struct err *er
     return result < 0
                ? err_set(err, result, "cannot remove port '%s': %s", interface, strerror(-result))
                : 0;
+}
+
+int plane_cut_off(struct plane *plane, struct err *err)
+{
+    struct port_list list;
+    int result = port_list_read(&plane->netlink, &plane->place, &list, err);
+
+    plane->ended = true;
+    if (result == 0)
+        result = port_list_cut_off(&plane->netlink, &list, plane->config->name, err);
+    free(list.ports);
+    return result;
 }
 
 struct port_walk {
