@@ -76,6 +76,24 @@ static int open_system(const char *network, bool running, int *ret_fd, struct er
     return result == -EACCES ? -ENOENT : result;
 }
 
+/* One of the system that a service manager listens for is none that an administrator has to start. */
+static int refuse_ended(const char *network, enum net_scope scope, struct err *err)
+{
+    char directory[NET_PATH_MAX], path[NET_PATH_MAX];
+
+    if (scope != NET_OF_SYSTEM)
+        return err_set(err, -ENOENT, DOES_NOT_RUN);
+    if (path_network(scope, network, directory, NULL) == 0 &&
+        path_socket(directory, PATH_CONTROL, path, NULL) == 0 && access(path, F_OK) == 0)
+        return err_set(
+            err, -ENOENT,
+            "does not run; it is the system's and starts with its first machine, such as "
+            "'vmnet run --network %s qemu-system-x86_64 ...'",
+            network);
+    return err_set(err, -ENOENT,
+                   "does not run; it is the system's, and root starts it: 'vmnet up %s'", network);
+}
+
 int connection_open(const char *network, bool running, enum net_scope *ret_scope, int *ret_fd,
                     struct err *err)
 {
@@ -93,7 +111,7 @@ int connection_open(const char *network, bool running, enum net_scope *ret_scope
         if (result != -ENOENT || defined)
             *ret_scope = NET_OF_SYSTEM;
     }
-    return result == -ENOENT ? err_set(err, result, DOES_NOT_RUN) : result;
+    return result == -ENOENT ? refuse_ended(network, *ret_scope, err) : result;
 }
 
 /* A descriptor goes with the first byte; @send_fd -1: none. */

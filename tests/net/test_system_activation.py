@@ -85,7 +85,8 @@ def test_looking_starts_nothing(lab):
         user = lab.user()
         assert json.loads(user.vmnet("ls", "--json").stdout) == []
         assert json.loads(user.vmnet("status", "--json").stdout) == []
-        assert "does not run" in user.refused("status", "lab")
+        said = user.refused("status", "lab")
+        assert "does not run" in said and "starts with its first machine" in said
         assert "does not run" in lab.vmnet("down", "lab", check=False).stderr
         assert manager.said_nothing()
 
