@@ -15,6 +15,7 @@
 #include "base/paths.h"
 #include "client/connection.h"
 #include "client/open.h"
+#include "client/start.h"
 
 /* How long a network may be busy with ports that are just going, namespaces of programs above all. */
 #define STOP_SETTLE_MS 1000
@@ -51,30 +52,15 @@ int client_start(const struct net_spec *spec, struct err *err)
     return result < 0 ? result : err_set(err, 0, "%s", warning.text);
 }
 
-/*
- * A network of the system that was killed with all its processes has left what only the next start takes over, and so
- * can remove: machines' ports, rules, settings. It is started once more, to end.
- */
-static int start_killed(const char *network, int *ret_fd, struct err *err)
+/* A network of the system that was killed with all its processes has left what root alone can remove. */
+static bool was_killed(const char *network)
 {
-    enum net_scope scope = NET_OF_SYSTEM;
     char directory[NET_PATH_MAX], path[NET_PATH_MAX + 16];
-    struct net_spec spec = {0};
-    struct err warning = {""};
-    int result = path_network(scope, network, directory, NULL);
 
+    if (geteuid() != 0 || path_network(NET_OF_SYSTEM, network, directory, NULL) < 0)
+        return false;
     snprintf(path, sizeof(path), "%s/" PATH_SUBNET, directory);
-    if (result < 0 || geteuid() != 0 || access(path, F_OK) < 0)
-        return -ENOENT;
-    result = net_spec_set(&spec, "network", network, err);
-    if (result == 0)
-        result = net_spec_complete(&spec, err);
-    if (result == 0)
-        result =
-            network_open(&spec, false, clock_now_ms() + CLIENT_TIMEOUT_MS, ret_fd, &warning, err);
-    return result < 0 ? err_prefix(err, result,
-                                   "was killed, and is started once more to remove what it left")
-                      : 0;
+    return access(path, F_OK) == 0;
 }
 
 int client_stop(const char *network, bool force, struct err *err)
@@ -89,8 +75,8 @@ int client_stop(const char *network, bool force, struct err *err)
     if (result != 0)
         return result;
     result = connection_open(network, true, &scope, &fd, err);
-    if (result == -ENOENT && scope == NET_OF_SYSTEM)
-        result = start_killed(network, &fd, err);
+    if (result == -ENOENT && was_killed(network))
+        return start_removal(network, force, err);
     if (result != 0)
         return result;
     close(fd);

@@ -186,20 +186,19 @@ static int spawn(const char *program, const struct command *command, int ready_f
     return result;
 }
 
-int start_daemon(const struct net_spec *spec, bool lasting, struct err *warning, struct err *err)
+/* Starts it, and waits for its word. */
+static int run(const struct command *command, struct err *warning, struct err *err)
 {
     char program[NET_PATH_MAX];
-    struct command command;
     int pipe_fd[2], result = find_daemon(program, err);
     pid_t pid;
 
     if (result < 0)
         return result;
-    make_command(spec, lasting, &command);
     result = descriptor_pipe(false, pipe_fd);
     if (result < 0)
         return err_set(err, result, "cannot open a pipe: %s", strerror(-result));
-    result = spawn(program, &command, pipe_fd[1], &pid);
+    result = spawn(program, command, pipe_fd[1], &pid);
     close(pipe_fd[1]);
     if (result < 0) {
         err_set(err, result, "%s: %s", program, strerror(-result));
@@ -210,4 +209,23 @@ int start_daemon(const struct net_spec *spec, bool lasting, struct err *warning,
     }
     close(pipe_fd[0]);
     return result;
+}
+
+int start_daemon(const struct net_spec *spec, bool lasting, struct err *warning, struct err *err)
+{
+    struct command command;
+
+    make_command(spec, lasting, &command);
+    return run(&command, warning, err);
+}
+
+int start_removal(const char *network, bool force, struct err *err)
+{
+    struct command command = {.arguments = {"vmnetd", "--background", "--remove"}, .len = 3};
+    struct err warning;
+
+    if (force)
+        command.arguments[command.len++] = "--force";
+    add_option(&command, "--", network);
+    return run(&command, &warning, err);
 }

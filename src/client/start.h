@@ -16,4 +16,10 @@
  */
 int start_daemon(const struct net_spec *spec, bool lasting, struct err *warning, struct err *err);
 
+/*
+ * Has vmnetd remove what a network of the system has left whose processes were killed. -EBUSY where machines are attached and
+ * @force is false; or -errno with the reason.
+ */
+int start_removal(const char *network, bool force, struct err *err);
+
 #endif

@@ -25,6 +25,8 @@ struct options {
     struct net_spec spec;
     bool system; /* whoever starts it: the network is the system's */
     bool lasting;
+    bool remove;     /* start nothing: remove what a network that was killed has left, */
+    bool force;      /* also where machines are attached */
     bool background; /* tell READY_FD how it went, and write messages to the network's log */
 };
 
@@ -35,11 +37,13 @@ static const char usage[] =
     "              [--host-ipv6-address A]] [--ifname I] [--mtu N] [--workers N]\n"
     "              [--dhcp on|off] [--dns on|off] [--ra on|off] [--nat44 on|off] [--nat66 on|off]\n"
     "              [--host-loopback on|off] [--host-ports PORTS] [--lasting] [--system]\n"
+    "       vmnetd --remove [--force] NET\n"
     "\n"
     "Runs the network NET until its last port is gone, or with --lasting until it is told to stop\n"
     "(vmnet down NET). What NET.conf says counts too: see openvmnet.conf(5). vmnet starts it by\n"
     "itself: see vmnet(1). A network with a file in /etc/openvmnet is the system's where root\n"
-    "starts it, or --system is given.\n";
+    "starts it, or --system is given. With --remove what a network of the system has left whose\n"
+    "processes were killed is removed, with --force also where machines are attached.\n";
 
 static int parse_options(int argc, char **argv, struct options *options, struct err *err)
 {
@@ -67,6 +71,8 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
         {"host-ports", required_argument, NULL, 'o'},
         {"system", no_argument, NULL, 's'},
         {"lasting", no_argument, NULL, 'l'},
+        {"remove", no_argument, NULL, 'r'},
+        {"force", no_argument, NULL, 'f'},
         {"background", no_argument, NULL, 'b'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
@@ -81,6 +87,8 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
             break;
         case 's': options->system = true; break;
         case 'l': options->lasting = true; break;
+        case 'r': options->remove = true; break;
+        case 'f': options->force = true; break;
         case 'b': options->background = true; break;
         case 'h': fputs(usage, stdout); exit(0);
         case 'V': puts("vmnetd " OPENVMNET_VERSION); exit(0);
@@ -223,6 +231,26 @@ static int run_network(const struct options *options, struct net_config *config,
     return code;
 }
 
+/* For vmnet down. The lock says that none of its processes is left. */
+static int remove_left(const struct options *options, struct net_config *config)
+{
+    const struct parent_sockets none = {-1, -1};
+    struct err err = {""}, warning = {""};
+    int lock_fd = -1, result;
+
+    config->system = true;
+    snprintf(config->name, sizeof(config->name), "%s", options->spec.name);
+    result = run_dir_lock_left(config, &lock_fd, &err);
+    if (result == 0)
+        result = plane_clean(config, options->force, &err);
+    if (result == 0)
+        run_dir_remove(config);
+    tell_ready(options, config, &none, result, &warning, &err);
+    if (lock_fd >= 0)
+        close(lock_fd);
+    return result < 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct options options;
@@ -239,6 +267,8 @@ int main(int argc, char **argv)
         log_error("%s", err.text);
         return 2;
     }
+    if (options.remove)
+        return remove_left(&options, &config);
     /* For root the system's files come first: sudo may have left it somebody else's own. */
     config.system =
         options.system || (geteuid() == 0 && path_config_exists(NET_OF_SYSTEM, options.spec.name));

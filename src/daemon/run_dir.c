@@ -36,11 +36,15 @@ static int lock(int fd, bool wait)
     return 0;
 }
 
-int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err)
+/* Who may open the directory itself may lock it. */
+static mode_t directory_mode(const struct net_config *config)
+{
+    return config->system ? 0711 : 0700;
+}
+
+int run_dir_lock_left(struct net_config *config, int *ret_fd, struct err *err)
 {
     enum net_scope scope = config->system ? NET_OF_SYSTEM : NET_OF_USER;
-    /* Who may open the directory itself may lock it. */
-    mode_t mode = config->system ? 0711 : 0700;
     char runtime[NET_PATH_MAX];
     struct stat opened, named;
     int fd, result = path_runtime(scope, true, runtime, err);
@@ -48,7 +52,7 @@ int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err)
     if (result == 0)
         result = path_network(scope, config->name, config->run_dir, err);
     while (result == 0) {
-        if (mkdir(config->run_dir, mode) < 0 && errno != EEXIST) {
+        if (mkdir(config->run_dir, directory_mode(config)) < 0 && errno != EEXIST) {
             if (errno != ENOENT)
                 return err_set(err, -errno, "%s: %s", config->run_dir, strerror(errno));
             /* The directory above was removed meanwhile, with the last network in it. */
@@ -70,16 +74,24 @@ int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err)
         if (fstat(fd, &opened) == 0 && stat(config->run_dir, &named) == 0 &&
             opened.st_ino == named.st_ino && opened.st_dev == named.st_dev) {
             *ret_fd = fd;
-            /* A network that was killed with all its processes has left things. */
-            result = path_empty_directory(config->run_dir, config->activated ? killed : NULL);
-            if (result == 0 && fchmod(fd, mode) < 0)
-                result = -errno;
-            return result < 0 ? err_set(err, result, "%s: %s", config->run_dir, strerror(-result))
-                              : 0;
+            return 0;
         }
         close(fd);
     }
     return result;
+}
+
+int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err)
+{
+    int result = run_dir_lock_left(config, ret_fd, err);
+
+    if (result < 0)
+        return result;
+    /* A network that was killed with all its processes has left things. */
+    result = path_empty_directory(config->run_dir, config->activated ? killed : NULL);
+    if (result == 0 && fchmod(*ret_fd, directory_mode(config)) < 0)
+        result = -errno;
+    return result < 0 ? err_set(err, result, "%s: %s", config->run_dir, strerror(-result)) : 0;
 }
 
 void run_dir_remove(const struct net_config *config)

@@ -15,6 +15,8 @@
  * that was killed, whose machines go on.
  */
 int run_dir_lock(struct net_config *config, int *ret_fd, struct err *err);
+/* The same lock, for who starts nothing: all that was left in the directory stays. */
+int run_dir_lock_left(struct net_config *config, int *ret_fd, struct err *err);
 
 /*
  * Removes the directory, under the lock, and the one above where that was the last. Where a service

@@ -21,6 +21,7 @@ from lab import (
     host_state_changes,
     poll,
 )
+from bridged import whole_state
 from system import (
     assert_as_before,
     exchange,
@@ -244,19 +245,50 @@ def test_its_own_rules_in_a_container(lab):
     assert len(said) == 1 and "by the program 'nft'" in said[0]
 
 
-def test_down_removes_what_was_left(lab):
-    """By all processes of a network that were killed; machines that go on are cut off only by force."""
-    before = host_state(lab.host)
-    network = lab.system_network("again", "")
-    with network.guest():
+MODES = {
+    "shared": "mode = shared\n",
+    "host": "mode = host\n",
+    "wired": "mode = bridged\nifname = lan0\n",
+    "mac-nat": "mode = bridged\nifname = lan0\nmac-nat = on\n",
+    "bridge": "mode = bridged\nifname = lanbr\n",
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_down_removes_what_was_left(lab, mode):
+    """By all processes of a network that were killed, though its file and its interface are gone since. Machines that go on
+    are cut off only by force."""
+    before = whole_state(lab.host)
+    if "lan0" in MODES[mode]:
+        lab.host.ip_batch("link add lan0 type veth peer name lan1\nlink set lan0 up\nlink set lan1 up\n")
+    elif "lanbr" in MODES[mode]:
+        lab.host.ip_batch("link add lanbr type bridge\nlink set lanbr up\n")
+    network = lab.system_network("again", MODES[mode])
+    with network.attach() as port:
         kill_all(lab)
+        lab.etc_openvmnet.joinpath("again.conf").unlink()
         refused = lab.vmnet("down", "again", check=False)
-        assert refused.returncode == 1 and "--force" in refused.stderr
-        kill_all(lab)
+        assert refused.returncode == 1 and "network 'again': was killed" in refused.stderr
+        assert "--force" in refused.stderr and not lab.processes()
         lab.vmnet("down", "again", "--force")
+        assert not network.directory.exists() and not lab.processes()
+        assert "does not run" in lab.vmnet("down", "again", check=False).stderr
+        assert "vmnet-" not in "".join(whole_state(lab.host).values())
+        assert port.interface not in lab.host.ip("link show") or "cut off" in lab.host.ip("link show")
+    for link in ("lan0", "lanbr"):
+        lab.host.run(["ip", "link", "del", link], check=False)
+    assert poll(lambda: not host_state_changes(before, whole_state(lab.host))), host_state_changes(
+        before, whole_state(lab.host))
+
+
+def test_down_without_machines(lab):
+    before = host_state(lab.host)
+    network = lab.system_network("again", "mode = shared\n")
+    kill_all(lab)
+    assert host_state_changes(before, host_state(lab.host))
+    lab.vmnet("down", "again")
     assert_as_before(lab, before)
     assert not network.directory.exists()
-    assert "does not run" in lab.vmnet("down", "again", check=False).stderr
 
 
 def test_force_cuts_machines_off(lab):
