@@ -129,9 +129,9 @@ bench:
 	-$(PYTHON) tests/guest/image.py --build=$(BUILD)
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py $(BENCH)
 
-# Networks of the system, beside what is made by hand. Some three minutes.
+# Networks of the system, beside what is made by hand. Some five minutes.
 bench-system: build
-	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py --quick --rounds 11 \
+	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py --quick --rounds 15 \
 		--only '^(system-|by-hand|macvtap).*/(tcp-|host-|vm|connect|rr)' $(BENCH)
 
 # What many TCP streams carry together, by the number of workers.

@@ -18,7 +18,6 @@ import re
 import resource
 import shlex
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -140,18 +139,20 @@ class Rounds:
         self.results = results
         self.started = started
 
-    def _keep(self, number, subject, taken, figures):
-        """A round's value is the median of a subject's turns, which @taken has."""
+    def _keep(self, number, turn, subject, figures):
+        """Each turn has a value. Returns {figure: the median of the round's turns so far}."""
+        shown = {}
         for name, value in figures.items():
-            values = taken.setdefault((subject, name), [])
-            values.append(value)
             of_subject = self.results["values"].setdefault(name, {})
-            of_subject.setdefault(subject.name, [None] * self.results["rounds"])
-            of_subject[subject.name][number] = figures[name] = statistics.median(values)
+            values = of_subject.setdefault(subject.name, [None] * self.results["rounds"] * subject.turns)
+            first = number * subject.turns
+            values[first + turn] = value
+            shown[name] = claims.median(values[first : first + subject.turns])
+        return shown
 
     def run(self, number, steps):
         rounds = self.results["rounds"]
-        taken, turns = {}, collections.Counter()
+        turns = collections.Counter()
         for step, (subject, scenario) in enumerate(steps, 1):
             minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
             text = f"{minutes}:{seconds:02} round {number + 1}/{rounds} {step}/{len(steps)}"
@@ -164,7 +165,7 @@ class Rounds:
                 figures = error.figures if isinstance(error, Failure) else {}
                 failed = (str(error).strip().splitlines() or ["?"])[0]
                 self.results["failures"].append(f"{subject.name} {scenario}: {failed}")
-            self._keep(number, subject, taken, figures)
+            figures = self._keep(number, turns[subject, scenario], subject, figures)
             turns[subject, scenario] += 1
             if not failed and turns[subject, scenario] < subject.turns:
                 continue

@@ -7,6 +7,7 @@ EXEC, QEMU = "openvmnet-exec", "qemu-openvmnet"
 SHARED, BRIDGED, HAND, MACVTAP = "system-shared", "system-bridged", ("by-hand",), ("macvtap",)
 # What root can have of the kernel: where this does not reach a target either, the machine is the bound.
 LIMITS = {EXEC: "kernel", QEMU: "qemu-tap"}
+TAKE_TURNS = {SHARED, BRIDGED}  # subject.turns
 SMALL, LARGE = ("pasta", "slirp4netns"), ("pasta-65520", "slirp4netns-65520")
 
 # (what, figure, subject, the best of which peers, "at least" or "at most", ratio)
@@ -33,6 +34,7 @@ RATIOS = [
     ("shared network of the system, request/response p50, to one by hand", "rr p50", SHARED, HAND, "at most", 1.02),
     ("bridged network, TCP up, to macvtap", "tcp-up", BRIDGED, MACVTAP, "at least", 0.95),
     ("bridged network, TCP down, to macvtap", "tcp-down", BRIDGED, MACVTAP, "at least", 0.95),
+    ("bridged network, connections a second, to macvtap", "connect", BRIDGED, MACVTAP, "at least", 0.95),
     ("bridged network, request/response p50, to macvtap", "rr p50", BRIDGED, MACVTAP, "at most", 1.05),
     ("start of `vmnet exec`, to `pasta COMMAND`", "start", EXEC, ("pasta",), "at most", 1),
 ]
@@ -64,8 +66,26 @@ def median(values):
     return statistics.median(values) if values else None
 
 
-def ratios_by_round(values, peer_values):
+def single_ratios(values, peer_values):
+    """Of single rounds, or turns."""
     return [a / b for a, b in zip(values, peer_values) if a is not None and b]
+
+
+def ratio(subject, values, peer_values):
+    """(@subject's median divided by the peer's, the least and the most of single rounds).
+
+    Where they take turns, two that follow each other meet the same machine, and the next ones another: then it is the
+    median of the ratios of single turns, and the interval in which that is with a probability of 95 %, by the ratios'
+    ranks. None where there are no values.
+    """
+    ratios = sorted(single_ratios(values or [], peer_values or []))
+    if not ratios:
+        return None
+    if subject not in TAKE_TURNS:
+        return median(values) / median(peer_values), ratios[0], ratios[-1]
+    half = 0.98 * len(ratios) ** 0.5
+    low, high = int(len(ratios) / 2 - half), int(len(ratios) / 2 + half)
+    return statistics.median(ratios), ratios[max(low, 0)], ratios[min(high, len(ratios) - 1)]
 
 
 def check_libvmnet(rows):
@@ -77,7 +97,7 @@ def check_libvmnet(rows):
 
 def check(values, units, libvmnet=()):
     """@values: {figure: {subject: [value or None of each round]}}; @libvmnet: libvmnet.py's rows. Returns a list of {"claim", "value",
-    "least", "most", "unit", "peer", "limit", "flows", "sense", "target", "met"}: "limit" is the ratio that
+    "least", "most", "digits", "unit", "peer", "limit", "flows", "sense", "target", "met"}: "limit" is the ratio that
     the kernel's own way has, "flows" how many there were. "value" and "met" are None where nothing was
     measured."""
     checked = []
@@ -90,10 +110,10 @@ def check(values, units, libvmnet=()):
         if own is not None and medians:
             best = max if sense == "at least" else min
             peer = best(medians, key=medians.get)
-            ratios = ratios_by_round(of_figure[subject], of_figure[peer])
-            entry |= {"value": own / medians[peer], "peer": peer}
-            if ratios:
-                entry |= {"least": min(ratios), "most": max(ratios)}
+            found = ratio(subject, of_figure[subject], of_figure[peer])
+            entry |= {"value": own / medians[peer], "peer": peer, "digits": 3 if subject in TAKE_TURNS else 2}
+            if found:
+                entry |= dict(zip(("value", "least", "most"), found))
             limit = LIMITS.get(subject)
             if limit and limit != peer and median(of_figure.get(limit)):
                 entry["limit"] = median(of_figure[limit]) / medians[peer]

@@ -5,6 +5,7 @@ Each has a host and a remote of its own. So all are there from the first round t
 connection tracking and filters are in the way of another's packets.
 """
 
+import contextlib
 import os
 
 from bridged import BridgedNetwork, system_guest
@@ -18,6 +19,21 @@ from system import SystemLab
 MAC = "52:56:00:00:00:{:02x}"
 
 
+@contextlib.contextmanager
+def one_processor():
+    """What is started meanwhile stays on one processor, with all that the kernel does for it.
+
+    So a figure is what the way costs. On several it is also where the scheduler puts guest, monitor and remote, which
+    changes from one second to the next and made the same network differ from itself by some percent.
+    """
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 class HostSubject(Subject):
     """The base: guests on taps, whose frames tapguest moves, and two of the same network."""
 
@@ -25,7 +41,14 @@ class HostSubject(Subject):
     laboratory = SystemLab
     turns = 5  # what they differ by is less than what the machine does from one second to the next
 
+    def active(self):
+        return one_processor()
+
     def open(self, stack):
+        with one_processor():
+            self.open_all(stack)
+
+    def open_all(self, stack):
         self.lab = stack.enter_context(self.laboratory())
         stack.callback(self.lab.wait_until_clean)
         prepare_ends(self.lab, [self.congestion])
@@ -65,6 +88,7 @@ class SystemShared(HostSubject):
 
     def make_guest(self, number):
         return self.network.guest()
+
 
 BY_HAND = """table ip guests {
     chain forward {
@@ -107,6 +131,12 @@ class ByHand(HostSubject):
             f"route add default via {guest.gateway}\n"
         )
         return guest
+
+
+class ByHandAgain(ByHand):
+    """A control: what the two differ by is what a ratio is worth."""
+
+    on_request = True
 
 
 class SystemBridged(SystemShared):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All that is compared, in the order of the tables."""
 
-from hosts import ByHand, Macvtap, SystemBridged, SystemShared
+from hosts import ByHand, ByHandAgain, Macvtap, SystemBridged, SystemShared
 from machines import QemuOpenvmnet, QemuPasst, QemuTap, QemuUser
 from openvmnet import (
     OpenvmnetAgain,
@@ -34,6 +34,7 @@ def subjects(lab, congestion):
         KernelTap(lab, congestion, "kernel-tap"),
         SystemShared(lab, congestion, "system-shared"),
         ByHand(lab, congestion, "by-hand"),
+        ByHandAgain(lab, congestion, "by-hand-again"),
         SystemBridged(lab, congestion, "system-bridged"),
         Macvtap(lab, congestion, "macvtap"),
         OpenvmnetForwards(lab, congestion, "openvmnet-10000"),

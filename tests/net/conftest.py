@@ -72,10 +72,13 @@ def _reports():
     return texts
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item):
-    """Behind all fixtures' ends: networks that ended there were looked at for leaks."""
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown():
+    """Around all fixtures' ends: networks that ended there were looked at for leaks."""
+    outcome = yield
     texts = _reports()
+    if texts and outcome.excinfo:
+        texts.append(f"and the end of the test failed: {outcome.excinfo[1]}")
     if texts:
         pytest.fail("sanitizers report:\n" + "\n".join(texts), pytrace=False)
 
