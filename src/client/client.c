@@ -52,15 +52,23 @@ int client_start(const struct net_spec *spec, struct err *err)
     return result < 0 ? result : err_set(err, 0, "%s", warning.text);
 }
 
-/* A network of the system that was killed with all its processes has left what root alone can remove. */
-static bool was_killed(const char *network)
+/*
+ * A network of the system that was killed with all its processes has left what root alone can remove, and the kernel
+ * takes a moment to end what it had. Keeps @err where there is nothing.
+ */
+static int remove_left(const char *network, bool force, uint64_t settled_ms, struct err *err)
 {
-    char directory[NET_PATH_MAX], path[NET_PATH_MAX + 16];
+    struct err reason;
+    int result;
 
-    if (geteuid() != 0 || path_network(NET_OF_SYSTEM, network, directory, NULL) < 0)
-        return false;
-    snprintf(path, sizeof(path), "%s/" PATH_SUBNET, directory);
-    return access(path, F_OK) == 0;
+    if (geteuid() != 0)
+        return -ENOENT;
+    do {
+        result = start_removal(network, force, &reason);
+    } while (result == -EBUSY && clock_now_ms() < settled_ms && poll(NULL, 0, STOP_RETRY_MS) == 0);
+    if (result != -ENOENT)
+        *err = reason;
+    return result;
 }
 
 int client_stop(const char *network, bool force, struct err *err)
@@ -70,13 +78,14 @@ int client_stop(const char *network, bool force, struct err *err)
     enum net_scope scope;
     char path[NET_PATH_MAX];
     json_t *reply = NULL;
+    struct err reason;
     int fd, result = net_name_check(network, err);
 
     if (result != 0)
         return result;
     result = connection_open(network, true, &scope, &fd, err);
-    if (result == -ENOENT && was_killed(network))
-        return start_removal(network, force, err);
+    if (result == -ENOENT)
+        return remove_left(network, force, settled_ms, err);
     if (result != 0)
         return result;
     close(fd);
@@ -89,6 +98,13 @@ int client_stop(const char *network, bool force, struct err *err)
         result = client_call(network, "Stop", json_pack("{s:b}", "force", force), &reply, err);
     } while (result == -EBUSY && clock_now_ms() < settled_ms && poll(NULL, 0, STOP_RETRY_MS) == 0);
     json_decref(reply);
+    /* A service manager listens for a network whose file is gone. */
+    if (result == -ENOENT && geteuid() == 0) {
+        reason = *err;
+        err_set(err, result,
+                "%s; to remove what it has left: systemctl stop openvmnet@%s.socket, and once more",
+                reason.text, network);
+    }
     /*
      * Its processes hold a lock on this directory until they have ended. The name says nothing: another
      * network of that name may have begun meanwhile, in a directory of its own.

@@ -54,6 +54,26 @@ int listen_open(const struct net_config *config, struct parent_sockets *ret_sock
     return result < 0 ? result : open_socket(config, PATH_STREAM, &ret_sockets->stream_fd, err);
 }
 
+bool listen_is_done(enum net_scope scope, const char *network)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char directory[NET_PATH_MAX], path[NET_PATH_MAX];
+    bool done;
+    int fd;
+
+    if (path_network(scope, network, directory, NULL) < 0 ||
+        path_socket(directory, PATH_CONTROL, path, NULL) < 0)
+        return false;
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    fd = descriptor_socket(AF_UNIX, SOCK_STREAM, true);
+    /* -EAGAIN: so many wait that there is no room. */
+    done = fd >= 0 &&
+           (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN);
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
 /* Puts one of them to its place. False where it is none of the network's. */
 static bool take(int fd, const char *network, struct parent_sockets *sockets)
 {

@@ -15,6 +15,9 @@ int listen_open(const struct net_config *config, struct parent_sockets *ret_sock
  */
 int listen_passed(const char *network, struct parent_sockets *ret_sockets, struct err *err);
 
+/* Whether somebody listens for a network: one that runs, or a service manager, who may start it for being asked. */
+bool listen_is_done(enum net_scope scope, const char *network);
+
 /*
  * Tells whoever waits at sockets that were passed on why the network does not start. Without an answer the service
  * manager would start it for them again and again. @code is -errno.

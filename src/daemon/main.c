@@ -99,6 +99,8 @@ static int parse_options(int argc, char **argv, struct options *options, struct 
         fputs(usage, stderr);
         exit(2);
     }
+    if (result == 0 && options->force && !options->remove)
+        result = err_set(err, -EINVAL, "--force goes with --remove");
     /* A network with an identity has the name that is made of it; others are given theirs. */
     if (result == 0 && !options->spec.net_uuid[0])
         result = net_spec_set(&options->spec, "network", argv[optind], err);
@@ -231,7 +233,24 @@ static int run_network(const struct options *options, struct net_config *config,
     return code;
 }
 
-/* For vmnet down. The lock says that none of its processes is left. */
+/*
+ * For vmnet down. The lock says that none of its processes is left. Root's own network of this name has links of the
+ * same name, and a service manager's sockets are not ours to remove.
+ */
+static int lock_left(struct net_config *config, int *ret_fd, struct err *err)
+{
+    const char *name = config->name;
+
+    if (listen_is_done(NET_OF_SYSTEM, name))
+        return err_set(err, -EBUSY,
+                       "somebody listens for network '%s': if that is systemd, systemctl stop "
+                       "openvmnet@%s.socket first; if the network runs, vmnet down %s ends it",
+                       name, name, name);
+    if (listen_is_done(NET_OF_USER, name))
+        return err_set(err, -EBUSY, "network '%s' of root's own runs", name);
+    return run_dir_lock_left(config, ret_fd, err);
+}
+
 static int remove_left(const struct options *options, struct net_config *config)
 {
     const struct parent_sockets none = {-1, -1};
@@ -240,10 +259,10 @@ static int remove_left(const struct options *options, struct net_config *config)
 
     config->system = true;
     snprintf(config->name, sizeof(config->name), "%s", options->spec.name);
-    result = run_dir_lock_left(config, &lock_fd, &err);
+    result = lock_left(config, &lock_fd, &err);
     if (result == 0)
         result = plane_clean(config, options->force, &err);
-    if (result == 0)
+    if (result == 0 || result == -ENOENT)
         run_dir_remove(config);
     tell_ready(options, config, &none, result, &warning, &err);
     if (lock_fd >= 0)

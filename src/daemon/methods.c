@@ -294,9 +294,11 @@ static void call_stop(struct engine *engine, struct control_client *client, json
         return;
     }
     if (engine->network.ports_len) {
-        if (engine_request(engine, &message, -1, client, on_cut_off, NULL) < 0)
-            methods_fail(client, -EAGAIN, BUSY);
-        return;
+        if (engine_request(engine, &message, -1, client, on_cut_off, NULL) == 0)
+            return;
+        log_warn(
+            "machines of network '%s' may still reach each other: its router takes no requests",
+            engine->network.config->name);
     }
     control_reply(client, NULL, NULL, 0);
     engine_stop(engine);

@@ -197,7 +197,8 @@ int plane_service_pid(const struct plane *plane);
 void plane_destroy(struct plane *plane);
 /*
  * Removes what a network of the system of @config's name and runtime directory has left whose processes were killed. Of the rest of
- * @config nothing is known. -EBUSY where machines are attached, which with @force are cut off. 0, or -errno with the reason.
+ * @config nothing is known. -EBUSY where machines are attached, which with @force are cut off; -ENOENT where there was nothing.
+ * 0, or -errno with the reason.
  */
 int plane_clean(const struct net_config *config, bool force, struct err *err);
 /* Ends what plane_serve() started and waits for it. Frees the plane; the objects live on. */

@@ -7,6 +7,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -256,8 +257,8 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_down_removes_what_was_left(lab, mode):
-    """By all processes of a network that were killed, though its file and its interface are gone since. Machines that go on
-    are cut off only by force."""
+    """By all processes of a network that were killed, though its file is gone since. Machines that go on are cut off only by
+    force."""
     before = whole_state(lab.host)
     if "lan0" in MODES[mode]:
         lab.host.ip_batch("link add lan0 type veth peer name lan1\nlink set lan0 up\nlink set lan1 up\n")
@@ -289,6 +290,36 @@ def test_down_without_machines(lab):
     lab.vmnet("down", "again")
     assert_as_before(lab, before)
     assert not network.directory.exists()
+
+
+def test_down_after_a_start_that_failed(lab):
+    """Its interface is gone: it does not start again, and what it has left is removed nevertheless."""
+    before = whole_state(lab.host)
+    lab.host.ip_batch("link add lan0 type veth peer name lan1\nlink set lan0 up\nlink set lan1 up\n")
+    network = lab.system_network("again", MODES["wired"])
+    with network.attach():
+        kill_all(lab)
+        lab.host.ip("link del lan0")
+        assert "lan0" in lab.vmnet("up", "again", check=False).stderr
+        lab.vmnet("down", "again", "--force")
+    assert not network.directory.exists() and not lab.processes()
+    assert poll(lambda: not host_state_changes(before, whole_state(lab.host))), host_state_changes(
+        before, whole_state(lab.host))
+
+
+def test_sockets_of_a_service_manager_are_left(lab):
+    """Who removes what a network has left is told to have it stop listening."""
+    directory = lab.run_openvmnet / "again"
+    directory.mkdir(parents=True, mode=0o711)
+    with socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(directory / "control"))
+        control.listen()
+        done = lab.host.run([lab.vmnetd_path, "--remove", "again"], check=False)
+        assert done.returncode == 1 and "systemctl stop openvmnet@again.socket" in done.stderr
+        assert (directory / "control").is_socket()
+    (directory / "control").unlink()
+    assert "does not run" in lab.vmnet("down", "again", check=False).stderr
+    assert not directory.exists()
 
 
 def test_force_cuts_machines_off(lab):

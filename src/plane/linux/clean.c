@@ -10,9 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/ovsdb.h"
+#include "base/paths.h"
 #include "plane/linux/bridged.h"
 #include "plane/linux/bridged_link.h"
 #include "plane/linux/bridged_ovs_rows.h"
@@ -103,7 +105,7 @@ static int put_settings_back(const struct place *place, struct err *err)
 }
 
 /* Where Open vSwitch does not run, or not any more, there is nobody to tell of ports. */
-static int remove_rows(const char *network, struct err *err)
+static void remove_rows(const char *network)
 {
     struct ovsdb *db = NULL;
     json_t *operations;
@@ -114,7 +116,7 @@ static int remove_rows(const char *network, struct err *err)
     int result = ovsdb_open(NULL, NULL, &db);
 
     if (result == -ENOENT || result == -ECONNREFUSED)
-        return 0;
+        return;
     if (result == 0)
         result = ovs_rows_read(db, "", network, &rows, reason);
     if (result == 0) {
@@ -124,9 +126,18 @@ static int remove_rows(const char *network, struct err *err)
         result = ovsdb_transact(db, operations, NULL, reason);
     }
     ovsdb_close(db);
-    return result < 0 ? err_set(err, result, "its ports stay in Open vSwitch's database: %s",
-                                reason[0] ? reason : strerror(-result))
-                      : 0;
+    if (result < 0)
+        log_warn("ports of network '%s', where it has any, stay in Open vSwitch's database: %s",
+                 network, reason[0] ? reason : strerror(-result));
+}
+
+/* Whether there is what a network has in its directory from its start to its end. */
+static bool ran(const struct net_config *config)
+{
+    char path[NET_PATH_MAX + 16];
+
+    snprintf(path, sizeof(path), "%s/" PATH_SUBNET, config->run_dir);
+    return access(path, F_OK) == 0;
 }
 
 static int clean(const struct place *place, bool force, struct netlink *netlink, struct err *err)
@@ -135,11 +146,13 @@ static int clean(const struct place *place, bool force, struct netlink *netlink,
     struct links links = {.network = config->name};
     struct port_list list = {0};
     size_t machines;
+    bool found;
     int result = netlink_dump(netlink, RTM_GETLINK, AF_UNSPEC, on_link, forget_links, &links);
 
     if (result < 0)
         return err_set(err, result, "cannot list the host's links: %s", strerror(-result));
     result = port_list_read(netlink, place, &list, err);
+    found = links.len || list.len || ran(config);
     machines = result < 0 ? 0 : list.len + count_ways(netlink, &links);
     if (machines && !force)
         result = err_set(err, -EBUSY,
@@ -154,12 +167,12 @@ static int clean(const struct place *place, bool force, struct netlink *netlink,
         result = remove_rules(place, err);
     if (result == 0)
         result = put_settings_back(place, err);
-    if (result == 0)
-        result = remove_rows(config->name, err);
+    if (result < 0)
+        return result;
     /* Filters and hooks at an interface lead to a link that is gone by now. */
-    if (result == 0)
-        bridged_clean();
-    return result;
+    bridged_clean();
+    remove_rows(config->name);
+    return found ? 0 : err_set(err, -ENOENT, "does not run");
 }
 
 int plane_clean(const struct net_config *config, bool force, struct err *err)

@@ -270,6 +270,9 @@ int plane_settle_port(struct plane *plane, const struct plane_port *port, struct
     struct err ignored;
     int result;
 
+    /* Machines that were cut off stay so. */
+    if (plane->ended)
+        return err_set(err, -EAGAIN, "the network ends");
     ports_on_monitor(&plane->monitor_source, LOOP_IN);
     if (!learn_has(&plane->learn, port->interface))
         return err_set(err, -ENODEV, "port %s is gone, or has a MAC", port->interface);
