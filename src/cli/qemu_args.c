@@ -219,8 +219,8 @@ static int add_placeholders(struct qemu_args *args, const struct qemu_args_defau
     return rc;
 }
 
-/* The first network of the command that is QEMU's own, as it is written; or NULL. */
-static const char *find_other_network(const struct qemu_args *args)
+/* The first option of the command that makes a network of QEMU's own; or NULL. */
+static char *const *find_other_network(const struct qemu_args *args)
 {
     for (char *const *arg = args->argv + 1; arg[0] && arg[1]; arg++) {
         struct kv_list list = {0};
@@ -235,7 +235,7 @@ static const char *find_other_network(const struct qemu_args *args)
         found = type && !IS_LISTED(type, no_networks);
         kv_done(&list);
         if (found)
-            return arg[1];
+            return arg;
     }
     return NULL;
 }

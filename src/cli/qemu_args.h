@@ -65,8 +65,8 @@ struct qemu_args {
     struct qemu_nic *nics; /* each has room for many forwards, too much for a stack */
     size_t count;
     struct placeholders placeholders;
-    /* A network of QEMU's own within @argv, where a NIC is added to a command that has one; or NULL. */
-    const char *beside;
+    /* The option within @argv, its value next, by which a command that is given a NIC has QEMU's own; or NULL. */
+    char *const *beside;
 };
 
 /*

@@ -64,26 +64,32 @@ static const struct netdev_option {
 };
 #define OPTIONS_LEN (sizeof(options) / sizeof(options[0]))
 
-/* Of QEMU's user network and bridge, whom a machine had before: what is said in other words here. */
+/* Of QEMU's user network and bridge, which a machine had before: what is said in other words here, and where. */
 static const struct {
     const char *name;
+    unsigned types;
     const char *instead;
 } elsewhere[] = {
-    {"hostfwd", "write forward=PROTO:[HOSTADDR]:HOSTPORT-:GUESTPORT, where HOSTADDR is 127.0.0.1 "
-                "unless it is given"},
-    {"guestfwd", "the host's ports are reached at the gateway's address, by themselves"},
-    {"net", "write start-address, end-address and subnet-mask"},
-    {"host", "write start-address, which is the host's address, with end-address and subnet-mask"},
-    {"dhcpstart", "write dhcp-range=FIRST-LAST"},
-    {"restrict", "write nat44=off, nat66=off and host-ports=none"},
-    {"dnssearch", "write domain-search below [dhcp-options] in the network's file, "
-                  "openvmnet.conf(5)"},
-    {"ipv6-prefix", "write nat66-prefix"},
-    {"ipv6-net", "write nat66-prefix"},
-    {"tftp", "write tftp-server below [dhcp-options] in the network's file, openvmnet.conf(5)"},
-    {"bootfile", "write bootfile-name below [dhcp-options] in the network's file, "
-                 "openvmnet.conf(5)"},
-    {"br", "write network=NAME"},
+    {"hostfwd", ALL,
+     "write forward=PROTO:[HOSTADDR]:HOSTPORT-:GUESTPORT, where HOSTADDR is 127.0.0.1 "
+     "unless it is given"},
+    {"guestfwd", MACOS | SHARED | HOST,
+     "the host's ports are reached at the gateway's address, without an option"},
+    {"net", MACOS | SHARED | HOST, "write start-address, end-address and subnet-mask"},
+    {"host", MACOS | SHARED | HOST,
+     "write start-address, which is the host's address, with end-address and subnet-mask"},
+    {"dhcpstart", MACOS | SHARED | HOST,
+     "write dhcp-range=FIRST-LAST, with start-address, end-address and subnet-mask"},
+    {"restrict", MACOS | SHARED, "write nat44=off, nat66=off and host-ports=none"},
+    {"dnssearch", MACOS | SHARED | HOST,
+     "write domain-search below [dhcp-options] in the network's file, openvmnet.conf(5)"},
+    {"ipv6-prefix", MACOS | SHARED, "write nat66-prefix"},
+    {"ipv6-net", MACOS | SHARED, "write nat66-prefix"},
+    {"tftp", MACOS | SHARED | HOST,
+     "write tftp-server below [dhcp-options] in the network's file, openvmnet.conf(5)"},
+    {"bootfile", MACOS | SHARED | HOST,
+     "write bootfile-name below [dhcp-options] in the network's file, openvmnet.conf(5)"},
+    {"br", ALL, "write network=NAME"},
 };
 
 static const struct netdev_option *find_option(const char *key)
@@ -187,7 +193,7 @@ static int refuse_elsewhere(const struct netdev_type *type, const char *key, str
     for (size_t i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++) {
         if (text_is_option(elsewhere[i].name, key))
             return err_set(err, -EINVAL, "option '%s' is not one of %s: %s", key, type->name,
-                           elsewhere[i].instead);
+                           elsewhere[i].types & type->bit ? elsewhere[i].instead : "leave it out");
     }
     return 0;
 }
@@ -206,6 +212,8 @@ static int read_option(struct qemu_nic *nic, const struct netdev_type *type,
         return err_set(err, -EINVAL, "option '%s' does not belong to %s: it is one of %s",
                        pair->key, type->name, belongs);
     }
+    if (!option && (rc = refuse_elsewhere(type, pair->key, err)) < 0)
+        return rc;
     if (pair->listed && !(option && option->repeats))
         return err_set(err, -EINVAL, "option '%s' takes one value, not an array of them",
                        pair->key);
@@ -214,8 +222,6 @@ static int read_option(struct qemu_nic *nic, const struct netdev_type *type,
                        pair->key, option && option->repeats ? ", or an array of them" : "");
     rc = read_common(nic, pair->key, pair->value, err);
     if (rc != -ENOENT)
-        return rc;
-    if (!option && (rc = refuse_elsewhere(type, pair->key, err)) < 0)
         return rc;
     if (!option)
         return makes_device(nic) ? keep_property(nic, pair->key, pair->value)

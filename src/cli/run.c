@@ -126,11 +126,16 @@ static int open_vhost(const struct qemu_nic *nic)
 /* It may be meant, but seldom is by those who put `vmnet run` before a command that they had. */
 static void tell_beside(const struct qemu_args *command)
 {
-    if (command->beside)
+    char *const *option = command->beside;
+
+    if (option)
         cli_fail(CLI_DONE,
                  "run: '%.*s' in the command stays, and the NIC on network '%s' is one more; to "
-                 "have one alone, write vmnet-shared and its options there (openvmnet(7))",
-                 QUOTE_MAX, command->beside, command->nics[0].spec.name);
+                 "have one alone, write %s (openvmnet(7))",
+                 QUOTE_MAX, option[1], command->nics[0].spec.name,
+                 qemu_args_option_is(option[0], "net")
+                     ? "'-nic vmnet-shared' in place of '-net nic' and '-net user'"
+                     : "vmnet-shared and its options there");
 }
 
 /* Comes back only with a failure. */

@@ -375,6 +375,10 @@ def test_network_of_qemus_own_beside(world):
         said = [line for line in machine.stderr.splitlines() if "write vmnet-shared" in line]
         assert len(said) == told
         assert not told or said[0].startswith("vmnet: run: 'user,id=u' in the command stays")
+    machine = world.machine("-net", "nic", "-net", "user")
+    machine.wait_port()
+    assert machine.end() == 0
+    assert "write '-nic vmnet-shared' in place of '-net nic' and '-net user'" in machine.stderr
 
 
 def test_wrong_netdev(world):

@@ -381,6 +381,13 @@ static const struct error_case error_cases[] = {
     {"ipv6-net, with an underscore", "q|-nic|" SHARED ",ipv6_net=fd00::", "write nat66-prefix"},
     {"restrict, JSON", "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"restrict\":true}",
      "write nat44=off, nat66=off and host-ports=none"},
+    {"hostfwd, JSON as QEMU has it",
+     "q|-netdev|{\"type\":\"" SHARED "\",\"id\":\"a\",\"hostfwd\":[{\"str\":\"tcp::2222-:22\"}]}",
+     "option 'hostfwd' is not one of vmnet-shared: write forward=PROTO:"},
+    {"restrict, where there is no NAT", "q|-nic|vmnet-host,restrict=on",
+     "option 'restrict' is not one of vmnet-host: leave it out"},
+    {"net, bridged", "q|-nic|vmnet-bridged,net=10.0.2.0/24",
+     "option 'net' is not one of vmnet-bridged: leave it out"},
     {"br, by --nic",
      "vmm|{fd}",
      "option 'br' is not one of vmnet-macos: write network",
@@ -563,7 +570,7 @@ static void test_beside(void **state)
         snprintf(line, sizeof(line), "%s", cases[i].in);
         split(line, argv);
         assert_int_equal(qemu_args_parse(argv, &defaults, &args, NULL), 0);
-        assert_string_equal(args.beside ? args.beside : "", cases[i].beside);
+        assert_string_equal(args.beside ? args.beside[1] : "", cases[i].beside);
         qemu_args_done(&args);
     }
 }
