@@ -130,12 +130,15 @@ ntp-server = 192.168.70.1
 
 def main():
     build, seconds, names = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    known = sorted({name for name, _ in seeds()})
+    if unknown := sorted(set(names) - set(known)):
+        sys.exit(f"fuzz: no fuzzer {', '.join(unknown)}; there are: {', '.join(known)}")
     failed = []
     for number, (name, data) in enumerate(seeds()):
         directory = build / "corpus" / name
         directory.mkdir(parents=True, exist_ok=True)
         (directory / f"seed-{number}").write_bytes(data)
-    for name in names or sorted(path.name for path in (build / "corpus").iterdir()):
+    for name in names or known:
         options = [f"-max_total_time={seconds}", "-max_len=8192", "-timeout=10", "-rss_limit_mb=4096",
                    f"-artifact_prefix={build}/fuzz-{name}-", "-print_final_stats=1"]
         command = [build / "tests" / "fuzz" / f"fuzz_{name}", *options, build / "corpus" / name]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command lines of docs/switching.md, with a machine at the end of each."""
+"""The command lines of docs/switching.md with a forward or a descriptor, with other ports and names: a machine runs at the
+end of each."""
 
 import http.client
 import json

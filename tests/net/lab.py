@@ -84,12 +84,12 @@ def family_of(address):
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-# ---- processes in namespaces
-
-
 def literal(address):
     """As it stands before a colon and a port."""
     return f"[{address}]" if ":" in address else address
+
+
+# ---- processes in namespaces
 
 
 def _keep_capabilities():
