@@ -262,8 +262,9 @@ static int remove_left(const struct options *options, struct net_config *config)
     result = lock_left(config, &lock_fd, &err);
     if (result == 0)
         result = plane_clean(config, options->force, &err);
+    /* The directory above stays: the package made it, with the owner that networks need. */
     if (result == 0 || result == -ENOENT)
-        run_dir_remove(config);
+        path_remove_tree(config->run_dir);
     tell_ready(options, config, &none, result, &warning, &err);
     if (lock_fd >= 0)
         close(lock_fd);
