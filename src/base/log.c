@@ -29,7 +29,7 @@ void log_init(const char *name, bool verbose)
 }
 
 /* Looked at each time: the variable is inherited, and standard error may have become a file since. */
-bool log_is_journal(void)
+static bool is_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
     unsigned long long device, inode;
@@ -61,7 +61,7 @@ log_write(int priority, const char *level, const char *format, va_list args)
     state.lines++;
     pthread_mutex_unlock(&state.mutex);
 
-    if (log_is_journal())
+    if (is_journal())
         snprintf(mark, sizeof(mark), "<%d>", priority & LOG_PRIMASK);
     if (left_out)
         dprintf(STDERR_FILENO, "%s%s: %d more messages left out\n", mark, state.name, left_out);

@@ -16,9 +16,6 @@
 /* @name is kept by reference: it must live as long as the process. */
 void log_init(const char *name, bool verbose);
 
-/* Whether standard error is the journal. */
-bool log_is_journal(void);
-
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));

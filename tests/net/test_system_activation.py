@@ -7,7 +7,6 @@ import os
 import pathlib
 import select
 import shutil
-import socket
 import subprocess
 
 import pytest
@@ -168,53 +167,3 @@ def test_the_journal_is_told_priorities(lab):
         assert vmnetd.wait(TIMEOUT_S) == 1
         with os.fdopen(reader) as said:
             assert said.read().startswith("<3>vmnetd: error: " if journal else "vmnetd: error: ")
-
-
-@contextlib.contextmanager
-def syslog(lab):
-    """What is written to /dev/log in the laboratory alone, as a socket."""
-    place, path = lab.directory / "dev", lab.directory / "log"
-    place.mkdir()
-    lab.host.run(["mount", "--rbind", "/dev", place])
-    lab.host.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", "/dev"])
-    lab.host.run(["mkdir", "/dev/net"])
-    for name in ("null", "urandom", "net/tun"):
-        lab.host.run(["touch", f"/dev/{name}"])
-        lab.host.run(["mount", "--bind", place / name, f"/dev/{name}"])
-    lab.host.run(["ln", "-s", path, "/dev/log"])
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(path))
-        path.chmod(0o666)
-        listener.settimeout(TIMEOUT_S)
-        try:
-            yield listener
-        finally:
-            lab.host.run(["umount", "-R", "/dev"])
-            lab.host.run(["umount", "-R", place])
-            path.unlink()
-            place.rmdir()
-
-
-def test_the_journal_is_told_dnsmasqs_priorities():
-    """dnsmasq says them by syslog(3) alone, which is the journal where standard error is."""
-    with SystemLab() as lab, syslog(lab) as listener:
-        lab.define("told", "mode = shared\n")
-        network = lab.system_network("told", start=False)
-        for journal in (True, False):
-            reader, writer = os.pipe()
-            status = os.fstat(writer)
-            stream = f"{status.st_dev}:{status.st_ino if journal else 1}"
-            vmnetd = lab.host.start([lab.vmnetd_path, "--system", "--lasting", "told"], stderr=writer,
-                                    env={**lab.environment, "JOURNAL_STREAM": stream})  # fmt: skip
-            os.close(writer)
-            with os.fdopen(reader) as said:
-                if journal:
-                    heard = listener.recv(4096).decode()
-                    # daemon.info: the facility 3 and the priority 6
-                    assert heard.startswith("<30>") and "dnsmasq" in heard
-                    assert poll(network.is_running)
-                    network.down()
-                else:
-                    assert any("dnsmasq" in line and "started" in line for line in iter(said.readline, ""))
-                    network.down()
-            assert vmnetd.wait(TIMEOUT_S) == 0

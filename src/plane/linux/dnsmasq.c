@@ -12,7 +12,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/wait.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #include "base/confine.h"
@@ -181,12 +180,6 @@ static void print_advertisements(FILE *file, const struct net_config *config, co
         fprintf(file, "dhcp-option=option6:domain-search,%s\n", config->domain);
 }
 
-/* Only there it says a message's priority. Where our own messages do not go to the journal it has to do with theirs. */
-static bool writes_to_syslog(void)
-{
-    return log_is_journal() && access(_PATH_LOG, F_OK) == 0;
-}
-
 static void print_configuration(FILE *file, const struct net_config *config, const char *bridge,
                                 unsigned upstream_port, bool router6)
 {
@@ -198,12 +191,11 @@ static void print_configuration(FILE *file, const struct net_config *config, con
             "keep-in-foreground\n"
             /* Not its own user, who could not reach its files; confine_files() keeps it to them. */
             "user=root\ngroup=root\n"
-            "%4$s"
+            "log-facility=-\n"
             "quiet-dhcp\nquiet-dhcp6\nquiet-ra\n"
             "pid-file=%1$s/dnsmasq/pid\n"
             "interface=%2$s\nexcept-interface=lo\nbind-dynamic\n",
-            config->run_dir, bridge, router6 ? MARK_ROUTER6 : "",
-            writes_to_syslog() ? "" : "log-facility=-\n");
+            config->run_dir, bridge, router6 ? MARK_ROUTER6 : "");
     if (config->on[NET_DNS]) {
         print_dns(file, config, upstream_port);
         print_records(file, config);
