@@ -52,18 +52,6 @@ int client_start(const struct net_spec *spec, struct err *err)
     return result < 0 ? result : err_set(err, 0, "%s", warning.text);
 }
 
-/* For a network that does not run a service manager listens: who asks there starts it. */
-static bool is_listened_for(const char *network)
-{
-    char directory[NET_PATH_MAX], file[NET_PATH_MAX + 16], path[NET_PATH_MAX + 16];
-
-    if (path_network(NET_OF_SYSTEM, network, directory, NULL) < 0)
-        return false;
-    snprintf(path, sizeof(path), "%s/" PATH_CONTROL, directory);
-    snprintf(file, sizeof(file), "%s/" PATH_SUBNET, directory);
-    return access(path, F_OK) == 0 && access(file, F_OK) < 0;
-}
-
 /*
  * A network of the system that was killed with all its processes has left what root alone can remove, and the kernel
  * takes a moment to end what it had. Keeps @err where there is nothing.
@@ -73,7 +61,7 @@ static int remove_left(const char *network, bool force, uint64_t settled_ms, str
     struct err reason;
     int result;
 
-    if (geteuid() != 0 || is_listened_for(network))
+    if (geteuid() != 0 || connection_is_awaited(network))
         return -ENOENT;
     do {
         result = start_removal(network, force, &reason);

@@ -76,15 +76,21 @@ static int open_system(const char *network, bool running, int *ret_fd, struct er
     return result == -EACCES ? -ENOENT : result;
 }
 
-/* One of the system that a service manager listens for is none that an administrator has to start. */
-static int refuse_ended(const char *network, enum net_scope scope, struct err *err)
+bool connection_is_awaited(const char *network)
 {
     char directory[NET_PATH_MAX], path[NET_PATH_MAX];
 
+    return path_network(NET_OF_SYSTEM, network, directory, NULL) == 0 &&
+           path_socket(directory, PATH_CONTROL, path, NULL) == 0 && access(path, F_OK) == 0 &&
+           !is_running(directory);
+}
+
+/* One of the system that a service manager listens for is none that an administrator has to start. */
+static int refuse_ended(const char *network, enum net_scope scope, struct err *err)
+{
     if (scope != NET_OF_SYSTEM)
         return err_set(err, -ENOENT, DOES_NOT_RUN);
-    if (path_network(scope, network, directory, NULL) == 0 &&
-        path_socket(directory, PATH_CONTROL, path, NULL) == 0 && access(path, F_OK) == 0)
+    if (connection_is_awaited(network))
         return err_set(
             err, -ENOENT,
             "does not run; it is the system's and starts with its first machine, such as "

@@ -15,6 +15,7 @@
 #define OPENVMNET_CLIENT_CONNECTION_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/err.h"
 #include "base/netspec.h"
@@ -28,6 +29,8 @@
  */
 int connection_open(const char *network, bool running, enum net_scope *ret_scope, int *ret_fd,
                     struct err *err);
+/* Whether a service manager listens for a network of the system that does not run: who connects starts it. */
+bool connection_is_awaited(const char *network);
 
 /*
  * Calls @method (with its interface's name) and waits for the reply. @parameters is taken over, and may

@@ -66,11 +66,6 @@ def median(values):
     return statistics.median(values) if values else None
 
 
-def single_ratios(values, peer_values):
-    """Of single rounds, or turns."""
-    return [a / b for a, b in zip(values, peer_values) if a is not None and b]
-
-
 def ratio(subject, values, peer_values):
     """(@subject's median divided by the peer's, the least and the most of single rounds).
 
@@ -78,7 +73,7 @@ def ratio(subject, values, peer_values):
     median of the ratios of single turns, and the interval in which that is with a probability of 95 %, by the ratios'
     ranks. None where there are no values.
     """
-    ratios = sorted(single_ratios(values or [], peer_values or []))
+    ratios = sorted(a / b for a, b in zip(values or [], peer_values or []) if a is not None and b)
     if not ratios:
         return None
     if subject not in TAKE_TURNS:
