@@ -214,7 +214,7 @@ def run(rounds, seconds, selection, congestion):
     results.update(failures=[], missing={}, subjects={}, libvmnet=[], selection=selection.text)
     with BenchLab() as lab:
         with contextlib.ExitStack() as stack:
-            chosen = prepare_ends(lab, congestion)
+            chosen = prepare_ends((lab.host, lab.remote), congestion)
             results["head"]["congestion control of guest, host, remote"] = chosen
             results["head"]["openvmnet is run by"] = "an ordinary user" if lab.has_user else "root"
             servers = stack.enter_context(Servers(lab))

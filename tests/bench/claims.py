@@ -6,7 +6,7 @@ import statistics
 EXEC, QEMU = "openvmnet-exec", "qemu-openvmnet"
 SHARED, BRIDGED, HAND, MACVTAP = "system-shared", "system-bridged", ("by-hand",), ("macvtap",)
 # What root can have of the kernel: where this does not reach a target either, the machine is the bound.
-LIMITS = {EXEC: "kernel", QEMU: "qemu-tap"}
+LIMITS = {EXEC: "kernel", QEMU: "qemu-tap", BRIDGED: "tap-apart"}
 TAKE_TURNS = {SHARED, BRIDGED}  # subject.turns
 SMALL, LARGE = ("pasta", "slirp4netns"), ("pasta-65520", "slirp4netns-65520")
 
@@ -111,7 +111,7 @@ def check(values, units, libvmnet=()):
                 entry |= dict(zip(("value", "least", "most"), found))
             limit = LIMITS.get(subject)
             if limit and limit != peer and median(of_figure.get(limit)):
-                entry["limit"] = median(of_figure[limit]) / medians[peer]
+                entry["limit"] = ratio(subject, of_figure[limit], of_figure[peer])[0]
         checked.append(entry)
     for claim, figure, subject, sense, target in BOUNDS:
         own = [v for v in values.get(figure, {}).get(subject, []) if v is not None]

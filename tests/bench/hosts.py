@@ -9,7 +9,7 @@ import contextlib
 import os
 
 from bridged import BridgedNetwork, system_guest
-from lab import REMOTE, REMOTE4, Guest, Lab, LabError, Port, poll
+from lab import REMOTE, REMOTE4, Guest, Lab, LabError, Namespace, Port, poll
 from laboratory import prepare_ends
 from peers import open_tap
 from scenarios import Servers, start_netbench
@@ -51,7 +51,7 @@ class HostSubject(Subject):
     def open_all(self, stack):
         self.lab = stack.enter_context(self.laboratory())
         stack.callback(self.lab.wait_until_clean)
-        prepare_ends(self.lab, [self.congestion])
+        prepare_ends((self.lab.host, self.lab.remote), [self.congestion])
         # br_netfilter is a module that most hosts have not loaded, and a namespace has it switched on.
         self.lab.host.sysctl({
             "bridge/bridge-nf-call-iptables": 0,
@@ -68,6 +68,10 @@ class HostSubject(Subject):
             start_netbench(self.lab.host, self.guest.gateway)
         if not poll(lambda: self.guest.ping(REMOTE4, timeout_s=1), 10):
             raise LabError(f"{self.name}: the guest does not reach the remote")
+        self.open_far(stack)
+
+    def open_far(self, stack):
+        """What is farther away than the remote."""
 
     def open_network(self, stack):
         raise NotImplementedError
@@ -139,23 +143,49 @@ class ByHandAgain(ByHand):
     on_request = True
 
 
-class SystemBridged(SystemShared):
-    """The machine is a station of the remote's network."""
+FAR4, FAR_GATEWAY4 = "10.98.0.2", "10.98.0.1"
+
+
+class Station(HostSubject):
+    """The machine is a station of the remote's network, and speaks to a server that the remote routes to.
+
+    A sender in the same kernel sees when its frames are taken off its account (TCP small queues): macvtap's queue
+    keeps them there until the monitor reads, so that the sender waits and fills its frames; a tap takes them off at once.
+    No sender on a wire sees either. A router takes them off before both.
+    """
 
     group = "bridged"
     scenarios = ("tcp-up", "tcp-down", "udp-up", "udp-down", "connect", "rr", "vm")
+    server4 = FAR4
+
+    def open_far(self, stack):
+        remote, far = self.lab.remote, stack.enter_context(Namespace(self.lab, "far"))
+        remote.ip_batch(
+            f"link add far0 type veth peer name in0 netns /proc/{far.holder.pid}/ns/net\n"
+            f"address add {FAR_GATEWAY4}/24 dev far0\nlink set far0 up\n"
+        )
+        remote.sysctl({"ipv4/ip_forward": 1})
+        far.ip_batch(
+            f"link set lo up\naddress add {FAR4}/24 dev in0\nlink set in0 up\nroute add default via {FAR_GATEWAY4}\n"
+        )
+        prepare_ends([far], [self.congestion])
+        start_netbench(far, FAR4)
+        self.guest.ip(f"route add {FAR4} via {REMOTE4}")
+        if not poll(lambda: self.guest.ping(FAR4, timeout_s=1), 10):
+            raise LabError(f"{self.name}: the guest does not reach what is behind the remote")
+
+
+class SystemBridged(Station, SystemShared):
     mode = "mode = bridged\nifname = out0\n"
 
     def make_guest(self, number):
         return system_guest(self.network, number)
 
 
-class Macvtap(HostSubject):
+class Macvtap(Station):
     """The kernel's own way to share an interface; the guest does not reach the host by it."""
 
-    group = "bridged"
     laboratory = Lab
-    scenarios = SystemBridged.scenarios
 
     def open_network(self, stack):
         pass
@@ -173,7 +203,59 @@ class Macvtap(HostSubject):
         finally:
             host.run(["umount", sysfs])
         host.run(["mknod", device, "c", *numbers.strip().split(":")])
-        fd = os.open(device, os.O_RDWR)
-        facts = {"interface": name, "mac": mac, "name": self.name, "ipv4": f"198.51.100.{10 + number}/24",
-                 "gateway": REMOTE[4], "gateway6": REMOTE[6]}  # fmt: skip
+        return self.configure(number, name, os.open(device, os.O_RDWR))
+
+    def configure(self, number, interface, fd):
+        facts = {"interface": interface, "mac": MAC.format(number), "name": self.name, "gateway": REMOTE[4],
+                 "gateway6": REMOTE[6], "ipv4": f"198.51.100.{10 + number}/24"}  # fmt: skip
         return BridgedNetwork.configure(self, Port(self, facts, fd), number)
+
+
+# Classic BPF, for cls_bpf: to any group, and all.
+TO_GROUP = ((0x30, 0, 0, 0), (0x45, 0, 1, 1), (6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0))
+ALL = ((6, 0, 0, 0xFFFFFFFF),)
+
+
+def to_mac(mac):
+    number = int(mac.replace(":", ""), 16)
+    return ((0x28, 0, 0, 0), (0x15, 0, 3, number >> 32), (0x20, 0, 0, 2), (0x15, 0, 1, number & 0xFFFFFFFF),
+            (6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0))  # fmt: skip
+
+
+def hand_on(namespace, interface, priority, program, to, what="redirect"):
+    """What @interface receives and @program picks is sent by @to."""
+    words = ",".join(" ".join(map(str, instruction)) for instruction in program)
+    namespace.run(["tc", "filter", "add", "dev", interface, "ingress", "pref", priority, "bpf", "bytecode",
+                   f"{len(program)},{words}", "action", "mirred", "egress", what, "dev", to])  # fmt: skip
+
+
+class TapApart(Macvtap):
+    """The least that a tap needs which is not in the host's namespace: a veth, and filters that hand on.
+
+    No bridge, nothing that looks at frames, and one machine. What it lacks beside macvtap, every network lacks whose machines
+    leave the host's links alone.
+    """
+
+    scenarios = tuple(name for name in Macvtap.scenarios if name != "vm")
+
+    def open_network(self, stack):
+        self.apart = stack.enter_context(Namespace(self.lab, "apart"))
+
+    def make_guest(self, number):
+        host, apart, tap = self.lab.host, self.apart, "tap0"
+        for namespace in (host, apart):
+            namespace.sysctl({"ipv6/conf/default/disable_ipv6": 1})
+        fd = open_tap(apart, tap)
+        apart.ip_batch(
+            f"link add up0 type veth peer name leg0 netns /proc/{host.holder.pid}/ns/net\nlink set up0 up\nlink set {tap} up\n"
+        )
+        apart.run(["tc", "qdisc", "replace", "dev", tap, "root", "noqueue"])
+        host.ip("link set leg0 up")
+        for namespace, name in ((host, "out0"), (host, "leg0"), (apart, "up0"), (apart, tap)):
+            namespace.run(["tc", "qdisc", "add", "dev", name, "clsact"])
+        hand_on(host, "out0", 1, to_mac(MAC.format(number)), "leg0")
+        hand_on(host, "out0", 2, TO_GROUP, "leg0", "mirror")
+        hand_on(host, "leg0", 1, ALL, "out0")
+        hand_on(apart, "up0", 1, ALL, tap)
+        hand_on(apart, tap, 1, ALL, "up0")
+        return self.configure(number, tap, fd)

@@ -23,17 +23,17 @@ mknod -m 0666 /dev/net/tun c 10 200
 """
 
 
-def prepare_ends(lab, wanted):
-    """Of host and remote. Returns the congestion control; cubic is what nearly all systems have.
+def prepare_ends(ends, wanted):
+    """Namespaces of host and servers. Returns the congestion control; cubic is what nearly all systems have.
 
     Nothing waits in TIME_WAIT after a measurement: subjects share the host's address, so an end that
     still waits for one would refuse another's connection from the same port, and that takes a second.
     """
-    for namespace in (lab.host, lab.remote):
+    for namespace in ends:
         namespace.sysctl({"ipv4/tcp_max_tw_buckets": 0})
     for name in wanted:
         with contextlib.suppress(LabError):
-            for namespace in (lab.host, lab.remote):
+            for namespace in ends:
                 namespace.sysctl({CONGESTION: name})
             return name
     raise LabError(f"TCP congestion control {' or '.join(wanted)}: not there or not allowed")

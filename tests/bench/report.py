@@ -85,7 +85,7 @@ def claims_table(checked):
         claim = entry["claim"]
         if " and " in claim and "peer" in entry:
             claim += f" (here {entry['peer']})"
-        limit = f"{entry['limit']:.2f}" if "limit" in entry else "–"
+        limit = f"{entry['limit']:.{entry['digits']}f}" if "limit" in entry else "–"
         rows.append([claim, value(entry), f"{entry['sense']} {entry['target']:g}{unit}", met, limit])
     return markdown_table(rows)
 
@@ -118,7 +118,8 @@ def report(results, plot=None):
             "## What is claimed\n",
             "Ratios are those of the medians; in brackets those of single rounds. Networks of the system take turns:"
             " the median of their turns' ratios, and its interval of 95 %. The last column has the"
-            " same ratio of the kernel's own way: where that misses a target, the machine is the bound.\n",
+            " same ratio of the kernel's own way: where that misses a target, the machine is the bound, or"
+            " for a bridged network (tap-apart) that nothing of the host's links is changed.\n",
             claims_table(measured),
         ]
     summed = results["summary"]

@@ -230,7 +230,8 @@ def netbench(machine, *arguments, timeout_s=20):
 
 
 def netbench_to_remote(subject, name, seconds):
-    return netbench(subject.guest, name, REMOTE4, NETBENCH_PORT, turn_ms(subject, seconds))
+    server = subject.server4 or REMOTE4
+    return netbench(subject.guest, name, server, NETBENCH_PORT, turn_ms(subject, seconds))
 
 
 def turn_ms(subject, seconds):
@@ -240,7 +241,8 @@ def turn_ms(subject, seconds):
 def short_stream(servers, subject, name, seconds):
     """In place of iperf3, which takes whole seconds, to who has a server of netbench's, too: host and other machine."""
     place, _, way = name.partition("-")
-    server = {"host": subject.guest.gateway, "vm": subject.peer and subject.peer.ipv4}.get(place, REMOTE4)
+    places = {"host": subject.guest.gateway, "vm": subject.peer and subject.peer.ipv4}
+    server = places.get(place, subject.server4 or REMOTE4)
     found = netbench(subject.guest, f"tcp-{way or 'up'}", server, NETBENCH_PORT, turn_ms(subject, seconds))
     return {name: found["bits_per_s"] / 1e9}
 

@@ -76,7 +76,7 @@ def run(arguments):
     values = {}
     with contextlib.ExitStack() as stack:
         lab = stack.enter_context(BenchLab())
-        congestion = prepare_ends(lab, ("cubic", "reno"))
+        congestion = prepare_ends((lab.host, lab.remote), ("cubic", "reno"))
         subjects = [OpenvmnetWorkers(lab, congestion, workers) for workers in arguments.workers]
         subjects.append(KernelNat(lab, congestion, "kernel"))
         for subject in subjects:

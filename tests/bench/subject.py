@@ -34,6 +34,7 @@ class Subject:
     on_request = False  # not in a run of everything
     # Above one: in each scenario of a round it has so many short measurements, in turn with the others of its group.
     turns = 1
+    server4 = None  # address of netbench's server, where that is not the remote
     forward_port = FORWARD_PORT
 
     def __init__(self, lab, congestion, name, mtu=MTU):
