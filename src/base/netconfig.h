@@ -30,7 +30,8 @@ struct net_config {
     struct ip_addr prefix6;  /* ULA /64 */
     struct ip_addr gateway6; /* in it; ::1 where nothing else was asked for */
     struct mac_addr mac;     /* of the bridge, so that guests' ARP caches stay right */
-    unsigned mtu;
+    unsigned mtu;            /* at the start: a bridged network's may follow its interface's */
+    bool mtu_asked;
     unsigned workers;      /* of the uplink, 1 to NET_WORKERS_MAX */
     bool host_has_ipv6;    /* a way out for IPv6 at start: else guests get no IPv6 router */
     bool on[NET_SWITCHES]; /* without DHCP guests have addresses of their own choice */

@@ -93,7 +93,7 @@ static int attach_pump(struct engine *engine, struct attach *attach, const struc
         return result;
     }
     result = pump_add(engine->pump, framing, socket_fd, &tap, attach->path ? pair[0] : -1,
-                      engine->network.config->mtu);
+                      engine->network.mtu);
     if (result < 0) {
         close(pair[1]);
         return err_set(err, result, "the pump takes no more clients: %s", strerror(-result));

@@ -38,7 +38,7 @@ enum message_type {
     MESSAGE_PORT, /* answer to LIST_PORTS: one for each with .stats, then DONE with the warning in .err */
     MESSAGE_GONE,    /* a port's last descriptor was closed; no interface: some were, list them */
     MESSAGE_LEARNED, /* .port.mac is where a port without one sends from */
-    MESSAGE_PROCESSES, /* which processes serve the network, and in .err a warning, whenever it changes */
+    MESSAGE_PROCESSES, /* which processes serve the network, its MTU, and in .err a warning, whenever one changes */
 };
 
 struct message {
@@ -47,6 +47,7 @@ struct message {
     int32_t result;   /* 0 or -errno */
     uint32_t handles; /* READY, HANDLES: bit i is set where handle i was sent */
     int32_t router_pid, service_pid;
+    uint32_t mtu; /* that machines that come are told; with each message of the router's */
     int32_t family, socket_type;
     struct plane_outside outside;
     struct plane_port port;

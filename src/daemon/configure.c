@@ -315,6 +315,7 @@ int configure(const struct net_spec *spec, struct net_config *config, struct err
     snprintf(config->name, sizeof(config->name), "%s", spec->name);
     config->mode = spec->mode;
     config->mtu = spec->mtu ? spec->mtu : NET_MTU_DEFAULT;
+    config->mtu_asked = spec->mtu;
     config->workers = spec->workers ? spec->workers : process_cpus();
     if (config->workers > NET_WORKERS_MAX)
         config->workers = NET_WORKERS_MAX;

@@ -86,7 +86,7 @@ json_t *network_describe(const struct network *network, const struct network_sta
                   "gateway", address_or_null(&gateway), "poolStart", address_or_null(&start),
                   "poolEnd", address_or_null(&end), "ipv6Prefix", ipv6_prefix(config), "gateway6",
                   address_or_null(&config->gateway6), "ipv6Default", state->has_ipv6, "domain",
-                  config->domain, "mtu", (int)config->mtu, "lasting", state->lasting, "ports",
+                  config->domain, "mtu", (int)network->mtu, "lasting", state->lasting, "ports",
                   (int)network->ports_len);
     json_object_set_new(object, "system", json_boolean(config->system));
     set_string(object, "bridge", state->bridge);
@@ -120,7 +120,7 @@ json_t *network_describe_port(const struct network *network, const struct networ
         format_prefixed(port->port.ipv4, config->prefix_len, ipv4), "ipv6Prefix",
         ipv6_prefix(config), "gateway", address_or_null(&gateway), "gateway6",
         address_or_null(&config->gateway6), "ipv6Default", has_ipv6, "name", port->port.name,
-        "domain", config->domain, "interfaceId", port->port.interface_id, "mtu", (int)config->mtu,
+        "domain", config->domain, "interfaceId", port->port.interface_id, "mtu", (int)network->mtu,
         "isolated", port->port.isolated, "antiSpoof", port->port.anti_spoof);
     json_object_set_new(object, "ipv4Default", json_boolean(config->on[NET_NAT44]));
     json_object_set_new(object, "dns",

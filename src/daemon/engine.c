@@ -221,6 +221,7 @@ static void on_router(struct loop_source *source, unsigned events)
         engine_list_ports(engine); /* the router that was asked may be gone */
     engine->router_pid = message.router_pid;
     engine->service_pid = message.service_pid;
+    engine->network.mtu = message.mtu;
     switch (message.type) {
     case MESSAGE_DONE: engine_answered(engine, &message, fds, fds_len); break;
     case MESSAGE_PORT: engine_reported(engine, &message); break;

@@ -101,7 +101,7 @@ static void on_attached(struct engine *engine, const struct engine_request *requ
     if (result == 0) {
         port->port = answer->port;
         port->attached = true;
-        result = pump_add(engine->pump, PUMP_STREAM, fd, &tap, -1, engine->network.config->mtu);
+        result = pump_add(engine->pump, PUMP_STREAM, fd, &tap, -1, engine->network.mtu);
         fd = -1; /* the pump's, on failure too */
     }
     if (result < 0) {

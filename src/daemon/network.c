@@ -42,7 +42,7 @@ void network_init(struct network *network, const struct net_config *config)
     json_t *root, *entry;
     size_t i;
 
-    *network = (struct network){.config = config};
+    *network = (struct network){.config = config, .mtu = config->mtu};
     list_init(&network->ports);
     if (!config->state_dir[0])
         return;

@@ -44,6 +44,7 @@ struct network_lease {
 
 struct network {
     const struct net_config *config;
+    unsigned mtu; /* now: that of @config at the start */
     struct list ports;
     unsigned ports_len;
     struct network_lease leases[NETWORK_LEASES_MAX];

@@ -39,6 +39,7 @@ static void router_send(struct router *router, struct message *message, const in
 
     message->router_pid = getpid();
     message->service_pid = plane_service_pid(router->plane);
+    message->mtu = plane_mtu(router->plane);
     result = channel_send(router->args->engine_fd, message, fds, fds_len);
     /* Nothing is lost for good: the engine asks again, and lists the ports after it was away. */
     if (result < 0)

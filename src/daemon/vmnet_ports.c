@@ -124,7 +124,7 @@ static void adopt_facts(struct engine *engine, struct vmnet_port *port)
     if (facts->has_mac)
         port->port.mac = facts->mac;
     if (facts->mtu)
-        config->mtu = facts->mtu;
+        engine->network.mtu = config->mtu = facts->mtu;
     port->server = config->gateway;
     if (!facts->start.family || !facts->mask.family || config->mode == NET_MODE_BRIDGED)
         return;

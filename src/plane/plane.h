@@ -135,7 +135,7 @@ int plane_join(const struct net_config *config, const struct plane_handles *hand
 struct plane_events {
     /* The last descriptor of a port was closed. An empty name: of some ports; look which are left. */
     void (*on_gone)(void *context, const char *interface);
-    /* plane_service_pid() or plane_warning() is another than before. */
+    /* plane_service_pid(), plane_warning() or plane_mtu() is another than before. */
     void (*on_service)(void *context);
     /* A port without a MAC has sent a frame from @mac, an address of one interface. Again after a while until it has one. */
     void (*on_learned)(void *context, const char *interface, const struct mac_addr *mac);
@@ -187,6 +187,8 @@ void plane_set_forwards(struct plane *plane, const struct plane_forward *forward
 void plane_reap(struct plane *plane);
 /* What the administrator should know of this network now, and do; or "". */
 const char *plane_warning(const struct plane *plane);
+/* What machines that come are told: of a bridged network that of the interface, which may change. */
+unsigned plane_mtu(const struct plane *plane);
 /* Process id of the DNS server, 0 while there is none. */
 int plane_service_pid(const struct plane *plane);
 

@@ -4,7 +4,10 @@
 import contextlib
 import json
 import os
+import re
+import select
 import signal
+import subprocess
 
 import pytest
 from scapy.layers.l2 import Ether
@@ -97,6 +100,93 @@ def test_bridge_is_made_anew(lab, network):
         assert one.ping("10.9.0.12") == 1
         with machine(network, 3) as late:
             assert late.ping("10.9.0.11") == 1
+
+
+def mtu(lab, link):
+    return int(re.search(r"mtu (\d+)", lab.host.ip(f"link show {link}"))[1])
+
+
+@contextlib.contextmanager
+def lan_port(lab, mtu=1500):
+    """The bridge's way to a LAN; where it is the only port, and nobody has set the bridge's MTU, it decides that."""
+    lab.host.ip_batch(f"link add lan7 mtu {mtu} type veth peer name lan7p mtu {mtu}\nlink set lan7 master br7 up\n")
+    try:
+        yield "lan7"
+    finally:
+        lab.host.ip("link del lan7")
+
+
+@contextlib.contextmanager
+def link_messages(lab, link):
+    """A function that ends this, and returns what the kernel has said of @link until then."""
+    with lab.host.start(["ip", "monitor", "link", "dev", link], stdout=subprocess.PIPE, text=True) as monitor:
+
+        def heard():
+            lab.host.ip(f"link set {link} up alias heard")
+            return select.select([monitor.stdout], [], [], 0.1)[0]
+
+        def end():
+            monitor.terminate()
+            return monitor.communicate()[0]
+
+        try:
+            settled(heard, "somebody listens")
+            yield end
+        finally:
+            monitor.terminate()
+
+
+def test_mtu_is_followed(lab, network):
+    """Each way, and no machine is what holds the bridge's down, nor on its way to it."""
+    with lan_port(lab) as lan, machine(network, 1) as one:
+        for now in (9000, 1400, 4000):
+            lab.host.ip(f"link set {lan} mtu {now}")
+            settled(lambda now=now: mtu(lab, "br7") == mtu(lab, one.port.interface) == now, f"{now}: followed")
+            settled(lambda now=now: network.describe()["mtu"] == now, f"{now}: told")
+            assert f"bridge br7: its MTU is {now} now" in network.log()
+            with link_messages(lab, "br7") as messages, machine(network, 2) as two:
+                assert two.port.facts["mtu"] == now
+                assert mtu(lab, "br7") == mtu(lab, two.port.interface) == now
+                assert set(re.findall(r"mtu (\d+)", messages())) == {str(now)}
+
+
+def test_mtu_of_two_networks(lab, network):
+    """Neither holds down what the other one follows, also where the file of one has a lower MTU."""
+    text = "mode = bridged\nifname = br7\nmtu = 1300\n"
+    with lan_port(lab) as lan, running(lab, "onbr2", text, check=False) as other:
+        with machine(network, 1) as one, system_guest(other, 2) as two:
+            assert two.port.facts["mtu"] == 1300
+            for now in (9000, 1500):
+                lab.host.ip(f"link set {lan} mtu {now}")
+                links = ("br7", one.port.interface, two.port.interface)
+                settled(lambda now=now, links=links: all(mtu(lab, each) == now for each in links), f"{now}")
+                assert other.describe()["mtu"] == 1300
+
+
+def test_mtu_changes_while_nobody_looks(lab, network):
+    with lan_port(lab) as lan, machine(network, 1) as one:
+        router = network.process("router")
+        os.kill(router, signal.SIGSTOP)
+        lab.host.ip(f"link set {lan} mtu 4000")
+        os.kill(router, signal.SIGKILL)
+        settled(lambda: mtu(lab, "br7") == mtu(lab, one.port.interface) == 4000, "a new router follows")
+        settled(lambda: network.describe()["mtu"] == 4000, "told")
+
+
+def test_mtu_that_others_set(lab, network):
+    """By hand it is the bridge's for good, and it is told; a port passes what the LAN's does."""
+    with lan_port(lab) as lan, machine(network, 1) as one:
+        lab.host.ip("link set br7 mtu 1400")
+        settled(lambda: network.describe()["mtu"] == 1400, "told")
+        lab.host.ip(f"link set {one.port.interface} mtu 1300")
+        lab.host.ip(f"link set {lan} mtu 2000")
+        settled(lambda: mtu(lab, one.port.interface) == 2000, "the LAN's")
+        assert mtu(lab, "br7") == 1400
+        lab.host.ip("link set br7 mtu 3000")
+        settled(lambda: mtu(lab, one.port.interface) == 3000, "the bridge's")
+    # Nobody can take that back.
+    lab.host.ip("link del br7")
+    lab.host.ip_batch(BRIDGE)
 
 
 def test_nobody_speaks_for_another(lab, network):

@@ -60,6 +60,17 @@ def test_what_is_said_of_it(network, guests):
     assert guests[0].port.facts["ipv4"] is None
 
 
+def test_mtu_is_told(lab, network, guests):
+    """That of the interface when a machine starts."""
+    for mtu in (1400, 4000, 1500):
+        lab.host.ip(f"link set out0 mtu {mtu}")
+        settled(lambda mtu=mtu: network.describe()["mtu"] == mtu, f"{mtu}: told")
+        with system_guest(network, 7) as late:
+            assert late.port.facts["mtu"] == mtu
+        assert f"interface out0: its MTU is {mtu} now" in network.log()
+    unicast(guests[0], lab.remote, 4, 1 << 20)
+
+
 # ---- the guard
 
 

@@ -23,12 +23,12 @@ struct bridged_bridge {
     struct loop *loop;
     struct netlink monitor;
     struct loop_source source;
-    int ifindex; /* of the bridge; 0: gone */
+    int ifindex;            /* of the bridge; 0: gone */
+    unsigned mtu, port_mtu; /* its own, and its ports' that are ours */
     struct ruleset_watch *rules;
     struct loop_timer timer;
     uint64_t mended_ms;
-    int (*mend)(void *context, struct err *err);
-    void *context;
+    struct bridged_bridge_events events;
 };
 
 /* ---- rules */
@@ -38,7 +38,7 @@ static void mend(struct bridged_bridge *bridge)
     struct err err;
 
     bridge->mended_ms = loop_now_ms(bridge->loop);
-    if (bridge->mend(bridge->context, &err) == 0)
+    if (bridge->events.mend(bridge->events.context, &err) == 0)
         return;
     log_error("network '%s': %s", bridge->place->config->name, err.text);
     loop_timer_set(bridge->loop, &bridge->timer, MEND_PAUSE_MS);
@@ -67,8 +67,92 @@ static void on_rules_changed(void *context, bool lost, const char *program)
 
 /* ---- the bridge */
 
+struct others {
+    int bridge;
+    unsigned least_mtu; /* 0: there are none */
+};
+
+/* What of a link's message is needed here. */
+static void read_link(const struct nlmsghdr *header, const char **ret_name, int *ret_master,
+                      unsigned *ret_mtu)
+{
+    const struct nlattr *attr;
+
+    *ret_name = "";
+    *ret_master = 0;
+    *ret_mtu = 0;
+    mnl_attr_for_each(attr, header, sizeof(struct ifinfomsg))
+    {
+        if (mnl_attr_get_type(attr) == IFLA_IFNAME)
+            *ret_name = mnl_attr_get_str(attr);
+        else if (mnl_attr_get_type(attr) == IFLA_MASTER)
+            *ret_master = (int)mnl_attr_get_u32(attr);
+        else if (mnl_attr_get_type(attr) == IFLA_MTU)
+            *ret_mtu = mnl_attr_get_u32(attr);
+    }
+}
+
+static int on_link(const struct nlmsghdr *header, void *context)
+{
+    struct others *others = context;
+    const char *name;
+    unsigned mtu;
+    int master;
+
+    read_link(header, &name, &master, &mtu);
+    if (master == others->bridge && !place_is_ours(name) &&
+        (!others->least_mtu || mtu < others->least_mtu))
+        others->least_mtu = mtu;
+    return MNL_CB_OK;
+}
+
+static void forget(void *context)
+{
+    ((struct others *)context)->least_mtu = 0;
+}
+
+static unsigned choose_port_mtu(struct bridged_bridge *bridge, const struct bridged_link *now)
+{
+    struct others others = {.bridge = now->ifindex};
+    unsigned mtu;
+    int result = netlink_dump(bridge->netlink, RTM_GETLINK, AF_UNSPEC, on_link, forget, &others);
+
+    if (result < 0)
+        log_warn("the ports of bridge %s cannot be listed: %s", now->name, strerror(-result));
+    mtu = result == 0 && others.least_mtu > now->mtu ? others.least_mtu : now->mtu;
+    return mtu < NET_MTU_MAX ? mtu : NET_MTU_MAX;
+}
+
+static void set_port_mtu(struct bridged_bridge *bridge)
+{
+    struct port_list list;
+    struct err err;
+
+    if (port_list_read(bridge->netlink, bridge->place, &list, &err) < 0)
+        log_warn("%s", err.text);
+    for (size_t i = 0; i < list.len; i++)
+        bridged_link_set_mtu(bridge->netlink, (int)if_nametoindex(list.ports[i].interface),
+                             bridge->port_mtu);
+    free(list.ports);
+}
+
+/* Remembers both; whether one is another than before. */
+static bool take_mtu(struct bridged_bridge *bridge, const struct bridged_link *now)
+{
+    unsigned old = bridge->mtu, old_port = bridge->port_mtu;
+
+    bridge->mtu = now->mtu;
+    bridge->port_mtu = choose_port_mtu(bridge, now);
+    if (bridge->mtu != old) {
+        log_info("bridge %s: its MTU is %u now; machines are told when they start",
+                 bridge->place->bridge, now->mtu);
+        bridge->events.on_mtu(bridge->events.context);
+    }
+    return bridge->mtu != old || bridge->port_mtu != old_port;
+}
+
 /* The number of ports that are at the bridge now, or down where there is none. */
-static size_t place_ports(struct bridged_bridge *bridge, unsigned mtu)
+static size_t place_ports(struct bridged_bridge *bridge)
 {
     struct port_list list;
     size_t placed = 0;
@@ -79,9 +163,9 @@ static size_t place_ports(struct bridged_bridge *bridge, unsigned mtu)
     for (size_t i = 0; i < list.len; i++) {
         const char *name = list.ports[i].interface;
         int ifindex = (int)if_nametoindex(name);
-        int result = bridge->ifindex
-                         ? netlink_set_up(bridge->netlink, ifindex, mtu, bridge->ifindex, NULL)
-                         : bridged_link_set_down(bridge->netlink, ifindex);
+        int result = bridge->ifindex ? netlink_set_up(bridge->netlink, ifindex, bridge->port_mtu,
+                                                      bridge->ifindex, NULL)
+                                     : bridged_link_set_down(bridge->netlink, ifindex);
 
         if (result < 0)
             log_warn("port %s cannot be %s bridge %s: %s", name,
@@ -103,14 +187,19 @@ static void look(struct bridged_bridge *bridge)
     int result;
 
     /* Under another name it is still the one that ports are at. */
-    if (bridge->ifindex && bridged_link_read(bridge->netlink, NULL, bridge->ifindex, &now) == 0)
+    if (bridge->ifindex && bridged_link_read(bridge->netlink, NULL, bridge->ifindex, &now) == 0) {
+        if (take_mtu(bridge, &now))
+            set_port_mtu(bridge);
         return;
+    }
     result = bridged_link_read(bridge->netlink, name, 0, &now);
     there = result == 0 && strcmp(now.kind, "bridge") == 0;
     if (!bridge->ifindex && !there)
         return;
     bridge->ifindex = there ? now.ifindex : 0;
-    placed = place_ports(bridge, there ? now.mtu : 0);
+    if (there)
+        take_mtu(bridge, &now);
+    placed = place_ports(bridge);
     if (there)
         log_info("bridge %s is there again, with %zu machines of network '%s' as its ports", name,
                  placed, bridge->place->config->name);
@@ -125,14 +214,18 @@ static int on_message(const struct nlmsghdr *header, void *context)
 {
     const struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
     const struct bridged_bridge *bridge = context;
+    bool general = link->ifi_family == AF_UNSPEC, news;
+    const char *name;
+    unsigned mtu;
+    int master;
 
-    /* In the bridge's own family a link is a port that has come or gone. */
-    if (link->ifi_family != AF_UNSPEC)
-        return MNL_CB_OK;
-    if (header->nlmsg_type == RTM_DELLINK && link->ifi_index == bridge->ifindex)
-        return MNL_CB_STOP;
-    return header->nlmsg_type == RTM_NEWLINK && link->ifi_index != bridge->ifindex ? MNL_CB_STOP
-                                                                                   : MNL_CB_OK;
+    read_link(header, &name, &master, &mtu);
+    if (!bridge->ifindex) /* any new link may be it */
+        news = general && header->nlmsg_type == RTM_NEWLINK;
+    else /* it, or a port of others: one that has gone is so in the bridge's own family alone */
+        news = (general && link->ifi_index == bridge->ifindex) ||
+               (master == bridge->ifindex && !place_is_port(bridge->place, name));
+    return news ? MNL_CB_STOP : MNL_CB_OK;
 }
 
 static void on_monitor(struct loop_source *source, unsigned events)
@@ -153,7 +246,7 @@ static void on_monitor(struct loop_source *source, unsigned events)
 }
 
 int bridged_bridge_watch(const struct place *place, struct netlink *netlink, struct loop *loop,
-                         int (*mend_rules)(void *context, struct err *err), void *context,
+                         unsigned mtu, const struct bridged_bridge_events *events,
                          struct bridged_bridge **ret_bridge)
 {
     struct bridged_bridge *bridge = calloc(1, sizeof(*bridge));
@@ -168,8 +261,9 @@ int bridged_bridge_watch(const struct place *place, struct netlink *netlink, str
         .source = {.on_event = on_monitor, .fd = -1},
         .timer.on_timer = on_timer,
         .ifindex = (int)if_nametoindex(place->bridge),
-        .mend = mend_rules,
-        .context = context,
+        .mtu = mtu,
+        .port_mtu = mtu,
+        .events = *events,
     };
     result = netlink_open(&bridge->monitor);
     if (result == 0)
@@ -186,7 +280,26 @@ int bridged_bridge_watch(const struct place *place, struct netlink *netlink, str
         return result;
     }
     *ret_bridge = bridge;
+    /* What happened while nobody has watched. */
+    look(bridge);
+    if (bridge->ifindex)
+        set_port_mtu(bridge);
     return 0;
+}
+
+void bridged_bridge_catch_up(struct bridged_bridge *bridge)
+{
+    on_monitor(&bridge->source, LOOP_IN);
+}
+
+unsigned bridged_bridge_mtu(const struct bridged_bridge *bridge)
+{
+    return bridge->mtu;
+}
+
+unsigned bridged_bridge_port_mtu(const struct bridged_bridge *bridge)
+{
+    return bridge->port_mtu;
 }
 
 void bridged_bridge_free(struct bridged_bridge *bridge)

@@ -157,6 +157,15 @@ int bridged_link_set_down(struct netlink *netlink, int ifindex)
     return netlink_talk(netlink, header, NULL, NULL);
 }
 
+int bridged_link_set_mtu(struct netlink *netlink, int ifindex, unsigned mtu)
+{
+    char buf[NETLINK_MESSAGE_BYTES];
+    struct nlmsghdr *header = begin_link(buf, RTM_SETLINK, AF_UNSPEC, ifindex);
+
+    mnl_attr_put_u32(header, IFLA_MTU, mtu);
+    return netlink_talk(netlink, header, NULL, NULL);
+}
+
 int bridged_link_set_port(struct netlink *netlink, int ifindex, bool flood)
 {
     char buf[NETLINK_MESSAGE_BYTES];

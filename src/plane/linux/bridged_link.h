@@ -29,6 +29,7 @@ int bridged_link_default(struct netlink *netlink, char ret_name[16]);
 int bridged_link_silence(struct netlink *netlink, int ifindex);
 int bridged_link_set_mac(struct netlink *netlink, int ifindex, const struct mac_addr *mac);
 int bridged_link_set_down(struct netlink *netlink, int ifindex);
+int bridged_link_set_mtu(struct netlink *netlink, int ifindex, unsigned mtu);
 /* Of a port of a bridge: no learning; @flood says whether it gets frames to MACs that the bridge does not know. */
 int bridged_link_set_port(struct netlink *netlink, int ifindex, bool flood);
 /* A bridge's knowledge that @mac is behind its port. */

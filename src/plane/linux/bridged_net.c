@@ -26,6 +26,8 @@ struct bridged_net {
     struct bridged *wired;         /* or NULL */
     struct bridged_ovs *ovs;       /* or NULL */
     struct bridged_bridge *bridge; /* of a Linux bridge, while it runs, or NULL */
+    void (*on_change)(void *context);
+    void *context;
 };
 
 static int choose_mac_nat(const struct net_config *config, const struct bridged_net *net,
@@ -117,10 +119,10 @@ static void set_mtu(void *context)
 
     if (port_list_read(net->netlink, net->place, &list, &err) == 0)
         for (size_t i = 0; i < list.len; i++)
-            netlink_set_up(net->netlink, (int)if_nametoindex(list.ports[i].interface), mtu, 0,
-                           NULL);
+            bridged_link_set_mtu(net->netlink, (int)if_nametoindex(list.ports[i].interface), mtu);
     free(list.ports);
-    netlink_set_up(net->netlink, (int)if_nametoindex(net->place->bridge), mtu, 0, NULL);
+    bridged_link_set_mtu(net->netlink, (int)if_nametoindex(net->place->bridge), mtu);
+    net->on_change(net->context);
 }
 
 /* ---- all */
@@ -183,6 +185,13 @@ int bridged_net_start(struct bridged_net *net, const struct place *place, struct
     return result;
 }
 
+static void on_bridge_mtu(void *context)
+{
+    struct bridged_net *net = context;
+
+    net->on_change(net->context);
+}
+
 static int mend(void *context, struct err *err)
 {
     struct bridged_net *net = context;
@@ -195,17 +204,21 @@ static int mend(void *context, struct err *err)
     return result;
 }
 
-int bridged_net_run(struct bridged_net *net, struct loop *loop, void (*on_warning)(void *context),
+int bridged_net_run(struct bridged_net *net, struct loop *loop, void (*on_change)(void *context),
                     void *context)
 {
+    const struct bridged_bridge_events events = {mend, on_bridge_mtu, net};
     struct err err;
     int result;
 
+    net->on_change = on_change;
+    net->context = context;
     if (net->wired)
         return bridged_watch(net->wired, loop, set_mtu, net);
     if (net->ovs)
-        return bridged_ovs_watch(net->ovs, loop, on_warning, context);
-    result = bridged_bridge_watch(net->place, net->netlink, loop, mend, net, &net->bridge);
+        return bridged_ovs_watch(net->ovs, loop, on_change, context);
+    result = bridged_bridge_watch(net->place, net->netlink, loop, net->interface.link.mtu, &events,
+                                  &net->bridge);
     /* What happened while nobody has watched. */
     if (result == 0 && !ruleset_has_table(net->nft, "bridge", net->place->table) &&
         mend(net, &err) < 0)
@@ -215,7 +228,17 @@ int bridged_net_run(struct bridged_net *net, struct loop *loop, void (*on_warnin
 
 unsigned bridged_net_mtu(const struct bridged_net *net)
 {
-    return net->wired ? bridged_mtu(net->wired) : net->interface.link.mtu;
+    const struct net_config *config = net->place->config;
+    unsigned now = net->wired    ? bridged_mtu(net->wired)
+                   : net->bridge ? bridged_bridge_mtu(net->bridge)
+                                 : net->interface.link.mtu;
+
+    return config->mtu_asked && config->mtu < now ? config->mtu : now;
+}
+
+unsigned bridged_net_port_mtu(const struct bridged_net *net)
+{
+    return net->bridge ? bridged_bridge_port_mtu(net->bridge) : bridged_net_mtu(net);
 }
 
 const char *bridged_net_warning(const struct bridged_net *net)
@@ -238,6 +261,8 @@ int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *p
         return 0;
     if (net->ovs)
         return bridged_ovs_prepare(net->ovs, port, err);
+    if (net->bridge)
+        bridged_bridge_catch_up(net->bridge);
     if (bridged_link_read(net->netlink, net->place->bridge, 0, &bridge) < 0)
         return err_set(err, -ENODEV,
                        "bridge %s is gone: make it again (ip link add %s type bridge), or have the "

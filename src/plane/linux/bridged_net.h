@@ -31,13 +31,15 @@ int bridged_net_find(const struct net_config *config, struct place *ret_place,
  */
 int bridged_net_start(struct bridged_net *net, const struct place *place, struct netlink *netlink,
                       struct nft_ctx *nft, bool fresh, struct err *err);
-/* Follows what happens to the interface. @on_warning: bridged_net_warning() is another. 0 or -errno. */
-int bridged_net_run(struct bridged_net *net, struct loop *loop, void (*on_warning)(void *context),
+/* Follows what happens to the interface. @on_change: bridged_net_warning() or bridged_net_mtu() is another. 0 or -errno. */
+int bridged_net_run(struct bridged_net *net, struct loop *loop, void (*on_change)(void *context),
                     void *context);
 /* What an administrator should know, or "". */
 const char *bridged_net_warning(const struct bridged_net *net);
-/* For ports to come. */
+/* The interface's now, or what was asked for where that is less: what machines are told. */
 unsigned bridged_net_mtu(const struct bridged_net *net);
+/* What a port has to have to come; on a bridge of the host's it may be more (bridged_bridge.h). */
+unsigned bridged_net_port_mtu(const struct bridged_net *net);
 /* The index of the bridge that @port joins, after this: before a port joins it. 0 or -errno with the reason. */
 int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *port,
                              struct err *err);

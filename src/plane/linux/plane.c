@@ -314,6 +314,11 @@ const char *plane_warning(const struct plane *plane)
     return plane->system ? system_warning(plane->system) : "";
 }
 
+unsigned plane_mtu(const struct plane *plane)
+{
+    return plane->bridged ? bridged_net_mtu(plane->bridged) : plane->config->mtu;
+}
+
 int plane_service_pid(const struct plane *plane)
 {
     return plane->service.pid;

@@ -115,12 +115,9 @@ static const struct {
     {-EOPNOTSUPP, "the kernel needs the module veth (as root: modprobe veth)"},
 };
 
-/* A bridged network's is the interface's, and so may change. */
-static unsigned plane_mtu(const struct plane *plane)
+static unsigned port_mtu(const struct plane *plane)
 {
-    unsigned now = plane->bridged ? bridged_net_mtu(plane->bridged) : plane->config->mtu;
-
-    return now < plane->config->mtu ? now : plane->config->mtu;
+    return plane->bridged ? bridged_net_port_mtu(plane->bridged) : plane->config->mtu;
 }
 
 /* Makes the pair of links; the first free name of ours is taken. */
@@ -132,7 +129,7 @@ static int veth_open(struct plane *plane, struct plane_port *port, int peer_fd, 
         snprintf(port->interface, sizeof(port->interface), "%.10s%d", plane->place.veth, i);
         if (!if_nametoindex(port->interface))
             result = netlink_add_veth(&plane->netlink, port->interface, VETH_PEER, peer_fd,
-                                      &port->mac, plane_mtu(plane));
+                                      &port->mac, port_mtu(plane));
         /* The name was free: it is the other end's that is taken. */
         if (result == -EEXIST && !if_nametoindex(port->interface))
             break;
@@ -182,7 +179,7 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
         log_debug("port %s keeps the default queue", port->interface);
     bridge = plane->bridged ? bridged_net_bridge(plane->bridged, port)
                             : (int)if_nametoindex(plane->place.bridge);
-    result = netlink_set_up(&plane->netlink, ifindex, plane_mtu(plane), bridge, alias);
+    result = netlink_set_up(&plane->netlink, ifindex, port_mtu(plane), bridge, alias);
     if (result < 0)
         err_set(err, result, "cannot attach %s to the network's bridge: %s", port->interface,
                 result == -EXFULL || result == -EBUSY ? "a bridge has no room for more ports"
