@@ -13,7 +13,7 @@ import pytest
 from scapy.layers.l2 import Ether
 
 from bridged import as_it_was, nobody_speaks_for_another, settled, system_guest
-from lab import Failed
+from lab import Failed, Guest
 from system import SystemLab, needs_root, running
 
 pytestmark = needs_root
@@ -100,6 +100,27 @@ def test_bridge_is_made_anew(lab, network):
         assert one.ping("10.9.0.12") == 1
         with machine(network, 3) as late:
             assert late.ping("10.9.0.11") == 1
+
+
+def test_ports_whose_mac_is_not_known(lab, network):
+    """Each has one of its own on the bridge, greater than others', and its machine's once that is known."""
+
+    def mac_of(port):
+        return re.search(r"ether (\S+)", lab.host.ip(f"link show {port.interface}"))[1]
+
+    with (
+        contextlib.closing(network.attach(learnMac=True)) as one,
+        contextlib.closing(network.attach(learnMac=True)) as two,
+    ):
+        macs = {mac_of(one), mac_of(two)}
+        assert len(macs) == 2 and all(mac.startswith("fe:") for mac in macs)
+        own = lab.host.run(["bridge", "fdb", "show", "br", "br7"]).stdout
+        assert all(f"{mac_of(port)} dev {port.interface} master br7 permanent" in own for port in (one, two))
+        one.mac = "52:54:00:00:02:07"
+        with Guest(network, one) as guest:
+            guest.ip_batch("link set eth0 up\naddress add 10.9.0.17/24 dev eth0\n")
+            settled(lambda: guest.ping("10.9.0.1", timeout_s=1), "the host is reached")
+            assert mac_of(one) == "fe:54:00:00:02:07"
 
 
 def mtu(lab, link):

@@ -9,6 +9,7 @@
 #include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 static struct nlmsghdr *begin_link(char *buf, uint16_t type, unsigned char family, int ifindex)
 {
@@ -164,6 +165,17 @@ int bridged_link_set_mtu(struct netlink *netlink, int ifindex, unsigned mtu)
 
     mnl_attr_put_u32(header, IFLA_MTU, mtu);
     return netlink_talk(netlink, header, NULL, NULL);
+}
+
+int bridged_link_port_mac(const struct mac_addr *machine, struct mac_addr *ret_mac)
+{
+    struct mac_addr mac = *machine;
+
+    if (mac_is_zero(machine) && getrandom(&mac, sizeof(mac), 0) != sizeof(mac))
+        return -EIO;
+    mac.bytes[0] = 0xfe;
+    *ret_mac = mac;
+    return 0;
 }
 
 int bridged_link_set_port(struct netlink *netlink, int ifindex, bool flood)

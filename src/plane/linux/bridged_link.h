@@ -30,6 +30,12 @@ int bridged_link_silence(struct netlink *netlink, int ifindex);
 int bridged_link_set_mac(struct netlink *netlink, int ifindex, const struct mac_addr *mac);
 int bridged_link_set_down(struct netlink *netlink, int ifindex);
 int bridged_link_set_mtu(struct netlink *netlink, int ifindex, unsigned mtu);
+/*
+ * What a machine's port of a switch of the host's has as its MAC. A bridge or Open vSwitch that was given none has the least of
+ * its ports', and so another with each machine that comes, unless theirs are greater. 0xfe is what hypervisors take for
+ * that; the rest is the machine's own, which is behind the port, or random while that is not known (all zero). 0 or -errno.
+ */
+int bridged_link_port_mac(const struct mac_addr *machine, struct mac_addr *ret_mac);
 /* Of a port of a bridge: no learning; @flood says whether it gets frames to MACs that the bridge does not know. */
 int bridged_link_set_port(struct netlink *netlink, int ifindex, bool flood);
 /* A bridge's knowledge that @mac is behind its port. */

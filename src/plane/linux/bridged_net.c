@@ -246,15 +246,11 @@ const char *bridged_net_warning(const struct bridged_net *net)
     return net->wired ? bridged_warning(net->wired) : net->ovs ? bridged_ovs_warning(net->ovs) : "";
 }
 
-/*
- * A bridge of the host's that was given no MAC has the least of its ports', and so another with each machine that comes,
- * unless theirs are greater. 0xfe is what hypervisors take for that; the machine's own is behind the port.
- */
 int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *port,
                              struct err *err)
 {
-    struct mac_addr mac = port->mac;
     struct bridged_link bridge;
+    struct mac_addr mac;
     int result;
 
     if (net->wired)
@@ -268,12 +264,14 @@ int bridged_net_prepare_port(struct bridged_net *net, const struct plane_port *p
                        "bridge %s is gone: make it again (ip link add %s type bridge), or have the "
                        "network join another one (ifname=)",
                        net->place->bridge, net->place->bridge);
-    if (memcmp(&bridge.mac, &port->mac, sizeof(bridge.mac)) == 0)
+    /* A bridge that has lost its last port has none either. */
+    if (!mac_is_zero(&port->mac) && memcmp(&bridge.mac, &port->mac, sizeof(bridge.mac)) == 0)
         return err_set(err, -EEXIST,
                        "the MAC is that of bridge %s: give the machine another one (mac=)",
                        net->place->bridge);
-    mac.bytes[0] = 0xfe;
-    result = bridged_link_set_mac(net->netlink, (int)if_nametoindex(port->interface), &mac);
+    result = bridged_link_port_mac(&port->mac, &mac);
+    if (result == 0)
+        result = bridged_link_set_mac(net->netlink, (int)if_nametoindex(port->interface), &mac);
     return result < 0 ? err_set(err, result, "cannot set the MAC of %s: %s", port->interface,
                                 strerror(-result))
                       : 0;

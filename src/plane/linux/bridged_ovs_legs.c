@@ -99,7 +99,7 @@ bool ovs_legs_there(const struct ovs_legs *legs, const char *interface)
 int ovs_legs_make(const struct ovs_legs *legs, const char *interface, const struct mac_addr *mac)
 {
     char inner[IFNAMSIZ], outer[IFNAMSIZ], bridge[IFNAMSIZ];
-    struct mac_addr outer_mac = *mac;
+    struct mac_addr outer_mac;
     int result, ifindex;
 
     if (ovs_legs_there(legs, interface))
@@ -113,8 +113,8 @@ int ovs_legs_make(const struct ovs_legs *legs, const char *interface, const stru
     ifindex = (int)if_nametoindex(bridge);
     if (result == 0)
         result = netlink_set_up(legs->inside, ifindex, legs->mtu, 0, NULL);
-    /* Open vSwitch gives its bridge the least MAC of its ports'. */
-    outer_mac.bytes[0] = 0xfe;
+    if (result == 0)
+        result = bridged_link_port_mac(mac, &outer_mac);
     if (result == 0)
         result =
             netlink_add_veth(legs->inside, inner, outer, legs->host_ns_fd, &outer_mac, legs->mtu);
