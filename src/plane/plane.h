@@ -45,6 +45,7 @@ struct plane_handles {
 
 struct plane_port {
     char interface[16];
+    unsigned ifindex; /* the same, while the plane knows of it; elsewhere 0 */
     /* All zero: nobody has said it. It is that of the machine's first frame (plane_settle_port()). */
     struct mac_addr mac;
     uint32_t ipv4; /* host order; 0: none, or not known */

@@ -10,7 +10,7 @@
  *
  *   1. Nearly all frames are TCP or UDP of IPv4 with the port's MAC and an address that is the port's: they pass
  *      with one lookup. TCP can be nothing that the rules below look for, and UDP only DHCP. Each frame pays for
- *      each expression there, so they are few, and of kinds for which the kernel has quick ways.
+ *      each expression there, so they are few, and of kinds for which the kernel has quick ways (decision 0030).
  *   2. A group address costs a token of the port's bucket, whatever the port's other rights.
  *      IPv6 has its quick way here. What goes to the router gets its guest's number before, as the lower half of
  *      its flow label.
@@ -61,12 +61,12 @@ static const char table_sets[] =
     "  set learning { type ifname; size %1$d; }\n"
     "  set unguarded { type ifname; size %1$d; }\n"
     "  set isolated { type ifname; size %1$d; }\n"
-    "  set senders { type ifname . ether_addr; size %1$d; }\n"
+    "  set senders { type iface_index . ether_addr; size %1$d; }\n"
     /* The same, to be compared with bytes that nftables has no name for. */
-    "  set macs { typeof iifname . @th,208,48; size %1$d; }\n"
-    "  set senders4 { type ifname . ether_addr . ipv4_addr; size %1$d; }\n"
+    "  set macs { typeof iif . @th,208,48; size %1$d; }\n"
+    "  set senders4 { type iface_index . ether_addr . ipv4_addr; size %1$d; }\n"
     /* The same of frames: @ll,48,64 is the source and the protocol, or a tag where there is one. */
-    "  set own4 { typeof iifname . @ll,48,64 . ip saddr; size %1$d; }\n"
+    "  set own4 { typeof iif . @ll,48,64 . @nh,96,32; size %1$d; }\n"
     "  set any4 { type ifname; size %1$d; }\n"
     "  set rates { type ifname; size %1$d; flags dynamic; }\n"
     /* The guest's number (net_config_guest()), for the way out: see chain label. */
@@ -131,9 +131,9 @@ static const char table_ipv4[] =
     "    arp ptype != 0x0800 goto spoofed_mac\n"
     "    arp hlen != 6 goto spoofed_mac\n"
     "    arp plen != 4 goto spoofed_mac\n"
-    "    iifname . arp saddr ether != @senders goto spoofed_mac\n"
+    "    iif . arp saddr ether != @senders goto spoofed_mac\n"
     "    arp saddr ip 0.0.0.0 accept\n" /* a probe (RFC 5227) */
-    "    iifname . arp saddr ether . arp saddr ip @senders4 accept\n"
+    "    iif . arp saddr ether . arp saddr ip @senders4 accept\n"
     "    arp saddr ip != %1$s iifname @any4 accept\n"
     "    goto spoofed_ipv4\n"
     "  }\n"
@@ -142,8 +142,8 @@ static const char table_ipv4[] =
     "    icmp type redirect goto rogue_ra\n"
     /* The address for which a DHCP client asks; one lease a port. Else a guest could decline another's. */
     "    udp dport 67 ip frag-off & 0x3fff != 0 goto spoofed_mac\n"
-    "    udp dport 67 iifname . @th,288,48 != @macs goto spoofed_mac\n"
-    "    meta l4proto != 255 iifname . ether saddr . ip saddr @senders4 accept\n"
+    "    udp dport 67 iif . @th,288,48 != @macs goto spoofed_mac\n"
+    "    meta l4proto != 255 iif . ether saddr . ip saddr @senders4 accept\n"
     "    ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept\n"
     /* One that has another address by now than the one it has leased (RFC 2131 4.3.6, REBINDING) is told so. */
     "    ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept\n"
@@ -188,16 +188,16 @@ static const char table_ipv6[] =
     "  }\n"
     "  chain solicit_router {\n"
     "    @th,64,16 != 0x0101 goto spoofed_mac\n"
-    "    iifname . @th,80,48 != @macs goto spoofed_mac\n"
+    "    iif . @th,80,48 != @macs goto spoofed_mac\n"
     "    @th,128,8 >= 0 goto spoofed_mac\n"
     "    ip6 saddr :: accept\n"
     "    goto source6\n"
     "  }\n"
     "  chain solicit {\n"
     "    @th,192,16 != { 0x0101, 0x0e01 } goto spoofed_mac\n"
-    "    @th,192,16 0x0101 iifname . @th,208,48 != @macs goto spoofed_mac\n"
+    "    @th,192,16 0x0101 iif . @th,208,48 != @macs goto spoofed_mac\n"
     "    @th,256,16 != { 0x0101, 0x0e01 } goto spoofed_mac\n"
-    "    @th,256,16 0x0101 iifname . @th,272,48 != @macs goto spoofed_mac\n"
+    "    @th,256,16 0x0101 iif . @th,272,48 != @macs goto spoofed_mac\n"
     "    @th,320,8 >= 0 goto spoofed_mac\n"
     "    ip6 saddr :: accept\n"
     "    goto source6\n"
@@ -205,7 +205,7 @@ static const char table_ipv6[] =
     "  chain advertise {\n"
     "    @th,64,128 %2$s goto spoofed_ipv6\n"
     "    @th,192,16 != 0x0201 goto spoofed_mac\n"
-    "    iifname . @th,208,48 != @macs goto spoofed_mac\n"
+    "    iif . @th,208,48 != @macs goto spoofed_mac\n"
     "    @th,256,8 >= 0 goto spoofed_mac\n"
     "    goto source6\n"
     "  }\n";
@@ -216,29 +216,29 @@ static const char table_prerouting[] =
 
 /* Arguments: the packet type, where to. */
 static const char table_own4[] =
-    "    meta pkttype %1$s %2$smeta l4proto tcp iifname . @ll,48,64 . ip saddr @own4 accept\n"
-    "    meta pkttype %1$s %2$smeta l4proto udp iifname . @ll,48,64 . ip saddr @own4 jump udp4\n";
+    "    %2$smeta pkttype %1$s meta l4proto tcp iif . @ll,48,64 . @nh,96,32 @own4 accept\n"
+    "    %2$smeta pkttype %1$s meta l4proto udp iif . @ll,48,64 . @nh,96,32 @own4 jump udp4\n";
 
 /* On a physical network each address may be a machine's. No set of two protocols: it costs more than another rule. */
 static const char table_own_mac[] =
     "    meta pkttype other ether type ip meta l4proto tcp"
-    " iifname . ether saddr @senders accept\n"
+    " iif . ether saddr @senders accept\n"
     "    meta pkttype other ether type ip meta l4proto udp ip saddr != 0.0.0.0"
-    " iifname . ether saddr @senders jump udp4\n"
+    " iif . ether saddr @senders jump udp4\n"
     "    meta pkttype other ether type ip6 meta l4proto tcp"
-    " iifname . ether saddr @senders accept\n"
+    " iif . ether saddr @senders accept\n"
     "    meta pkttype host ether type { ip, ip6 } meta l4proto tcp"
-    " iifname . ether saddr @senders accept\n";
+    " iif . ether saddr @senders accept\n";
 
 /* Arguments: the network's prefix, the router's address. */
 static const char table_own6[] =
-    "    ether type ip6 meta l4proto tcp ip6 saddr %s/64 ip6 saddr != %s iifname . ether saddr"
+    "    ether type ip6 meta l4proto tcp ip6 saddr %s/64 ip6 saddr != %s iif . ether saddr"
     " @senders accept\n";
 
 static const char table_others[] =
     "    iifname @learning goto unknown_mac\n"
     "    iifname @unguarded accept\n"
-    "    iifname . ether saddr != @senders goto spoofed_mac\n"
+    "    iif . ether saddr != @senders goto spoofed_mac\n"
     /* What a tag hides is not looked at, but hosts look into tag 0. */
     "    ether type vmap { arp : goto from_arp, ip : goto from_ipv4, ip6 : goto from_ipv6, 8021q : "
     "goto spoofed_mac,"
@@ -287,45 +287,59 @@ static void print_ipv6(FILE *text, const struct net_config *config)
 }
 
 /*
- * In a namespace of the network's own the engine is told of each guest, and the rules for routed packets see to it
- * that the router is no second way to another guest. In the host's there are other bridges, whose frames are no
- * business of ours, and these rules do the latter: where br_netfilter is on, those for routed packets meet what the
- * bridge passes on, too.
+ * The quick way of IPv4. In a namespace of the network's own the engine is told of each guest, and the rules for routed
+ * packets see to it that the router is no second way to another guest. In the host's these rules do the latter: where
+ * br_netfilter is on, those for routed packets meet what the bridge passes on, too.
+ *
+ * There are also other bridges there, whose frames are no business of ours. Nearly all of them are told by their source
+ * address, which is read more quickly than a name; the others by the name of the interface.
  */
+static void print_own4(FILE *text, const struct place *place)
+{
+    const struct net_config *config = place->config;
+    uint32_t mask = ip_mask_u32(config->prefix_len), subnet = net_config_subnet(config);
+    char outside[48] = "", router[32];
+
+    if (place->host) {
+        fprintf(text, "    @nh,96,32 & 0x%08x != 0x%08x goto others\n", mask, subnet);
+        snprintf(outside, sizeof(outside), "@nh,128,32 & 0x%08x != 0x%08x ", mask, subnet);
+    }
+    fprintf(text, table_own4, "host", outside);
+    fprintf(text, table_own4, "other", "");
+    if (!place->host)
+        return;
+    snprintf(router, sizeof(router), "@nh,128,32 0x%08x ", config->gateway);
+    fprintf(text, table_own4, "host", router);
+    fprintf(text, "    goto others\n"
+                  "  }\n"
+                  "  chain others {\n");
+}
+
 static void print_prerouting(FILE *text, const struct place *place)
 {
     const struct net_config *config = place->config;
     bool bridged = config->mode == NET_MODE_BRIDGED;
     struct ip_addr subnet = ip_from_u32(net_config_subnet(config));
-    struct ip_addr mask = ip_from_u32(ip_mask_u32(config->prefix_len));
     struct ip_addr router = ip_from_u32(config->gateway);
-    char outside[2 * IP_TEXT_MAX + 32] = "", to_router[IP_TEXT_MAX + 16], ip[2][IP_TEXT_MAX];
-    char router4[IP_TEXT_MAX], router6[IP_TEXT_MAX], prefix6[IP_TEXT_MAX];
+    char subnet4[IP_TEXT_MAX], router4[IP_TEXT_MAX], router6[IP_TEXT_MAX], prefix6[IP_TEXT_MAX];
 
     ip_format(&config->prefix6, prefix6);
     ip_format(&config->gateway6, router6);
-    ip_format(&mask, ip[0]);
-    ip_format(&subnet, ip[1]);
-    snprintf(to_router, sizeof(to_router), "ip daddr %s ", ip_format(&router, router4));
+    ip_format(&subnet, subnet4);
+    ip_format(&router, router4);
     fputs(table_prerouting, text);
+    if (!bridged)
+        print_own4(text, place);
     if (place->host)
         fprintf(text, "    iifname != \"%s*\" accept\n", place->tap);
     else if (bridged)
         fputs("    iifname \"" BRIDGED_LEG_PREFIX "*\" accept\n", text);
-    if (place->host && !bridged)
-        snprintf(outside, sizeof(outside), "ip daddr & %s != %s ", ip[0], ip[1]);
-    if (bridged) {
+    if (bridged)
         fputs(table_own_mac, text);
-    } else {
-        fprintf(text, table_own4, "host", outside);
-        fprintf(text, table_own4, "other", "");
-        if (place->host)
-            fprintf(text, table_own4, "host", to_router);
-    }
     fputs("    meta pkttype { broadcast, multicast } jump to_group\n", text);
     if (place->host && !bridged) {
-        fprintf(text, "    meta pkttype host ip daddr & %s == %s ", ip[0], ip[1]);
-        fprintf(text, "ip daddr != %s drop\n", router4);
+        fprintf(text, "    meta pkttype host ip daddr %s/%u ip daddr != %s drop\n", subnet4,
+                config->prefix_len, router4);
         if (config->prefix6.family)
             fprintf(text, "    meta pkttype host ip6 daddr %s/64 ip6 daddr != %s drop\n", prefix6,
                     router6);

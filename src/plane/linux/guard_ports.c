@@ -22,7 +22,7 @@ static void put_interface(struct element *element, const struct plane_port *port
     put_key(element, port->interface, sizeof(port->interface));
 }
 
-/* Each of these writes the element that @port is of a set. False: it is none. */
+/* Each of these writes what follows the interface in the element that @port is of a set. False: it is none. */
 
 static bool is_learning(const struct place *place, const struct plane_port *port,
                         struct element *element)
@@ -95,7 +95,6 @@ static bool is_labelled(const struct place *place, const struct plane_port *port
     return port->ipv4;
 }
 
-/* Where ports are apart (guard.c) there are two sets of MAC addresses alone. */
 static bool is_machine(const struct place *place, const struct plane_port *port,
                        struct element *element)
 {
@@ -111,14 +110,24 @@ static bool is_alone(const struct place *place, const struct plane_port *port,
     return is_machine(place, port, element) && port->isolated;
 }
 
-static const struct {
+/* How a set knows a port. Its index is compared more quickly than its name, which tells more and is what a rate is kept by. */
+enum port_key {
+    KEY_NAME,
+    KEY_INDEX,
+    KEY_NONE /* where ports are apart (guard.c) there are two sets of MAC addresses alone */
+};
+
+static const struct set {
     const char *name;
     bool (*read)(const struct place *place, const struct plane_port *port, struct element *element);
+    enum port_key key;
 } sets[] = {
-    {"learning", is_learning}, {"unguarded", is_unguarded}, {"isolated", is_isolated},
-    {"senders", is_sender},    {"macs", is_sender},         {"senders4", is_sender4},
-    {"own4", is_own4},         {"any4", is_any4},           {"labels", is_labelled},
-    {"machines", is_machine},  {"alone", is_alone},
+    {"learning", is_learning, KEY_NAME}, {"unguarded", is_unguarded, KEY_NAME},
+    {"isolated", is_isolated, KEY_NAME}, {"senders", is_sender, KEY_INDEX},
+    {"macs", is_sender, KEY_INDEX},      {"senders4", is_sender4, KEY_INDEX},
+    {"own4", is_own4, KEY_INDEX},        {"any4", is_any4, KEY_NAME},
+    {"labels", is_labelled, KEY_NAME},   {"machines", is_machine, KEY_NONE},
+    {"alone", is_alone, KEY_NONE},
 };
 #define SETS_LEN (sizeof(sets) / sizeof(sets[0]))
 #define SETS_OF_APART 2 /* the last ones */
@@ -128,54 +137,77 @@ static size_t sets_len(const struct place *place)
     return place->apart ? SETS_LEN : SETS_LEN - SETS_OF_APART;
 }
 
+/* False: @port is none of @set. */
+static bool make_element(const struct set *set, const struct place *place,
+                         const struct plane_port *port, struct element *ret_element)
+{
+    *ret_element = (struct element){0};
+    if (set->key == KEY_NAME)
+        put_interface(ret_element, port);
+    else if (set->key == KEY_INDEX)
+        put_key(ret_element, &port->ifindex, sizeof(port->ifindex));
+    return set->read(place, port, ret_element);
+}
+
 /* Set by set, for elements that follow each other share a message. */
 static void put_ports(struct elements *batch, uint16_t type, const struct place *place,
                       const struct plane_port *ports, size_t len)
 {
     for (size_t i = 0; i < sets_len(place); i++) {
         for (size_t k = 0; k < len; k++) {
-            struct element element = {0};
+            struct element element;
 
-            put_interface(&element, &ports[k]);
-            if (sets[i].read(place, &ports[k], &element))
+            if (make_element(&sets[i], place, &ports[k], &element))
                 elements_put(batch, type, sets[i].name, &element);
         }
     }
 }
 
-/*
- * An element of @set as nftables reads it. Of "macs" and "own4" the part after the interface is a number, for the set's
- * type has no other words.
- */
-static void write_element(FILE *text, const char *set, const struct element *element)
+static void write_number(FILE *text, const uint8_t *bytes, size_t len)
 {
-    const bool mac_only = element->key_len < IFNAMSIZ;
-    const uint8_t *key = element->key + (mac_only ? 0 : IFNAMSIZ);
-    char buf[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
+    fputs("0x", text);
+    for (size_t i = 0; i < len; i++)
+        fprintf(text, "%02x", bytes[i]);
+}
+
+/*
+ * An element of @set as nftables reads it. Of "macs" and "own4" what follows the interface are numbers, for the sets' types
+ * have no other words.
+ */
+static void write_element(FILE *text, const struct set *set, const struct element *element)
+{
+    const uint8_t *key = element->key;
+    char mac_text[MAC_TEXT_MAX], ipv4[IP_TEXT_MAX];
     struct ip_addr addr = {.family = AF_INET};
     struct mac_addr mac;
+    unsigned ifindex;
 
-    if (!mac_only)
-        fprintf(text, "\"%.16s\"", (const char *)element->key);
-    if (element->key_len != IFNAMSIZ) {
-        memcpy(mac.bytes, key, sizeof(mac.bytes));
-        if (mac_only)
-            fputs(mac_format(&mac, buf), text);
-        else if (strcmp(set, "macs") == 0)
-            fprintf(text, " . 0x%02x%02x%02x%02x%02x%02x", key[0], key[1], key[2], key[3], key[4],
-                    key[5]);
-        else if (strcmp(set, "own4") == 0)
-            fprintf(text, " . 0x%02x%02x%02x%02x%02x%02x%02x%02x", key[0], key[1], key[2], key[3],
-                    key[4], key[5], key[6], key[7]);
-        else
-            fprintf(text, " . %s", mac_format(&mac, buf));
+    if (set->key == KEY_NAME) {
+        fprintf(text, "\"%.16s\"", (const char *)key);
+        if (element->value_len)
+            fprintf(text, " : 0x%02x%02x", element->value[0], element->value[1]);
+        return;
     }
-    if (element->key_len > IFNAMSIZ + 8) {
+    if (set->key == KEY_INDEX) {
+        memcpy(&ifindex, key, sizeof(ifindex));
+        fprintf(text, "%u . ", ifindex);
+        key += sizeof(ifindex);
+    }
+    if (set->read == is_own4) {
+        write_number(text, key, 8);
+        fputs(" . ", text);
+        write_number(text, key + 8, 4);
+        return;
+    }
+    memcpy(mac.bytes, key, sizeof(mac.bytes));
+    if (strcmp(set->name, "macs") == 0)
+        write_number(text, key, sizeof(mac.bytes));
+    else
+        fputs(mac_format(&mac, mac_text), text);
+    if (set->read == is_sender4) {
         memcpy(addr.bytes, key + 8, 4);
         fprintf(text, " . %s", ip_format(&addr, ipv4));
     }
-    if (element->value_len)
-        fprintf(text, " : 0x%02x%02x", element->value[0], element->value[1]);
 }
 
 void guard_write_ports(FILE *text, const struct place *place, const struct plane_port *ports,
@@ -185,17 +217,16 @@ void guard_write_ports(FILE *text, const struct place *place, const struct plane
         bool any = false;
 
         for (size_t k = 0; k < len; k++) {
-            struct element element = {0};
+            struct element element;
 
-            put_interface(&element, &ports[k]);
-            if (!sets[i].read(place, &ports[k], &element))
+            if (!make_element(&sets[i], place, &ports[k], &element))
                 continue;
             if (any)
                 fputs(", ", text);
             else
                 fprintf(text, "add element bridge %s %s { ", place->table, sets[i].name);
             any = true;
-            write_element(text, sets[i].name, &element);
+            write_element(text, &sets[i], &element);
         }
         if (any)
             fputs(" }\n", text);

@@ -147,6 +147,7 @@ bool port_read_link(const struct nlmsghdr *header, const struct place *place,
     if (!place_is_port(place, name) || !port_read_alias(alias, place->network, ret_port))
         return false;
     memcpy(ret_port->interface, name, sizeof(ret_port->interface));
+    ret_port->ifindex = (unsigned)link->ifi_index;
     /* What we receive the guest has sent. */
     if (ret_stats)
         *ret_stats = (struct plane_port_stats){

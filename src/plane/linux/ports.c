@@ -157,7 +157,7 @@ static int port_serve(struct plane *plane, const struct plane_port *port, struct
 static int port_attach(struct plane *plane, const struct plane_port *port, const char *alias,
                        struct err *err)
 {
-    int result, bridge, ifindex;
+    int result, bridge, ifindex = (int)port->ifindex;
 
     if (plane->loop)
         ports_on_monitor(&plane->monitor_source, LOOP_IN);
@@ -173,7 +173,6 @@ static int port_attach(struct plane *plane, const struct plane_port *port, const
         port_gone(plane, port);
         return result;
     }
-    ifindex = (int)if_nametoindex(port->interface);
     /* A tap has a queue of its own, and what that has no room for is lost: one before it costs each frame, for nothing. */
     if (port->kind != PORT_VETH && netlink_set_noqueue(&plane->netlink, ifindex) < 0)
         log_debug("port %s keeps the default queue", port->interface);
@@ -229,6 +228,7 @@ int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, in
                                      : tap_open(template, false, port->interface, ret_fd, err);
     if (result < 0)
         return result;
+    port->ifindex = if_nametoindex(port->interface);
     result = port_attach(plane, port, alias, err);
     if (result == 0) {
         port_announce(plane, port, *ret_fd);
@@ -254,7 +254,7 @@ static int port_settle(struct plane *plane, const struct plane_port *port, const
         result = guard_settle(plane->elements, &plane->place, port, err);
     if (result < 0)
         return result;
-    result = netlink_set_up(&plane->netlink, (int)if_nametoindex(port->interface), 0, 0, alias);
+    result = netlink_set_up(&plane->netlink, (int)port->ifindex, 0, 0, alias);
     return result < 0 ? err_set(err, result, "cannot give %s its name: %s", port->interface,
                                 strerror(-result))
                       : 0;
@@ -262,7 +262,7 @@ static int port_settle(struct plane *plane, const struct plane_port *port, const
 
 int plane_settle_port(struct plane *plane, const struct plane_port *port, struct err *err)
 {
-    struct plane_port unknown = *port;
+    struct plane_port settled = *port, unknown;
     char alias[PORT_ALIAS_MAX + 1];
     struct err ignored;
     int result;
@@ -277,13 +277,15 @@ int plane_settle_port(struct plane *plane, const struct plane_port *port, struct
     if (result < 0)
         return err_set(err, result, "port '%s': its facts do not make an interface alias",
                        port->name);
-    result = port_settle(plane, port, alias, err);
+    settled.ifindex = if_nametoindex(port->interface);
+    result = port_settle(plane, &settled, alias, err);
     if (result == 0) {
         learn_forget(&plane->learn, port->interface);
         return 0;
     }
     /* It begins anew. */
-    port_gone(plane, port);
+    port_gone(plane, &settled);
+    unknown = settled;
     unknown.mac = (struct mac_addr){{0}};
     unknown.ipv4 = 0;
     if ((port_write_alias(&unknown, plane->place.network, alias) < 0 ||

@@ -24,8 +24,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What ip_is_forbidden() says of IPv4, and those with IPv6's own; nobody is reached there for a guest. */
-#define FORBIDDEN4 "0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0-255.255.255.255"
+/* What ip_is_forbidden() says; nobody is reached there for a guest. */
+static const struct {
+    uint32_t address, mask;
+} forbidden4[] = {
+    {0x00000000, 0xff000000},
+    {0x7f000000, 0xff000000},
+    {0xa9fe0000, 0xffff0000},
+    {0xe0000000, 0xe0000000},
+};
+#define FORBIDDEN4_LEN (sizeof(forbidden4) / sizeof(forbidden4[0]))
 #define FORBIDDEN6 "::/96, ::ffff:0.0.0.0/96, fe80::/10, ff00::/8"
 
 /*
@@ -44,21 +52,12 @@ static const struct {
     {"ip6 daddr 2001::/32", 288, 0xffffffff},
 };
 
-static const struct {
-    uint32_t address, mask;
-} forbidden4[] = {
-    {0x00000000, 0xff000000},
-    {0x7f000000, 0xff000000},
-    {0xa9fe0000, 0xffff0000},
-    {0xe0000000, 0xe0000000},
-};
-
 static void write_embedded(FILE *text)
 {
     for (size_t i = 0; i < sizeof(embedded) / sizeof(embedded[0]); i++)
-        for (size_t k = 0; k < sizeof(forbidden4) / sizeof(forbidden4[0]); k++)
-            fprintf(text, "    %s @nh,%u,32 & 0x%08x == 0x%08x goto denied\n", embedded[i].match,
-                    embedded[i].at_bits, forbidden4[k].mask,
+        for (size_t k = 0; k < FORBIDDEN4_LEN; k++)
+            fprintf(text, "    %s @nh,%u,32 & 0x%08x == 0x%08x goto unless_forward\n",
+                    embedded[i].match, embedded[i].at_bits, forbidden4[k].mask,
                     (forbidden4[k].address ^ embedded[i].inverted) & forbidden4[k].mask);
     fputs("    goto embedded_own\n", text);
 }
@@ -71,7 +70,7 @@ void system_rules_write_own(FILE *text, const struct place *place, const uint32_
                 embedded[i].match, embedded[i].at_bits);
         for (size_t k = 0; k < len; k++)
             fprintf(text, "%s0x%08x", k ? ", " : "", own4[k] ^ embedded[i].inverted);
-        fputs(" } goto denied\n", text);
+        fputs(" } goto unless_forward\n", text);
     }
 }
 
@@ -87,8 +86,11 @@ static int compare_rules(const void *a, const void *b)
     return (int)rule_weight(*second) - (int)rule_weight(*first);
 }
 
-/* The rules of the network's file, in the order in which net_rules_allow() prefers them: the first match decides. */
-static void write_file_rules(FILE *text, const struct net_file *file)
+/*
+ * The rules of the network's file for one IP version, in the order in which net_rules_allow() prefers them: the first match
+ * decides. What a forward leads back into the network is none of their business.
+ */
+static void write_file_rules(FILE *text, const struct net_file *file, int family)
 {
     const struct net_rule *sorted[NET_RULES_MAX];
     char address[IP_TEXT_MAX];
@@ -101,12 +103,14 @@ static void write_file_rules(FILE *text, const struct net_file *file)
         any_deny = any_deny || !file->rules[i].allow;
     }
     qsort(sorted, file->rules_len, sizeof(const struct net_rule *), compare_rules);
+    fputs("    ct status dnat accept\n", text);
     for (unsigned i = 0; i < file->rules_len; i++) {
         const struct net_rule *rule = sorted[i];
 
-        fprintf(text, "    meta nfproto %s %s daddr %s/%u ",
-                rule->prefix.family == AF_INET ? "ipv4" : "ipv6",
-                rule->prefix.family == AF_INET ? "ip" : "ip6", ip_format(&rule->prefix, address),
+        if (rule->prefix.family != family)
+            continue;
+        fprintf(text, "    meta nfproto %s %s daddr %s/%u ", family == AF_INET ? "ipv4" : "ipv6",
+                family == AF_INET ? "ip" : "ip6", ip_format(&rule->prefix, address),
                 rule->prefix_len);
         if (rule->port)
             fprintf(text, "meta l4proto { tcp, udp } th dport %u ", rule->port);
@@ -166,48 +170,85 @@ static void write_input(FILE *text, const struct place *place, const char *gatew
           text);
 }
 
-static void write_forward(FILE *text, const struct place *place, const char *subnet4,
-                          const char *subnet6)
+/*
+ * From a guest to elsewhere. A connection that is made meets all of this, so what tells common packets from rare ones is of
+ * the kinds that are quick (decision 0030), and the rare ones go to chains of their own.
+ */
+static void write_from_guest(FILE *text, const struct place *place, const char *subnet6)
 {
     const struct net_config *config = place->config;
-    bool nat4 = net_config_has_nat(config, AF_INET), nat6 = net_config_has_nat(config, AF_INET6);
 
+    fputs("  chain from_guest {\n"
+          "    meta nfproto ipv6 goto from_guest6\n",
+          text);
+    fprintf(text, "    @nh,96,32 & 0x%08x != 0x%08x goto stranger\n",
+            ip_mask_u32(config->prefix_len), net_config_subnet(config));
+    if (net_config_has_nat(config, AF_INET)) {
+        fputs("    oifname \"" PLACE_PREFIX "*\" goto to_network\n", text);
+        for (size_t i = 0; i < FORBIDDEN4_LEN; i++)
+            fprintf(text, "    @nh,128,32 & 0x%08x == 0x%08x goto unless_forward\n",
+                    forbidden4[i].mask, forbidden4[i].address);
+        write_file_rules(text, config->file, AF_INET);
+    } else {
+        fputs("    goto no_way\n", text);
+    }
+    fprintf(text,
+            "  }\n"
+            "  chain from_guest6 {\n"
+            "    ip6 saddr != %s goto stranger\n",
+            config->prefix6.family ? subnet6 : "::");
+    if (net_config_has_nat(config, AF_INET6)) {
+        fputs("    oifname \"" PLACE_PREFIX "*\" goto to_network\n"
+              "    ip6 daddr { " FORBIDDEN6 " } goto unless_forward\n"
+              "    jump embedded\n",
+              text);
+        write_file_rules(text, config->file, AF_INET6);
+    } else {
+        fputs("    goto no_way\n", text);
+    }
+    fputs("  }\n", text);
+}
+
+static void write_forward(FILE *text, const struct place *place, const char *subnet6)
+{
     fprintf(text,
             "  chain forward {\n"
             "    type filter hook forward priority filter; policy accept;\n"
             "    ct state established,related accept\n"
-            "    iifname \"%1$s\" oifname \"%1$s\" accept\n"
             "    iifname \"%1$s\" goto from_guest\n"
             "    oifname \"%1$s\" goto to_guest\n"
-            "    oifname != \"vmnet-*\" jump closed\n"
+            "    oifname != \"" PLACE_PREFIX "*\" jump closed\n"
             "  }\n"
             "  chain closed {\n"
             "  }\n"
             "  chain to_guest {\n"
             "%2$s"
             /* Guests of another network are told; whose rules come first is not said. */
-            "    iifname \"vmnet-*\" goto denied\n"
+            "    iifname \"" PLACE_PREFIX "*\" goto denied\n"
             "    drop\n"
             "  }\n"
-            "  chain from_guest {\n",
-            place->bridge, nat4 || nat6 ? "    ct status dnat accept\n" : "");
-    /* Without a way out of one IP version that is answered as what is denied. */
-    fprintf(text, "    meta nfproto ipv4 ip saddr != %s drop\n", subnet4);
-    fprintf(text, "    meta nfproto ipv6 ip6 saddr != %s drop\n",
-            config->prefix6.family ? subnet6 : "::");
-    if (!nat4)
-        fputs("    meta nfproto ipv4 goto denied\n", text);
-    if (!nat6)
-        fputs("    meta nfproto ipv6 goto denied\n", text);
-    fputs("    ct status dnat accept\n"
-          "    oifname \"vmnet-*\" goto denied\n"
-          "    ip daddr { " FORBIDDEN4 " } goto denied\n"
-          "    ip6 daddr { " FORBIDDEN6 " } goto denied\n"
-          "    meta nfproto ipv6 jump embedded\n",
-          text);
-    write_file_rules(text, config->file);
-    fputs("  }\n"
-          "  chain embedded_own {\n"
+            /* From bridge to bridge: see above. */
+            "  chain stranger {\n"
+            "    oifname \"%1$s\" accept\n"
+            "    drop\n"
+            "  }\n"
+            /* Without a way out of one IP version that is answered as what is denied. */
+            "  chain no_way {\n"
+            "    oifname \"%1$s\" accept\n"
+            "    goto denied\n"
+            "  }\n"
+            "  chain to_network {\n"
+            "    oifname \"%1$s\" accept\n"
+            "    goto unless_forward\n"
+            "  }\n"
+            "  chain unless_forward {\n"
+            "    ct status dnat accept\n"
+            "    goto denied\n"
+            "  }\n",
+            place->bridge,
+            net_config_has_way_out(place->config) ? "    ct status dnat accept\n" : "");
+    write_from_guest(text, place, subnet6);
+    fputs("  chain embedded_own {\n"
           "  }\n"
           "  chain embedded {\n",
           text);
@@ -216,22 +257,8 @@ static void write_forward(FILE *text, const struct place *place, const char *sub
 }
 
 /*
- * What leads back into the network by a forward must come back the same way. @protocol and the addresses for which nothing
- * is translated are in nft's words.
- */
-static void write_masquerade(FILE *text, const struct place *place, const char *protocol,
-                             const char *subnet, const char *group)
-{
-    fprintf(text,
-            "    %1$s saddr %2$s oifname \"%3$s\" ct status dnat masquerade\n"
-            "    %1$s saddr %2$s oifname != \"%3$s\" %1$s daddr != { %2$s, %4$s }"
-            " masquerade fully-random,persistent\n",
-            protocol, subnet, place->bridge, group);
-}
-
-/*
  * A forward of one address of the host, and one of all of them. The host's loopback is not asked here: what comes from
- * the host itself goes another way.
+ * the host itself goes another way. The first question is whether it could be a forward's at all, by a lookup of two bytes.
  */
 static void write_forwards(FILE *text, const struct net_config *config)
 {
@@ -245,8 +272,10 @@ static void write_forwards(FILE *text, const struct net_config *config)
                 "  map one_%1$s { type inet_proto . %2$s . inet_service : %2$s . inet_service; }\n"
                 "  map all_%1$s { type inet_proto . inet_service : %2$s . inet_service; }\n",
                 families[i].ip, families[i].type);
-    fputs("  chain prerouting {\n"
+    fputs("  set ports { type inet_service; }\n"
+          "  chain prerouting {\n"
           "    type nat hook prerouting priority dstnat; policy accept;\n"
+          "    th dport != @ports accept\n"
           "    meta l4proto != { tcp, udp } accept\n"
           "    fib daddr type != local accept\n",
           text);
@@ -259,19 +288,34 @@ static void write_forwards(FILE *text, const struct net_config *config)
     fputs("  }\n", text);
 }
 
-static void write_nat(FILE *text, const struct place *place, const char *subnet4,
-                      const char *subnet6)
+/*
+ * What leaves gets the host's address; to group addresses the host alone sends. What leads back into the network by a forward
+ * must come back the same way.
+ */
+static void write_masquerade(FILE *text, const struct place *place, const char *subnet4,
+                             const char *subnet6)
 {
     const struct net_config *config = place->config;
+    struct ip_addr subnet = ip_from_u32(net_config_subnet(config));
+    struct ip_addr mask = ip_from_u32(ip_mask_u32(config->prefix_len));
+    char masks[IP_TEXT_MAX], address[IP_TEXT_MAX];
 
-    write_forwards(text, config);
     fputs("  chain postrouting {\n"
           "    type nat hook postrouting priority srcnat; policy accept;\n",
           text);
     if (net_config_has_nat(config, AF_INET))
-        write_masquerade(text, place, "ip", subnet4, "224.0.0.0/4, 255.255.255.255");
+        fprintf(text,
+                "    ip saddr & %1$s == %2$s ip daddr & %1$s != %2$s"
+                " ip daddr & 240.0.0.0 != 224.0.0.0 ip daddr != 255.255.255.255"
+                " oifname != \"%3$s\" masquerade fully-random,persistent\n"
+                "    ip saddr %4$s oifname \"%3$s\" ct status dnat masquerade\n",
+                ip_format(&mask, masks), ip_format(&subnet, address), place->bridge, subnet4);
     if (net_config_has_nat(config, AF_INET6) && config->prefix6.family)
-        write_masquerade(text, place, "ip6", subnet6, "ff00::/8");
+        fprintf(text,
+                "    ip6 saddr %1$s ip6 daddr != { %1$s, ff00::/8 } oifname != \"%2$s\""
+                " masquerade fully-random,persistent\n"
+                "    ip6 saddr %1$s oifname \"%2$s\" ct status dnat masquerade\n",
+                subnet6, place->bridge);
     fputs("  }\n", text);
 }
 
@@ -295,9 +339,11 @@ void system_rules_write(FILE *text, const struct place *place)
             "  chain excluded { reject with icmpx admin-prohibited; }\n",
             place->table);
     write_input(text, place, gateway4, gateway6);
-    write_forward(text, place, subnet4, subnet6);
-    if (net_config_has_way_out(config))
-        write_nat(text, place, subnet4, subnet6);
+    write_forward(text, place, subnet6);
+    if (net_config_has_way_out(config)) {
+        write_forwards(text, config);
+        write_masquerade(text, place, subnet4, subnet6);
+    }
     fputs("}\n", text);
 }
 
@@ -310,6 +356,7 @@ void system_rules_write_forwards(FILE *text, const struct place *place,
 
     if (!net_config_has_way_out(place->config))
         return;
+    fprintf(text, "flush set inet %s ports\n", place->table);
     for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
         fprintf(text, "flush map inet %s %s\n", place->table, maps[i]);
     for (size_t i = 0; i < len; i++) {
@@ -319,6 +366,7 @@ void system_rules_write_forwards(FILE *text, const struct place *place,
 
         if (from->addr.family != to->addr.family)
             continue;
+        fprintf(text, "add element inet %s ports { %u }\n", place->table, from->port);
         fprintf(text, "add element inet %s %s_%s { %s . ", place->table, all ? "all" : "one",
                 family, forwards[i].udp ? "udp" : "tcp");
         if (!all)
