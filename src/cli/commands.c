@@ -173,9 +173,11 @@ const struct cli_command cli_commands[] = {
     {
         .name = "ls",
         .arguments = "[OPTIONS]",
-        .summary = "List the networks that run",
+        .summary = "List the networks that there are",
         .details = "One line a network: its name, mode and subnets, how many ports are attached,\n"
-                   "whether it lasts without them, and whether it is the system's or your own.\n",
+                   "its state, and whether it is the system's or your own. It is running until its\n"
+                   "last port goes, lasting until 'vmnet down', or listening: the service manager\n"
+                   "starts it for its first machine. Listing it does not.\n",
         .options = {{"json", NULL, "Print JSON, for programs"}},
     },
     {

@@ -4,7 +4,7 @@
  * which is made when the project is built and installed where the shell looks for it.
  *
  * What stands at a place is told by the words of the usage line (kinds, below): NET is the name of a
- * network, so it is completed by those that run. The scripts ask for such names by `vmnet help --names`.
+ * network, so it is completed by those that run, or start when they are joined. The scripts ask for such names by `vmnet help --names`.
  * A script is a text of the shell's own with the table, in the shell's words, in the middle.
  */
 #include <ctype.h>

@@ -134,21 +134,30 @@ static void print_port_names(FILE *file, const json_t *states)
     }
 }
 
-/* What completions ask for, one a line: networks that run, or the ports of @network. */
+static void print_all(FILE *file, const json_t *names)
+{
+    json_t *name;
+    size_t i;
+
+    json_array_foreach(names, i, name) fprintf(file, "%s\n", json_string_value(name));
+}
+
+/* What completions ask for, one a line: networks that run or start when they are joined, or the ports of @network. */
 static void print_names(FILE *file, const char *network)
 {
-    json_t *names, *name;
-    size_t i;
+    json_t *names = NULL, *listening = NULL;
 
     if (network && *network) {
         sample_take(network, &names, NULL);
         print_port_names(file, names);
-    } else if (client_list(&names, NULL) < 0) {
-        return;
     } else {
-        json_array_foreach(names, i, name) fprintf(file, "%s\n", json_string_value(name));
+        client_list(&names, NULL);
+        client_list_listening(&listening, NULL);
+        print_all(file, names);
+        print_all(file, listening);
     }
     json_decref(names);
+    json_decref(listening);
 }
 
 enum cli_exit cmd_help(const struct cli_args *args)

@@ -179,8 +179,29 @@ struct names {
     size_t len;
 };
 
-/* Adds those that have a directory there and answer. A name means one network, in whichever it is. */
-static int list_names(enum net_scope scope, struct names *names, struct err *err)
+static bool runs(const char *network)
+{
+    enum net_scope scope;
+    int fd;
+
+    if (connection_open(network, true, &scope, &fd, NULL) < 0)
+        return false;
+    close(fd);
+    return true;
+}
+
+/* And the name means that one, not one of the user's own. */
+static bool is_listened_for(const char *network)
+{
+    bool is_root = geteuid() == 0 && path_config_exists(NET_OF_SYSTEM, network);
+
+    return connection_is_awaited(network) && !runs(network) &&
+           (is_root || !path_config_exists(NET_OF_USER, network));
+}
+
+/* Adds those that have a directory there and are @wanted. */
+static int list_names(enum net_scope scope, bool (*wanted)(const char *network),
+                      struct names *names, struct err *err)
 {
     char runtime[NET_PATH_MAX];
     int result = path_runtime(scope, false, runtime, err);
@@ -196,14 +217,10 @@ static int list_names(enum net_scope scope, struct names *names, struct err *err
                    ? 0
                    : err_set(err, -errno, "%s: %s", runtime, strerror(errno));
     while ((entry = readdir(directory))) {
-        enum net_scope is_of;
         char **more;
-        int fd;
 
-        if (net_name_check(entry->d_name, NULL) < 0 ||
-            connection_open(entry->d_name, true, &is_of, &fd, NULL) < 0)
+        if (net_name_check(entry->d_name, NULL) < 0 || !wanted(entry->d_name))
             continue;
-        close(fd);
         more = realloc(names->all, (names->len + 1) * sizeof(*names->all));
         if (!more)
             break;
@@ -216,13 +233,14 @@ static int list_names(enum net_scope scope, struct names *names, struct err *err
     return 0;
 }
 
-int client_list(json_t **ret_names, struct err *err)
+/* A name means one network, in whichever directory it is. */
+static int list_wanted(bool (*wanted)(const char *network), json_t **ret_names, struct err *err)
 {
     struct names names = {NULL, 0};
-    int result = list_names(NET_OF_USER, &names, err);
+    int result = list_names(NET_OF_USER, wanted, &names, err);
 
     if (result == 0)
-        result = list_names(NET_OF_SYSTEM, &names, err);
+        result = list_names(NET_OF_SYSTEM, wanted, &names, err);
     if (names.len)
         qsort(names.all, names.len, sizeof(*names.all), compare_names);
     *ret_names = json_array();
@@ -238,4 +256,14 @@ int client_list(json_t **ret_names, struct err *err)
         *ret_names = NULL;
     }
     return result;
+}
+
+int client_list(json_t **ret_names, struct err *err)
+{
+    return list_wanted(runs, ret_names, err);
+}
+
+int client_list_listening(json_t **ret_names, struct err *err)
+{
+    return list_wanted(is_listened_for, ret_names, err);
 }

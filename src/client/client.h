@@ -100,6 +100,8 @@ int client_call(const char *network, const char *method, json_t *parameters, jso
  * the caller. A name that both have is the user's: see connection.h.
  */
 int client_list(json_t **ret_names, struct err *err);
+/* The same of the system's that do not run, but start for who connects: a service manager listens for them. Starts none. */
+int client_list_listening(json_t **ret_names, struct err *err);
 
 /*
  * The interfaces of the calling process's network namespace, as `vmnet interfaces --json` prints them; the caller's.

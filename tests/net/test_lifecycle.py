@@ -176,7 +176,7 @@ def test_lists_race_with_ends(world):
 def test_lasting_network(world):
     result = world.cli("up", "lab")
     assert (result.returncode, result.stdout, result.stderr) == (0, "lab\n", "")
-    assert [(each["name"], each["lasting"]) for each in world.json("ls")] == [("lab", True)]
+    assert [(each["name"], each["state"]) for each in world.json("ls")] == [("lab", "lasting")]
     result = world.cli("up", "lab")
     assert result.returncode == 1
     assert "network 'lab': runs already; vmnet down ends it" in result.stderr
@@ -306,18 +306,18 @@ def test_listings_agree(world):
     networks = world.json("ls")
     states = world.json("status")
     assert [network["name"] for network in networks] == ["a", "b"]
-    assert [state["network"] for state in states] == networks
+    assert [{**state["network"], "state": "running"} for state in states] == networks
     assert [network["ports"] for network in networks] == [2, 1]
     one = world.json("status", "a")
     assert {key: one[key] for key in ("network", "ports", "processes")} == {
         key: states[0][key] for key in ("network", "ports", "processes")
     }
     table = world.cli("ls").stdout.splitlines()
-    assert table[0].split() == ["NAME", "MODE", "SUBNET", "IPV6-PREFIX", "PORTS", "LASTING", "SYSTEM"]
+    assert table[0].split() == ["NAME", "MODE", "SUBNET", "IPV6-PREFIX", "PORTS", "STATE", "SYSTEM"]
     for line, network in zip(table[1:], networks, strict=True):
         prefix6 = network["ipv6Prefix"] or "-"
         expected = [network["name"], "shared", network["subnet"], prefix6, str(network["ports"])]
-        assert line.split() == [*expected, "no", "no"]
+        assert line.split() == [*expected, "running", "no"]
     text = world.cli("status", "b").stdout
     port = states[1]["ports"][0]
     for value in ("network b", port["interface"], port["mac"], port["ipv4"], "web"):

@@ -60,6 +60,10 @@ def managed(lab, name, text, *options):
         shutil.rmtree(network.directory, ignore_errors=True)
 
 
+def states(user):
+    return [(each["name"], each["state"]) for each in json.loads(user.vmnet("ls", "--json").stdout)]
+
+
 def test_started_by_a_machine_and_ends_with_it(lab):
     with managed(lab, "lab", "allow-user = *\n") as (lan, manager):
         user = lab.user()
@@ -82,11 +86,20 @@ def test_started_by_a_machine_and_ends_with_it(lab):
 def test_looking_starts_nothing(lab):
     with managed(lab, "lab", "") as (lan, manager):
         user = lab.user()
-        assert json.loads(user.vmnet("ls", "--json").stdout) == []
+        listening = [{"name": "lab", "state": "listening", "system": True}]
+        for who in (user, lab):
+            assert json.loads(who.vmnet("ls", "--json").stdout) == listening
+            assert who.vmnet("ls").stdout.splitlines()[1].split() == ["lab", *"----", "listening", "yes"]
+            assert who.vmnet("help", "--names").stdout == "lab\n"
         assert json.loads(user.vmnet("status", "--json").stdout) == []
         said = user.refused("status", "lab")
         assert "does not run" in said and "starts with its first machine" in said
         assert "does not run" in lab.vmnet("down", "lab", check=False).stderr
+        # To a user with one of their own the name means that.
+        own = user.config / "lab.conf"
+        own.touch(mode=0o644)
+        assert states(user) == []
+        own.unlink()
         assert manager.said_nothing()
 
 
@@ -95,9 +108,10 @@ def test_up_makes_it_lasting(lab):
         lab.vmnet("up", "lab")
         assert manager.line().startswith("started")
         assert lan.describe()["lasting"]
-        assert [each["name"] for each in json.loads(lab.user().vmnet("ls", "--json").stdout)] == ["lab"]
+        assert states(lab.user()) == [("lab", "lasting")]
         lab.vmnet("down", "lab")
         assert manager.line() == "ended 0"
+        assert states(lab.user()) == [("lab", "listening")]
 
 
 def test_what_outlives_a_kill(lab):

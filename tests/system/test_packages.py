@@ -248,9 +248,10 @@ def test_who_is_not_allowed(machine):
 
 
 def test_looking_starts_nothing(machine):
-    for words in (["ls"], ["status"]):
-        machine.user("bob", "vmnet", *words)
+    listed = machine.user("bob", "vmnet", "ls").stdout
+    machine.user("bob", "vmnet", "status")
     for mode in MODES:
+        assert re.search(f"^{mode} .* listening +yes$", listed, re.M)
         assert is_active(machine, f"openvmnet@{mode}.service") == "inactive"
 
 
@@ -320,7 +321,7 @@ def test_stop(machine):
 def test_lasting(machine):
     machine.run("vmnet", "up", "host")
     assert is_active(machine, "openvmnet@host.service") == "active"
-    assert re.search(r"^host .* yes +yes$", machine.user("bob", "vmnet", "ls").stdout, re.M)
+    assert re.search(r"^host .* lasting +yes$", machine.user("bob", "vmnet", "ls").stdout, re.M)
     machine.run("vmnet", "down", "host")
     assert ended(machine, "host")
 
