@@ -162,7 +162,8 @@ const struct cli_command cli_commands[] = {
             "Waits until the network is gone. A network with attached ports is left alone,\n"
             "unless --force is given: then their links go down for good, and the VMs go on\n"
             "without a network. What a network of the system that was killed has left on the\n"
-            "host is removed.\n",
+            "host is removed. One that systemd listens for starts again: what ends that is\n"
+            "'systemctl stop openvmnet@NAME.socket'.\n",
         .options =
             {
                 {"force", NULL, "End it even while ports are attached"},
@@ -174,10 +175,11 @@ const struct cli_command cli_commands[] = {
         .name = "ls",
         .arguments = "[OPTIONS]",
         .summary = "List the networks that there are",
-        .details = "One line a network: its name, mode and subnets, how many ports are attached,\n"
-                   "its state, and whether it is the system's or your own. It is running until its\n"
-                   "last port goes, lasting until 'vmnet down', or listening: the service manager\n"
-                   "starts it for its first machine. Listing it does not.\n",
+        .details =
+            "One line a network: its name, mode and subnets, how many ports are attached,\n"
+            "its state, and whether it is the system's or your own. It is running until its\n"
+            "last port goes, lasting until 'vmnet down', or listening: the service manager\n"
+            "starts it for its first machine. Listing it does not.\n",
         .options = {{"json", NULL, "Print JSON, for programs"}},
     },
     {

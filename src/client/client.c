@@ -20,6 +20,7 @@
 /* How long a network may be busy with ports that are just going, namespaces of programs above all. */
 #define STOP_SETTLE_MS 1000
 #define STOP_RETRY_MS 20
+#define STOP_LISTENING "systemctl stop openvmnet@%s.socket"
 
 int client_start(const struct net_spec *spec, struct err *err)
 {
@@ -61,8 +62,13 @@ static int remove_left(const char *network, bool force, uint64_t settled_ms, str
     struct err reason;
     int result;
 
-    if (geteuid() != 0 || connection_is_awaited(network))
+    if (geteuid() != 0)
         return -ENOENT;
+    if (connection_is_awaited(network))
+        return err_set(err, -ENOENT,
+                       "does not run, but starts for who connects; to end that: " STOP_LISTENING
+                       ", and vmnet down once more where it was killed and has left something",
+                       network);
     do {
         result = start_removal(network, force, &reason);
     } while (result == -EBUSY && clock_now_ms() < settled_ms && poll(NULL, 0, STOP_RETRY_MS) == 0);
@@ -101,8 +107,7 @@ int client_stop(const char *network, bool force, struct err *err)
     /* A service manager listens for a network whose file is gone. */
     if (result == -ENOENT && geteuid() == 0) {
         reason = *err;
-        err_set(err, result,
-                "%s; to remove what it has left: systemctl stop openvmnet@%s.socket, and once more",
+        err_set(err, result, "%s; to remove what it has left: " STOP_LISTENING ", and once more",
                 reason.text, network);
     }
     /*

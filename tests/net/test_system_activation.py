@@ -94,7 +94,8 @@ def test_looking_starts_nothing(lab):
         assert json.loads(user.vmnet("status", "--json").stdout) == []
         said = user.refused("status", "lab")
         assert "does not run" in said and "starts with its first machine" in said
-        assert "does not run" in lab.vmnet("down", "lab", check=False).stderr
+        said = lab.vmnet("down", "lab", check=False).stderr
+        assert "does not run" in said and "systemctl stop openvmnet@lab.socket" in said
         # To a user with one of their own the name means that.
         own = user.config / "lab.conf"
         own.touch(mode=0o644)
@@ -133,6 +134,27 @@ def test_what_outlives_a_kill(lab):
         lab.vmnet("down", "lab")
         assert manager.line() == "ended 0"
         assert sorted(os.listdir(lan.directory)) == ["control", "stream"]
+
+
+def test_down_of_what_was_killed_and_does_not_start(lab):
+    """Why it does not is said, and then what ends the listening, for it is tried again as long as somebody listens."""
+    with managed(lab, "lab", "mode = shared\n") as (lan, manager):
+        lab.vmnet("up", "lab")
+        assert manager.line().startswith("started")
+        lan.kill("engine", "router", "parent")
+        assert manager.line() == "ended -9"
+        conflict = "link add there type bridge\nlink set there up\naddress add 10.77.0.5/24 dev there\n"
+        lab.define("lab", "mode = shared\nstart-address = 10.77.0.1\nend-address = 10.77.0.99\nsubnet-mask = 255.255.255.0\n")
+        lab.host.ip_batch(conflict)
+        assert "in common with the host's route" in lab.vmnet("down", "lab", check=False).stderr
+        told = "systemctl stop openvmnet@lab.socket"
+        assert poll(lambda: told in lab.vmnet("down", "lab", check=False).stderr)
+        assert lan.control.is_socket()
+        manager.end()
+        lab.vmnet("down", "lab", check=False)
+        assert "vmnet-lab" not in lab.host.ip("link show")
+        lab.host.ip("link del there")
+        lab.define("lab", "")
 
 
 def test_wrong_sockets_are_refused(lab):
