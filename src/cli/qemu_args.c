@@ -24,6 +24,13 @@ static const char *const virtio_machines[] = {
     "x86_64", "i386", "aarch64", "riscv64", "ppc64", "loongarch64",
 };
 
+/*
+ * A machine type without PCI, on which QEMU's -nic and -net nic make no device, whatever model they name (they warn, and it
+ * boots without): -device does.
+ */
+#define MMIO_MACHINE "microvm"
+#define MMIO_NIC "virtio-net-device"
+
 /* Networks that need no monitor, and of -net what is a device. */
 static const char *const no_networks[] = {"none", "nic", "help", "hubport"};
 
@@ -76,6 +83,26 @@ static bool has_virtio(const char *command)
     const char *name = base_name(command);
 
     return IS_LISTED(name, kvm_names) || IS_LISTED(name + strlen(QEMU_PREFIX), virtio_machines);
+}
+
+/* The last one counts, as for QEMU. */
+static bool has_mmio_alone(char *const *argv)
+{
+    bool found = false;
+
+    for (char *const *arg = argv + 1; arg[0] && arg[1]; arg++) {
+        struct kv_list list = {0};
+        const char *type = NULL;
+
+        if (!qemu_args_option_is(arg[0], "M") && !qemu_args_option_is(arg[0], "machine"))
+            continue;
+        if (kv_parse(arg[1], "type", &list, NULL) == 0)
+            type = kv_get(&list, "type");
+        if (type)
+            found = strcmp(type, MMIO_MACHINE) == 0;
+        kv_done(&list);
+    }
+    return found;
 }
 
 static int check_id(const struct qemu_args *args, const struct qemu_nic *nic, const char *option,
@@ -153,6 +180,8 @@ static int parse_netdev(struct qemu_args *args, const struct qemu_args_defaults 
     nic->json = kv_is_json(*text);
     nic->text = text;
     rc = qemu_options_read(nic, option, *text, &list, err);
+    if (origin == QEMU_NIC && !kv_get(&list, "model") && has_mmio_alone(args->argv))
+        nic->driver = MMIO_NIC;
     if (rc == 0)
         rc = complete_nic(nic, defaults, option, *text, err);
     if (rc == 0)
@@ -177,7 +206,9 @@ static int add_free_nic(struct qemu_args *args, const struct qemu_args_defaults 
             rc = qemu_options_read(nic, "--nic", text, &list, err);
         kv_done(&list);
     }
-    if (rc == 0 && origin == QEMU_ADDED && has_virtio(args->argv[0])) {
+    if (origin == QEMU_ADDED && has_mmio_alone(args->argv)) {
+        nic->driver = MMIO_NIC;
+    } else if (rc == 0 && origin == QEMU_ADDED && has_virtio(args->argv[0])) {
         nic->properties = strdup(",model=virtio-net-pci");
         rc = nic->properties ? 0 : -ENOMEM;
     }

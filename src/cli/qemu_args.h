@@ -55,6 +55,8 @@ struct qemu_nic {
     char *id; /* the netdev's, or NULL */
     char *
         properties; /* of a device that QEMU makes: what is passed on, ",key=value" each; or NULL */
+    /* Of a -device in place of that which QEMU makes itself, which on this machine type it would not; or NULL. */
+    const char *driver;
     char *const *text;   /* the option's value within args->argv, or NULL */
     char *const *device; /* value of the -device that lacks a MAC, within args->argv; or NULL */
     const char *device_mac_key;

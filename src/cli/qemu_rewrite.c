@@ -2,7 +2,7 @@
 /*
  * The writing half of qemu_args.h. A vmnet netdev becomes one on an open descriptor: tap, stream or
  * dgram. QEMU's -nic knows no stream and dgram (7.2: "Parameter 'type' is missing"), so there it
- * becomes -netdev and -net nic, which makes the same device, on any board.
+ * becomes -netdev and -net nic, which makes the same device, on any board that has one of its own.
  */
 #include <assert.h>
 #include <errno.h>
@@ -119,7 +119,7 @@ static void put_nic(struct writer *writer, const struct qemu_nic *nic, size_t in
     char *text;
 
     snprintf(own_id, sizeof(own_id), "vmnet%zu", index);
-    if (nic->way.kind == PORT_TAP) {
+    if (nic->way.kind == PORT_TAP && !nic->driver) {
         put(writer, strdup(option));
         if (asprintf(&text, "%s,mac=%s", properties, mac) < 0)
             text = NULL;
@@ -129,8 +129,9 @@ static void put_nic(struct writer *writer, const struct qemu_nic *nic, size_t in
     }
     put(writer, strdup("-netdev"));
     put(writer, netdev_pairs(nic, id, port, ""));
-    put(writer, strdup("-net"));
-    if (asprintf(&text, "nic,netdev=%s%s,macaddr=%s", id, properties, mac) < 0)
+    put(writer, strdup(nic->driver ? "-device" : "-net"));
+    if (asprintf(&text, "%s,netdev=%s%s,%s=%s", nic->driver ? nic->driver : "nic", id, properties,
+                 nic->driver ? "mac" : "macaddr", mac) < 0)
         text = NULL;
     put(writer, text);
 }

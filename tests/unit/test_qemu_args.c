@@ -248,6 +248,25 @@ static const struct rewrite_case rewrite_cases[] = {
      .name = "pi",
      .out = "qemu-system-arm|-nic|tap,fd=10,mac=" MAC0,
      .requests = "lab pi -"},
+    {.title = "default NIC on a machine without PCI",
+     .in = "qemu-system-x86_64|-machine|q35,accel=tcg|-M|microvm,rtc=on|-machine|acpi=off",
+     .vhost = true,
+     .out = "qemu-system-x86_64|-machine|q35,accel=tcg|-M|microvm,rtc=on|-machine|acpi=off|-netdev|"
+            "tap,id=vmnet0,fd=10,vhost=on,vhostfd=20|-device|virtio-net-device,netdev=vmnet0,"
+            "mac=" MAC0},
+    {.title = "-nic there, with and without what QEMU would take for it",
+     .in =
+         "qemu|--machine|type=microvm|-nic|" SHARED ",id=x,speed=1000|-nic|" SHARED ",model=e1000",
+     .out = "qemu|--machine|type=microvm|-netdev|tap,id=x,fd=10|-device|virtio-net-device,netdev=x,"
+            "speed=1000,mac=" MAC0 "|-nic|tap,fd=11,model=e1000,mac=" MAC1},
+    {.title = "-nic there, by dgram",
+     .kind = PORT_DGRAM,
+     .in = "qemu|-M|microvm|-nic|" SHARED,
+     .out = "qemu|-M|microvm|-netdev|dgram,id=vmnet0,local.type=fd,local.str=10|-device|"
+            "virtio-net-device,netdev=vmnet0,mac=" MAC0},
+    {.title = "the last machine type is the one",
+     .in = "qemu-system-x86_64|-M|microvm|-M|q35",
+     .out = "qemu-system-x86_64|-M|microvm|-M|q35|-nic|tap,fd=10,model=virtio-net-pci,mac=" MAC0},
     {.title = "default NIC beside a network of another type",
      .in = "qemu-system-aarch64|-netdev|user,id=u0|-nic|none",
      .out = "qemu-system-aarch64|-netdev|user,id=u0|-nic|none|-nic|"
