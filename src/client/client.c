@@ -55,7 +55,7 @@ int client_start(const struct net_spec *spec, struct err *err)
 
 /*
  * A network of the system that was killed with all its processes has left what root alone can remove, and the kernel
- * takes a moment to end what it had. Keeps @err where there is nothing.
+ * takes a moment to end what it had. Keeps @err where there is nothing; says who else has to be told, where it would start.
  */
 static int remove_left(const char *network, bool force, uint64_t settled_ms, struct err *err)
 {
