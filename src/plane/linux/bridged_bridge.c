@@ -125,15 +125,10 @@ static unsigned choose_port_mtu(struct bridged_bridge *bridge, const struct brid
 
 static void set_port_mtu(struct bridged_bridge *bridge)
 {
-    struct port_list list;
     struct err err;
 
-    if (port_list_read(bridge->netlink, bridge->place, &list, &err) < 0)
+    if (port_list_set_mtu(bridge->netlink, bridge->place, bridge->port_mtu, &err) < 0)
         log_warn("%s", err.text);
-    for (size_t i = 0; i < list.len; i++)
-        bridged_link_set_mtu(bridge->netlink, (int)if_nametoindex(list.ports[i].interface),
-                             bridge->port_mtu);
-    free(list.ports);
 }
 
 /* Remembers both; whether one is another than before. */

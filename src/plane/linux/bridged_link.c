@@ -158,15 +158,6 @@ int bridged_link_set_down(struct netlink *netlink, int ifindex)
     return netlink_talk(netlink, header, NULL, NULL);
 }
 
-int bridged_link_set_mtu(struct netlink *netlink, int ifindex, unsigned mtu)
-{
-    char buf[NETLINK_MESSAGE_BYTES];
-    struct nlmsghdr *header = begin_link(buf, RTM_SETLINK, AF_UNSPEC, ifindex);
-
-    mnl_attr_put_u32(header, IFLA_MTU, mtu);
-    return netlink_talk(netlink, header, NULL, NULL);
-}
-
 int bridged_link_port_mac(const struct mac_addr *machine, struct mac_addr *ret_mac)
 {
     struct mac_addr mac = *machine;

@@ -29,7 +29,6 @@ int bridged_link_default(struct netlink *netlink, char ret_name[16]);
 int bridged_link_silence(struct netlink *netlink, int ifindex);
 int bridged_link_set_mac(struct netlink *netlink, int ifindex, const struct mac_addr *mac);
 int bridged_link_set_down(struct netlink *netlink, int ifindex);
-int bridged_link_set_mtu(struct netlink *netlink, int ifindex, unsigned mtu);
 /*
  * What a machine's port of a switch of the host's has as its MAC. A bridge or Open vSwitch that was given none has the least of
  * its ports', and so another with each machine that comes, unless theirs are greater. 0xfe is what hypervisors take for

@@ -113,15 +113,12 @@ static int make_switch(struct bridged_net *net, struct err *err)
 static void set_mtu(void *context)
 {
     struct bridged_net *net = context;
-    struct port_list list;
     struct err err;
     unsigned mtu = bridged_net_mtu(net);
 
-    if (port_list_read(net->netlink, net->place, &list, &err) == 0)
-        for (size_t i = 0; i < list.len; i++)
-            bridged_link_set_mtu(net->netlink, (int)if_nametoindex(list.ports[i].interface), mtu);
-    free(list.ports);
-    bridged_link_set_mtu(net->netlink, (int)if_nametoindex(net->place->bridge), mtu);
+    if (port_list_set_mtu(net->netlink, net->place, mtu, &err) < 0)
+        log_warn("%s", err.text);
+    netlink_set_mtu(net->netlink, (int)if_nametoindex(net->place->bridge), mtu);
     net->on_change(net->context);
 }
 

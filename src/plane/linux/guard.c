@@ -3,7 +3,7 @@
  * Theory of operation
  *
  * The rules are the same for all ports and are loaded once; what differs from port to port are elements of
- * sets, with the interface's name as a part of their key. So a port is added by a handful of elements, and
+ * sets, with the interface's index or name as a part of their key. So a port is added by a handful of elements, and
  * a frame meets the same few rules however many ports there are.
  *
  * Prerouting, where a frame comes in from a port:

@@ -161,7 +161,7 @@ int netlink_cut_off(struct netlink *netlink, int ifindex, const char *alias)
     return netlink_talk(netlink, header, NULL, NULL);
 }
 
-int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets)
+static int set_number(struct netlink *netlink, int ifindex, uint16_t attribute, uint32_t number)
 {
     char buf[NETLINK_MESSAGE_BYTES];
     struct nlmsghdr *header = netlink_begin(buf, RTM_NEWLINK, 0);
@@ -169,8 +169,18 @@ int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets)
 
     link->ifi_family = AF_UNSPEC;
     link->ifi_index = ifindex;
-    mnl_attr_put_u32(header, IFLA_TXQLEN, packets);
+    mnl_attr_put_u32(header, attribute, number);
     return netlink_talk(netlink, header, NULL, NULL);
+}
+
+int netlink_set_mtu(struct netlink *netlink, int ifindex, unsigned mtu)
+{
+    return set_number(netlink, ifindex, IFLA_MTU, mtu);
+}
+
+int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets)
+{
+    return set_number(netlink, ifindex, IFLA_TXQLEN, packets);
 }
 
 int netlink_set_noqueue(struct netlink *netlink, int ifindex)

@@ -46,6 +46,8 @@ int netlink_set_up(struct netlink *netlink, int ifindex, unsigned mtu, int maste
                    const char *alias);
 /* The reverse: down, without a master, and with another alias. */
 int netlink_cut_off(struct netlink *netlink, int ifindex, const char *alias);
+/* Up or down, as the link is. */
+int netlink_set_mtu(struct netlink *netlink, int ifindex, unsigned mtu);
 /* How many packets wait for who reads a device. (SIOCSIFTXQLEN asks for rights over the whole machine.) */
 int netlink_set_queue(struct netlink *netlink, int ifindex, uint32_t packets);
 /* What is sent by the link goes to its driver at once, by no queueing discipline (noqueue). */

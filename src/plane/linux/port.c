@@ -199,6 +199,18 @@ int port_list_read(struct netlink *netlink, const struct place *place, struct po
     return 0;
 }
 
+int port_list_set_mtu(struct netlink *netlink, const struct place *place, unsigned mtu,
+                      struct err *err)
+{
+    struct port_list list;
+    int result = port_list_read(netlink, place, &list, err);
+
+    for (size_t i = 0; i < list.len; i++)
+        netlink_set_mtu(netlink, (int)list.ports[i].ifindex, mtu);
+    free(list.ports);
+    return result;
+}
+
 int port_list_cut_off(struct netlink *netlink, const struct port_list *list, const char *network,
                       struct err *err)
 {

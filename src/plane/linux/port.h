@@ -39,6 +39,10 @@ struct port_list {
 int port_list_read(struct netlink *netlink, const struct place *place, struct port_list *ret_list,
                    struct err *err);
 
+/* Of all ports that there are. 0, or -errno with the reason why they cannot be listed. */
+int port_list_set_mtu(struct netlink *netlink, const struct place *place, unsigned mtu,
+                      struct err *err);
+
 /*
  * Takes the links of all of them down, for good: whoever holds a tap goes on without a network, and no later network of the
  * name takes it for its port. A veth goes, and with it its other end. 0, or -errno with the reason of the first that stays.
