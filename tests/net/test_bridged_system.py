@@ -71,6 +71,15 @@ def test_mtu_is_told(lab, network, guests):
     unicast(guests[0], lab.remote, 4, 1 << 20)
 
 
+def test_mtu_while_the_interface_is_gone():
+    """It is what it was: machines still reach each other."""
+    with SystemLab() as lab, running(lab, "gone", TEXT, check=False) as network:
+        lab.host.ip("link del out0")
+        settled(lambda: "interface out0 is gone" in network.log(), "told")
+        with system_guest(network, 1) as guest:
+            assert guest.port.facts["mtu"] == network.describe()["mtu"] == 1500
+
+
 # ---- the guard
 
 

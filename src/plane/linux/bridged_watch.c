@@ -73,7 +73,7 @@ static void refresh(struct bridged *bridged)
     if (result == -ENODEV)
         result = bridged_link_read(&bridged->host, bridged->ifname, 0, &now);
     if (result < 0)
-        now = (struct bridged_link){0};
+        now = (struct bridged_link){.mtu = old.mtu}; /* machines keep theirs */
     tell_changes(bridged, &old, &now);
     wire->nic = now;
     if (!now.ifindex)
