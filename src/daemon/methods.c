@@ -83,6 +83,19 @@ static bool methods_owns(const struct engine *engine, struct control_client *cli
            (port && port->port.owner_uid == control_uid(client));
 }
 
+/* Whoever attaches one after the answer gets what it had; and the answer comes before the network's end. */
+static void on_detached(struct engine *engine, const struct engine_request *request,
+                        const struct message *answer, const int *fds, unsigned fds_len)
+{
+    struct network_port *port = network_find(&engine->network, answer->port.interface);
+
+    on_done(engine, request, answer, fds, fds_len);
+    if (answer->result < 0 || !port)
+        return;
+    engine_drop_port(engine, port);
+    engine_port_removed(engine);
+}
+
 static void call_detach(struct engine *engine, struct control_client *client, json_t *parameters)
 {
     struct message message = {.type = MESSAGE_REMOVE_PORT};
@@ -103,7 +116,7 @@ static void call_detach(struct engine *engine, struct control_client *client, js
         return;
     }
     snprintf(message.port.interface, sizeof(message.port.interface), "%s", interface);
-    if (engine_request(engine, &message, -1, client, on_done, NULL) < 0)
+    if (engine_request(engine, &message, -1, client, on_detached, NULL) < 0)
         methods_fail(client, -EAGAIN, BUSY);
 }
 

@@ -164,6 +164,10 @@ static void router_answer(struct router *router, const struct message *request, 
     router_send(router, &answer, &fd, fd >= 0 ? 1 : 0);
     if (fd >= 0)
         close(fd);
+    /* Also to an engine that waits for no answer any more. */
+    answer.type = MESSAGE_GONE;
+    if (request->type == MESSAGE_REMOVE_PORT && answer.result == 0)
+        router_send(router, &answer, NULL, 0);
 }
 
 static void on_engine(struct loop_source *source, unsigned events)

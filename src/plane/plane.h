@@ -21,7 +21,8 @@
 #include "base/portspec.h"
 #include "base/resolv_conf.h"
 
-#define PLANE_PORTS_MAX 1024 /* a bridge has 1023 ports */
+#define PLANE_PORTS_MAX 1024  /* a bridge has 1023 ports */
+#define PLANE_CUT_OFF_MAX 128 /* taps of ports that were removed, and are held still */
 #define PLANE_ROUTES_MAX 4096
 
 /* Descriptors, in the order in which they are passed on. */
@@ -164,6 +165,11 @@ int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, in
  * no such port that has none; -errno with the reason: it has none then.
  */
 int plane_settle_port(struct plane *plane, const struct plane_port *port, struct err *err);
+/*
+ * Removes a port, whoever holds its descriptor: another one may have all that it had. On Linux who holds a tap keeps a device
+ * that is down, on which no frame passes, until it is closed (decision 0038); where there are PLANE_CUT_OFF_MAX of these the
+ * device goes. on_gone() may not be called for it. 0, -ENODEV where there is no such port, or -errno with the reason.
+ */
 int plane_remove_port(struct plane *plane, const char *interface, struct err *err);
 /*
  * Cuts off all ports, for the end of the network (decision 0038): no frame passes from or to them any more, whoever holds their

@@ -136,6 +136,20 @@ def test_mac_that_is_learnt(ovs, network):
     settled(lambda: set(ovs.ports_on()) == before, "the port is gone")
 
 
+def test_detached(lab, ovs, network):
+    """The port leaves the bridge though its machine goes on, and another may have its MAC."""
+    before = set(ovs.ports_on())
+    facts = {"name": "twice", "mac": "52:54:00:12:34:57"}
+    with network.attach(**facts) as port:
+        (name,) = set(ovs.ports_on()) - before
+        network.call("Detach", interface=port.interface)
+        assert set(ovs.ports_on()) == before and name not in links(lab)
+        with network.attach(**facts):
+            (again,) = set(ovs.ports_on()) - before
+            assert ovs.external_ids(again)["attached-mac"] == port.mac
+    settled(lambda: set(ovs.ports_on()) == before, "the port is gone")
+
+
 def test_name_of_one_that_is_gone(ovs, network):
     """The next machine has its port's name, and is connected: ovs-vswitchd sees that it is another."""
     names = set()

@@ -22,7 +22,7 @@ from lab import (
     host_state_changes,
     poll,
 )
-from bridged import whole_state
+from bridged import tc_state, whole_state
 from system import (
     assert_as_before,
     exchange,
@@ -343,6 +343,44 @@ def test_force_cuts_machines_off(lab):
             with network.guest() as third:
                 assert third.ping(REMOTE4) == 1
     assert_as_before(lab, before)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_detached_tap_is_nobodys(lab, mode):
+    """Its machine has a device that is down until it ends. Another has what it had at once, in the network and at what that is
+    bridged to, and the next network of the name leaves it alone."""
+    before = whole_state(lab.host)
+
+    def filters():
+        return {key: text for key, text in tc_state(lab.host).items() if key[0] in ("lan0", "vmnet-cut")}
+
+    with contextlib.ExitStack() as stack:
+        for links, kind in ((["lan0", "lan1"], "veth peer name lan1"), (["lanbr"], "bridge")):
+            lab.host.ip(f"link add {links[0]} type {kind}")
+            lab.host.ip_batch("".join(f"link set {link} up\n" for link in links))
+            stack.callback(lab.host.ip, f"link del {links[0]}")
+        network = lab.system_network("cut", MODES[mode])
+        stack.callback(network.down)
+        facts = {"name": "web", "mac": "52:54:00:00:00:42"}
+        with network.attach(**facts) as port:
+            with_port = filters()
+            network.call("Detach", interface=port.interface)
+            shown = lab.host.ip("-d link show")
+            assert shown.count("openvmnet: cut off from network cut") == (mode not in ("wired", "mac-nat"))
+            if f" {port.interface}: " in shown:
+                (link,) = json.loads(lab.host.ip(f"-j link show {port.interface}"))
+                assert "UP" not in link["flags"] and "master" not in link
+            if mode == "wired":
+                assert filters() != with_port
+            with network.attach(**facts) as again:
+                assert [each["interface"] for each in network.status()["ports"]] == [again.interface]
+                assert filters() == with_port
+            network.down()
+            network = lab.system_network("cut", MODES[mode])
+            assert network.status()["ports"] == []
+        assert "cut off" not in lab.host.ip("-d link show")
+    assert poll(lambda: not host_state_changes(before, whole_state(lab.host))), host_state_changes(
+        before, whole_state(lab.host))
 
 
 @contextlib.contextmanager

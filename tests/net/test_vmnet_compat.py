@@ -210,6 +210,29 @@ def test_guest_of_monitor(lab, environment):
     check_clean(lab)
 
 
+@pytest.mark.parametrize("end", ["port", "network"])
+def test_interface_is_ended(lab, environment, end):
+    """By another: its client is told when it writes, and when it reads and there is nothing left (decision 0038)."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        client = lab.host.start(
+            [SOCKET, theirs.fileno(), "shared"],
+            capabilities=False, env=environment, stdout=-1, text=True, pass_fds=[theirs.fileno()],
+        )  # fmt: skip
+        with client:
+            assert len(client.stdout.readline().split()) == 4
+            network = Network(lab, "shared")
+            if end == "network":
+                assert network.down().returncode == 0
+            else:
+                (port,) = network.status()["ports"]
+                network.call("Detach", interface=port["interface"])
+            assert client.poll() is None
+            ours.send(b"\xff" * 6 + bytes(54))
+            assert client.wait(5) == 3
+    check_clean(lab)
+
+
 def test_guests_of_clients(lab, environment):
     """Two clients and a guest on a tap reach each other by address."""
     with contextlib.ExitStack() as stack:

@@ -6,6 +6,7 @@
  * MODE is shared, host or bridged:INTERFACE; OPTIONs are own-mac, tso, checksum, isolated, one (a packet an event, instead of all that
  * there are), no-nat44 and no-nat66 (on a network object of its own, which is without). It prints
  * "MAC START END MTU" when it is up, "-" for what there is not (a MAC that is the guest's own), and ends when the socket's other end does, without stopping the interface: that is part of the test.
+ * Where a write fails, and reading does too, the interface is gone: it ends with ENDED_STATUS.
  */
 #include <vmnet/vmnet.h>
 
@@ -19,6 +20,7 @@
 #define BATCH 32
 #define FRAME_MAX 65550
 #define BRIDGED "bridged:"
+#define ENDED_STATUS 3
 
 static interface_ref interface;
 static int socket_fd;
@@ -49,6 +51,16 @@ static void on_packets(void)
     } while (count == BATCH && !one_an_event);
 }
 
+static bool is_gone(void)
+{
+    static uint8_t frame[FRAME_MAX];
+    struct iovec iov = {frame, packet_bytes};
+    struct vmpktdesc packet = {packet_bytes, &iov, 1, 0};
+    int count = 1;
+
+    return vmnet_read(interface, &packet, &count) == VMNET_FAILURE;
+}
+
 /* On the socket's queue: what has come goes in one call. */
 static void on_socket(void)
 {
@@ -68,8 +80,8 @@ static void on_socket(void)
         packets[count] = (struct vmpktdesc){(size_t)len, &iov[count], 1, 0};
         count++;
     }
-    if (count)
-        vmnet_write(interface, packets, &count);
+    if (count && vmnet_write(interface, packets, &count) == VMNET_FAILURE && is_gone())
+        _exit(ENDED_STATUS);
 }
 
 static xpc_object_t read_options(char **argv)

@@ -87,6 +87,8 @@ xpc_object_t params_create(const struct interface *interface);
 
 /* Sets up the port's descriptor for what is wished. 0 or -errno. */
 int packets_setup(struct interface *interface);
+/* Whether no frame passes by a port's descriptor any more: its network has ended, or somebody has detached the port. */
+bool packets_ended(int fd);
 
 /* The interface is up: a callback that was set before gets its events. */
 void events_begin(struct interface *interface);

@@ -8,7 +8,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <jansson.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -285,14 +284,6 @@ void vmnet_network_get_ipv6_prefix(vmnet_network_ref network, struct in6_addr *p
             AF_INET6, openvmnet_port_get(network->keeper, "ipv6-prefix"), prefix);
 }
 
-/* A port's device ends with its network; under its name another network may run by now. */
-static bool has_ended(const struct vmnet_network *network)
-{
-    struct pollfd poll_fd = {.fd = openvmnet_port_fd(network->keeper), .events = POLLIN};
-
-    return poll(&poll_fd, 1, 0) == 1 && poll_fd.revents & (POLLERR | POLLHUP);
-}
-
 interface_ref vmnet_interface_start_with_network(vmnet_network_ref network, xpc_object_t desc,
                                                  dispatch_queue_t queue,
                                                  vmnet_start_interface_completion_handler_t handler)
@@ -303,7 +294,8 @@ interface_ref vmnet_interface_start_with_network(vmnet_network_ref network, xpc_
         hint(__func__, VMNET_INVALID_ARGUMENT, "the network is NULL");
         return NULL;
     }
-    if (has_ended(network)) {
+    /* Under its name another may run by now. */
+    if (packets_ended(openvmnet_port_fd(network->keeper))) {
         interface_refuse(queue, handler,
                          hint(__func__, VMNET_FAILURE, "the network '%s' has ended",
                               openvmnet_port_get(network->keeper, "network")));

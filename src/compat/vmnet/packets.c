@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -64,6 +65,18 @@ static ssize_t tap_readv(int fd, const struct iovec *iov, unsigned len)
 static ssize_t tap_writev(int fd, const struct iovec *iov, unsigned len)
 {
     return syscall(SYS_writev, fd, iov, (unsigned long)len);
+}
+
+/* A tap can be written to while it is up (tun_chr_poll()); a port's is, until it is cut off (decision 0038) or gone. */
+bool packets_ended(int fd)
+{
+    struct pollfd tap = {.fd = fd, .events = POLLOUT};
+    int before;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before); /* as above */
+    (void)poll(&tap, 1, 0);
+    pthread_setcancelstate(before, NULL);
+    return !(tap.revents & POLLOUT);
 }
 
 /* ---- checks */
@@ -223,8 +236,10 @@ vmnet_return_t vmnet_read(interface_ref ref, struct vmpktdesc *packets, int *pkt
 
         if (took == TOOK)
             count++;
-        else if (took == TOOK_ERROR && count == 0)
+        else if (count == 0 && took == TOOK_ERROR)
             status = hint(__func__, VMNET_FAILURE, "the network has gone: %s", strerror(errno));
+        else if (count == 0 && took == TOOK_NONE && packets_ended(transfer.interface->fd))
+            status = hint(__func__, VMNET_FAILURE, "the network has cut the interface off");
         if (took == TOOK_NONE || took == TOOK_ERROR)
             break;
     }

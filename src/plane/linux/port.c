@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CUT_OFF_ALIAS_MAX (NET_NAME_MAX + 64)
+
 enum field {
     FIELD_MAC,
     FIELD_IPV4,
@@ -211,23 +213,68 @@ int port_list_set_mtu(struct netlink *netlink, const struct place *place, unsign
     return result;
 }
 
+static void write_cut_off(const char *network, char ret_alias[CUT_OFF_ALIAS_MAX])
+{
+    snprintf(ret_alias, CUT_OFF_ALIAS_MAX, "openvmnet: cut off from network %s", network);
+}
+
+int port_cut_off(struct netlink *netlink, const struct plane_port *port, const char *network)
+{
+    int ifindex = (int)if_nametoindex(port->interface);
+    char alias[CUT_OFF_ALIAS_MAX];
+
+    if (!ifindex)
+        return -ENODEV;
+    write_cut_off(network, alias);
+    return port->kind == PORT_VETH ? netlink_delete_link(netlink, ifindex)
+                                   : netlink_cut_off(netlink, ifindex, alias);
+}
+
 int port_list_cut_off(struct netlink *netlink, const struct port_list *list, const char *network,
                       struct err *err)
 {
-    char alias[NET_NAME_MAX + 64];
     int first = 0;
 
-    snprintf(alias, sizeof(alias), "openvmnet: cut off from network %s", network);
     for (size_t i = 0; i < list->len; i++) {
-        const struct plane_port *port = &list->ports[i];
-        int ifindex = (int)if_nametoindex(port->interface), result = 0;
+        int result = port_cut_off(netlink, &list->ports[i], network);
 
-        if (ifindex)
-            result = port->kind == PORT_VETH ? netlink_delete_link(netlink, ifindex)
-                                             : netlink_cut_off(netlink, ifindex, alias);
         if (result < 0 && result != -ENODEV && first == 0)
-            first = err_set(err, result, "cannot take port %s down: %s", port->interface,
+            first = err_set(err, result, "cannot take port %s down: %s", list->ports[i].interface,
                             strerror(-result));
     }
     return first;
+}
+
+struct cut_off_walk {
+    char alias[CUT_OFF_ALIAS_MAX];
+    int count;
+};
+
+static int on_maybe_cut_off(const struct nlmsghdr *header, void *context)
+{
+    struct cut_off_walk *walk = context;
+    const struct nlattr *attr;
+
+    mnl_attr_for_each(attr, header, sizeof(struct ifinfomsg))
+    {
+        if (mnl_attr_get_type(attr) == IFLA_IFALIAS &&
+            mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0)
+            walk->count += strcmp(mnl_attr_get_str(attr), walk->alias) == 0;
+    }
+    return MNL_CB_OK;
+}
+
+static void forget_cut_off(void *context)
+{
+    ((struct cut_off_walk *)context)->count = 0;
+}
+
+int port_count_cut_off(struct netlink *netlink, const char *network)
+{
+    struct cut_off_walk walk = {.count = 0};
+    int result;
+
+    write_cut_off(network, walk.alias);
+    result = netlink_dump(netlink, RTM_GETLINK, AF_UNSPEC, on_maybe_cut_off, forget_cut_off, &walk);
+    return result < 0 ? result : walk.count;
 }

@@ -44,10 +44,14 @@ int port_list_set_mtu(struct netlink *netlink, const struct place *place, unsign
                       struct err *err);
 
 /*
- * Takes the links of all of them down, for good: whoever holds a tap goes on without a network, and no later network of the
- * name takes it for its port. A veth goes, and with it its other end. 0, or -errno with the reason of the first that stays.
+ * Takes the link of a port down, for good: whoever holds the tap goes on without a network, and no router takes it for a port of
+ * the network any more. A veth goes, and with it its other end. 0, -ENODEV where it is gone, or -errno.
  */
+int port_cut_off(struct netlink *netlink, const struct plane_port *port, const char *network);
+/* The same for all of them. 0, or -errno with the reason of the first that stays. */
 int port_list_cut_off(struct netlink *netlink, const struct port_list *list, const char *network,
                       struct err *err);
+/* How many links there are that were cut off from @network and are held still, or -errno. */
+int port_count_cut_off(struct netlink *netlink, const char *network);
 
 #endif

@@ -235,7 +235,7 @@ int plane_add_port(struct plane *plane, struct plane_port *port, int peer_fd, in
         return 0;
     }
     if (port->kind == PORT_VETH)
-        plane_remove_port(plane, port->interface, NULL);
+        netlink_delete_link(&plane->netlink, (int)if_nametoindex(port->interface));
     else
         close(*ret_fd);
     *ret_fd = -1;
@@ -288,17 +288,44 @@ int plane_settle_port(struct plane *plane, const struct plane_port *port, struct
     unknown = settled;
     unknown.mac = (struct mac_addr){{0}};
     unknown.ipv4 = 0;
-    if (port_write_alias(&unknown, plane->place.network, alias) < 0 ||
-        port_attach(plane, &unknown, alias, &ignored) < 0)
-        plane_remove_port(plane, port->interface, NULL);
+    if ((port_write_alias(&unknown, plane->place.network, alias) < 0 ||
+         port_attach(plane, &unknown, alias, &ignored) < 0) &&
+        plane_remove_port(plane, port->interface, NULL) == 0) {
+        log_warn("port %s is cut off: %s", port->interface, err->text);
+        plane->events.on_gone(plane->events.context, port->interface);
+    }
+    return result;
+}
+
+/*
+ * A tap is somebody's, who would poll a device that is gone without a pause: it is cut off, and from here on as gone as any
+ * other (decision 0038). But who attaches, detaches and never closes does not fill the kernel with devices.
+ */
+static int port_remove(struct plane *plane, const struct plane_port *port)
+{
+    const char *network = plane->config->name;
+    int result;
+
+    if (port->kind != PORT_TAP || port_count_cut_off(&plane->netlink, network) >= PLANE_CUT_OFF_MAX)
+        return netlink_delete_link(&plane->netlink, (int)if_nametoindex(port->interface));
+    result = port_cut_off(&plane->netlink, port, network);
+    if (result == 0)
+        port_gone(plane, port);
     return result;
 }
 
 int plane_remove_port(struct plane *plane, const char *interface, struct err *err)
 {
-    unsigned ifindex = place_is_port(&plane->place, interface) ? if_nametoindex(interface) : 0;
-    int result = ifindex ? netlink_delete_link(&plane->netlink, (int)ifindex) : -ENODEV;
+    struct port_list list;
+    int result = port_list_read(&plane->netlink, &plane->place, &list, err);
 
+    if (result < 0)
+        return result;
+    result = -ENODEV;
+    for (size_t i = 0; i < list.len && result == -ENODEV; i++)
+        if (strcmp(list.ports[i].interface, interface) == 0)
+            result = port_remove(plane, &list.ports[i]);
+    free(list.ports);
     return result < 0
                ? err_set(err, result, "cannot remove port '%s': %s", interface, strerror(-result))
                : 0;
