@@ -45,7 +45,8 @@ int confine_user(unsigned uid, unsigned gid, const int *capabilities, size_t len
 int confine_effective(bool on);
 /*
  * Linux only: no new privileges, and no system calls for what no network needs: to change the kernel, the clock or
- * mounts, to look into other processes. Holds for all that is started from here on. With @namespaces these can be made.
+ * mounts, to look into other processes. Holds for all that is started from here on. With @namespaces these can be made, and
+ * programs loaded for the links there (bpf(2)).
  * 0 or -errno with the reason.
  */
 int confine_service_calls(bool namespaces, struct err *err);

@@ -101,7 +101,6 @@ int confine_service_calls(bool namespaces, struct err *err)
     const char *const calls[] = {"acct",
                                  "add_key",
                                  "adjtimex",
-                                 "bpf",
                                  "chroot",
                                  "clock_adjtime",
                                  "clock_settime",
@@ -148,7 +147,8 @@ int confine_service_calls(bool namespaces, struct err *err)
                                  "umount2",
                                  "userfaultfd",
                                  "vhangup",
-                                 namespaces ? NULL : "unshare",
+                                 namespaces ? NULL : "bpf",
+                                 "unshare",
                                  NULL};
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     int error = filter ? add_calls(filter, SCMP_ACT_ERRNO(EPERM), calls) : -ENOMEM;

@@ -98,7 +98,7 @@ static int start(struct ports *ports, const char *ifname, const char *name, stru
     snprintf(leg, sizeof(leg), "vmnet-%s", name);
     result = bridged_look(ifname, &interface, err);
     if (result == 0)
-        result = bridged_open(&interface.link, name, leg, false, &ports->bridged, err);
+        result = bridged_open(&interface.link, name, leg, false, 0, &ports->bridged, err);
     if (result < 0)
         return result;
     if (unshare(CLONE_NEWNET) < 0 || netlink_open(&ports->inside) < 0)

@@ -46,7 +46,7 @@ static int open_sockets(struct bridged *bridged)
 }
 
 int bridged_open(const struct bridged_link *nic, const char *network, const char *leg, bool mac_nat,
-                 struct bridged **ret_bridged, struct err *err)
+                 unsigned mtu_max, struct bridged **ret_bridged, struct err *err)
 {
     struct bridged *bridged = calloc(1, sizeof(*bridged));
     int result;
@@ -56,6 +56,7 @@ int bridged_open(const struct bridged_link *nic, const char *network, const char
     bridged->host_ns_fd = bridged->test_fd = bridged->wire.packet_fd = bridged->source.fd = -1;
     bridged->wire.host = &bridged->host;
     bridged->wire.nic = *nic;
+    bridged->wire.mtu_max = mtu_max;
     bridged->wire.owner.network = (uint32_t)hash_bytes(network_key, network, strlen(network));
     snprintf(bridged->ifname, sizeof(bridged->ifname), "%s", nic->name);
     snprintf(bridged->network, sizeof(bridged->network), "%s", network);
@@ -134,7 +135,7 @@ static int make_leg(struct bridged *bridged)
 /* Up only now: what comes in before there are filters would be for the host's own stack. */
 static int raise_leg(struct bridged *bridged)
 {
-    int inside = (int)if_nametoindex(BRIDGED_LEG), result;
+    int inside = bridged->wire.inside, result;
     char alias[128];
 
     alias_write(bridged, alias);
@@ -165,6 +166,7 @@ int bridged_join_wire(struct bridged *bridged)
         bridged->wire.leg = leg.ifindex;
     else if (result == -ENODEV)
         result = make_leg(bridged);
+    bridged->wire.inside = (int)if_nametoindex(BRIDGED_LEG);
     if (result == 0)
         result = wire_set_filters(&bridged->wire);
     if (result == 0)
@@ -180,7 +182,7 @@ static int join_and_test(struct bridged *bridged, bool fresh, struct err *err)
     int result = bridged_join_wire(bridged);
 
     if (result == 0 && fresh) {
-        result = wire_test(wire, bridged->test_fd, (int)if_nametoindex(BRIDGED_LEG), err);
+        result = wire_test(wire, bridged->test_fd, err);
         if (result < 0)
             return result;
         result = wire_set_filters(wire);
@@ -224,6 +226,35 @@ static int join_by_hooks(struct bridged *bridged, struct err *err)
     return 0;
 }
 
+/* Frames go the long way then, which is no fault. */
+void bridged_drop_shortcut(struct bridged *bridged, int why)
+{
+    log_info("network '%s': machines' frames go over its bridge all the way, there is no shortcut "
+             "(bpf(2)): %s",
+             bridged->network, strerror(-why));
+    shortcut_free(bridged->wire.shortcut);
+    bridged->wire.shortcut = NULL;
+    wire_set_filters(&bridged->wire);
+}
+
+/* Closed until bridged_watch(). What an earlier process has left knows only machines of then. */
+static void make_shortcut(struct bridged *bridged, bool fresh)
+{
+    struct wire *wire = &bridged->wire;
+    int result = shortcut_new(bridged->inside, &wire->owner, &wire->shortcut);
+
+    if (result == 0)
+        result = wire_set_filters(wire);
+    if (result == 0 && fresh)
+        result = wire_test_shortcut(wire);
+    if (result == 0 && fresh)
+        result = wire_set_filters(wire);
+    if (result < 0)
+        tc_delete_clsact(bridged->inside, wire->inside);
+    if (result < 0)
+        bridged_drop_shortcut(bridged, result);
+}
+
 int bridged_join(struct bridged *bridged, struct netlink *inside, const char *bridge, bool fresh,
                  struct err *err)
 {
@@ -240,6 +271,8 @@ int bridged_join(struct bridged *bridged, struct netlink *inside, const char *br
     result = join_and_test(bridged, fresh, err);
     if (result < 0 && fresh && !bridged->wire.by_hooks)
         result = join_by_hooks(bridged, err);
+    if (result == 0 && !bridged->wire.by_hooks)
+        make_shortcut(bridged, fresh);
     close(bridged->test_fd);
     bridged->test_fd = -1;
     if (result < 0)
@@ -294,9 +327,32 @@ int bridged_add(struct bridged *bridged, const struct mac_addr *mac, int port_if
         result = bridged_link_set_port(bridged->inside, port_ifindex, false);
     if (result == 0)
         result = bridged_link_set_fdb(bridged->inside, port_ifindex, mac);
+    if (result == 0 && wire->shortcut)
+        result = shortcut_add(wire->shortcut, mac, port_ifindex);
     return result < 0 ? err_set(err, result, "cannot let the machine onto interface %s: %s",
                                 bridged->ifname, strerror(-result))
                       : 0;
+}
+
+void bridged_shorten(struct bridged *bridged, const struct mac_addr *mac, int port_ifindex)
+{
+    int result = -ENODEV;
+
+    if (bridged->wire.shortcut) {
+        result = shortcut_add(bridged->wire.shortcut, mac, port_ifindex);
+        if (result < 0)
+            bridged_drop_shortcut(bridged, result);
+    }
+    /* What an earlier process has left there. */
+    if (result < 0)
+        tc_delete_clsact(bridged->inside, port_ifindex);
+}
+
+void bridged_be_looked_at(struct bridged *bridged, bool looked_at)
+{
+    bridged->looked_at = looked_at;
+    if (bridged->wire.shortcut && bridged->loop)
+        shortcut_open(bridged->wire.shortcut, !looked_at);
 }
 
 void bridged_remove(struct bridged *bridged, const struct mac_addr *mac)
@@ -307,6 +363,8 @@ void bridged_remove(struct bridged *bridged, const struct mac_addr *mac)
     if (i == wire->macs_len)
         return;
     wire->macs[i] = wire->macs[--wire->macs_len];
+    if (wire->shortcut)
+        shortcut_remove(wire->shortcut, mac);
     if (!wire->nic.ifindex)
         return;
     wire_set_macs(wire);
@@ -348,6 +406,7 @@ void bridged_free(struct bridged *bridged)
         loop_timer_clear(bridged->loop, &bridged->timer);
         loop_remove(bridged->loop, &bridged->source);
     }
+    shortcut_free(bridged->wire.shortcut);
     ruleset_watch_free(bridged->rules);
     if (bridged->wire.nft)
         nft_ctx_free(bridged->wire.nft);

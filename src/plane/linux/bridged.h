@@ -17,6 +17,8 @@
  *                                          to a group: a copy for the host, and out of eth0
  *                                          to anybody else: out of eth0
  *
+ * Nearly all frames between a machine and another station have a shorter way, past the bridge (bridged_shortcut.h).
+ *
  * Where filters at eth0 do not do, hooks of nftables are there instead (bridged_hooks.h), and so they are where machines
  * are to have the interface's MAC (bridged_macnat.h).
  *
@@ -47,10 +49,11 @@ struct bridged;
 
 /*
  * In the host's namespace; the sockets stay in it when the caller goes into the network's own. @leg is the name for the
- * link there. With @mac_nat machines have the interface's MAC (bridged_macnat.h). -EADDRINUSE with the reason where the interface is another network's.
+ * link there. With @mac_nat machines have the interface's MAC (bridged_macnat.h).
+ * @mtu_max is what they have where the interface has more, or 0. -EADDRINUSE with the reason where the interface is another network's.
  */
 int bridged_open(const struct bridged_link *nic, const char *network, const char *leg, bool mac_nat,
-                 struct bridged **ret_bridged, struct err *err);
+                 unsigned mtu_max, struct bridged **ret_bridged, struct err *err);
 
 /*
  * In the network's namespace: makes the link to the host where there is none, as a port of @bridge, and the filters.
@@ -73,6 +76,8 @@ unsigned bridged_mtu(const struct bridged *bridged);
  */
 int bridged_add(struct bridged *bridged, const struct mac_addr *mac, int port_ifindex,
                 struct err *err);
+/* The port of a machine of an earlier process, after bridged_join(): its frames have the short way. */
+void bridged_shorten(struct bridged *bridged, const struct mac_addr *mac, int port_ifindex);
 void bridged_remove(struct bridged *bridged, const struct mac_addr *mac);
 /* Removes all machines that are not at one of @ports. */
 void bridged_keep(struct bridged *bridged, const struct plane_port *ports, size_t len);
@@ -80,6 +85,9 @@ void bridged_keep(struct bridged *bridged, const struct plane_port *ports, size_
 /* Follows what happens in the host's namespace, and mends. @on_mtu (may be NULL): bridged_mtu() is another. 0 or -errno. */
 int bridged_watch(struct bridged *bridged, struct loop *loop, void (*on_mtu)(void *context),
                   void *context);
+
+/* While somebody looks at the network's bridge, which sees all frames then: none has the short way. */
+void bridged_be_looked_at(struct bridged *bridged, bool looked_at);
 
 /* Takes back what is in the host's namespace. */
 void bridged_leave(struct bridged *bridged);

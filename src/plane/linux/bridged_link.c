@@ -29,10 +29,9 @@ static void read_kind(const struct nlattr *info, struct bridged_link *link)
         snprintf(link->kind, sizeof(link->kind), "%s", mnl_attr_get_str(attr));
 }
 
-static int on_link(const struct nlmsghdr *header, void *context)
+void bridged_link_parse(const struct nlmsghdr *header, struct bridged_link *link)
 {
     const struct ifinfomsg *message = mnl_nlmsg_get_payload(header);
-    struct bridged_link *link = context;
     const struct nlattr *attr;
 
     *link = (struct bridged_link){
@@ -53,12 +52,18 @@ static int on_link(const struct nlmsghdr *header, void *context)
                 memcpy(&link->mac, mnl_attr_get_payload(attr), sizeof(link->mac));
             break;
         case IFLA_MTU: link->mtu = mnl_attr_get_u32(attr); break;
+        case IFLA_PROMISCUITY: link->looked_at = mnl_attr_get_u32(attr) > 0; break;
         case IFLA_MASTER: link->master = (int)mnl_attr_get_u32(attr); break;
         case IFLA_LINKINFO: read_kind(attr, link); break;
         case IFLA_IFALIAS: bridging_network(mnl_attr_get_str(attr), link->network); break;
         default: break;
         }
     }
+}
+
+static int on_link(const struct nlmsghdr *header, void *context)
+{
+    bridged_link_parse(header, context);
     return MNL_CB_OK;
 }
 

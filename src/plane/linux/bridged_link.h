@@ -16,10 +16,13 @@ struct bridged_link {
     char network[NET_NAME_MAX + 1]; /* of ours, whose link it is; "" */
     struct mac_addr mac;
     unsigned mtu;
-    int master; /* ifindex, or 0 */
+    int master;     /* ifindex, or 0 */
+    bool looked_at; /* somebody has it in promiscuous mode, as tcpdump does */
     bool ethernet, loopback, up, carrier;
 };
 
+/* What a message of rtnetlink's (RTM_NEWLINK) says. */
+void bridged_link_parse(const struct nlmsghdr *header, struct bridged_link *ret_link);
 /* By name, or where that is NULL by @ifindex. -ENODEV: there is none. */
 int bridged_link_read(struct netlink *netlink, const char *name, int ifindex,
                       struct bridged_link *ret_link);

@@ -62,8 +62,9 @@ int bridged_net_find(const struct net_config *config, struct place *ret_place,
     if (result == 0 && net->interface.way == BRIDGING_BRIDGE)
         place_on_bridge(ret_place, config, net->interface.link.name);
     else if (result == 0 && (net->interface.way == BRIDGING_WIRED || ret_place->ip_only))
-        result = bridged_open(&net->interface.link, config->name, ret_place->leg,
-                              ret_place->ip_only, &net->wired, err);
+        result =
+            bridged_open(&net->interface.link, config->name, ret_place->leg, ret_place->ip_only,
+                         config->mtu_asked ? config->mtu : 0, &net->wired, err);
     else if (result == 0)
         result = bridged_ovs_open(&net->interface.link, config->name, &net->ovs, err);
     if (result < 0) {
@@ -174,6 +175,9 @@ int bridged_net_start(struct bridged_net *net, const struct place *place, struct
         result = adopt_ports(net, &list, err);
     if (result == 0 && net->wired)
         result = bridged_join(net->wired, netlink, place->bridge, fresh, err);
+    for (size_t i = 0; net->wired && i < list.len && result == 0; i++)
+        if (!mac_is_zero(&list.ports[i].mac))
+            bridged_shorten(net->wired, &list.ports[i].mac, (int)list.ports[i].ifindex);
     if (result == 0 && net->ovs)
         result = bridged_ovs_join(net->ovs, place, netlink, fresh, err);
     free(list.ports);
@@ -210,8 +214,13 @@ int bridged_net_run(struct bridged_net *net, struct loop *loop, void (*on_change
 
     net->on_change = on_change;
     net->context = context;
-    if (net->wired)
+    if (net->wired) {
+        struct bridged_link bridge;
+
+        if (bridged_link_read(net->netlink, net->place->bridge, 0, &bridge) == 0)
+            bridged_be_looked_at(net->wired, bridge.looked_at);
         return bridged_watch(net->wired, loop, set_mtu, net);
+    }
     if (net->ovs)
         return bridged_ovs_watch(net->ovs, loop, on_change, context);
     result = bridged_bridge_watch(net->place, net->netlink, loop, net->interface.link.mtu, &events,
@@ -299,6 +308,17 @@ void bridged_net_keep_ports(struct bridged_net *net, const struct plane_port *po
 {
     if (net->wired)
         bridged_keep(net->wired, ports, len);
+}
+
+void bridged_net_on_link(struct bridged_net *net, const struct nlmsghdr *header)
+{
+    struct bridged_link link;
+
+    if (!net->wired)
+        return;
+    bridged_link_parse(header, &link);
+    if (strcmp(link.name, net->place->bridge) == 0)
+        bridged_be_looked_at(net->wired, link.looked_at);
 }
 
 void bridged_net_destroy(struct bridged_net *net)

@@ -49,6 +49,8 @@ int bridged_net_add_port(struct bridged_net *net, const struct plane_port *port,
 void bridged_net_remove_port(struct bridged_net *net, const struct plane_port *port);
 /* Where it was not told which ports are gone: @ports are those that are left. */
 void bridged_net_keep_ports(struct bridged_net *net, const struct plane_port *ports, size_t len);
+/* What the kernel says of a link in the network's place (RTM_NEWLINK). */
+void bridged_net_on_link(struct bridged_net *net, const struct nlmsghdr *header);
 /* Removes what was made, but for ports and namespaces. */
 void bridged_net_destroy(struct bridged_net *net);
 void bridged_net_free(struct bridged_net *net);

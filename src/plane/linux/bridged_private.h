@@ -21,6 +21,7 @@ struct bridged {
     struct loop_timer timer;
     char warning[160];
     bool filters_lost; /* or hooks */
+    bool looked_at;
     uint64_t repaired_ms;
     void (*on_mtu)(void *context);
     void *context;
@@ -28,6 +29,8 @@ struct bridged {
 
 /* The link where there is none, and all that is at both ends. */
 int bridged_join_wire(struct bridged *bridged);
+/* Frames have the long way alone from now on, because of -@why. */
+void bridged_drop_shortcut(struct bridged *bridged, int why);
 /* An interface that is new has forgotten what it had to take. */
 void bridged_listen_to_all(const struct wire *wire);
 

@@ -32,12 +32,10 @@ static int put_back(struct bridged *bridged)
 
 static void set_mtu(struct bridged *bridged, unsigned mtu)
 {
-    int inside = (int)if_nametoindex(BRIDGED_LEG);
-
     log_info("interface %s: its MTU is %u now; machines are told when they start", bridged->ifname,
              mtu);
     netlink_set_up(&bridged->host, bridged->wire.leg, mtu, 0, NULL);
-    netlink_set_up(bridged->inside, inside, mtu, 0, NULL);
+    netlink_set_up(bridged->inside, bridged->wire.inside, mtu, 0, NULL);
     if (bridged->on_mtu)
         bridged->on_mtu(bridged->context);
 }
@@ -83,7 +81,8 @@ static void refresh(struct bridged *bridged)
         wire->leg = 0;
         result = bridged_join_wire(bridged);
     } else if (old.ifindex != now.ifindex || strcmp(old.name, now.name) != 0 ||
-               bridged->filters_lost || memcmp(&old.mac, &now.mac, sizeof(now.mac)) != 0) {
+               bridged->filters_lost || memcmp(&old.mac, &now.mac, sizeof(now.mac)) != 0 ||
+               old.mtu != now.mtu) {
         result = put_back(bridged);
     }
     if (old.ifindex != now.ifindex)
@@ -194,5 +193,12 @@ int bridged_watch(struct bridged *bridged, struct loop *loop, void (*on_mtu)(voi
         result = ruleset_watch_run(bridged->rules, loop, on_rules_changed, bridged);
     if (result == 0)
         loop_timer_set(loop, &bridged->timer, SETTLE_MS);
+    /* Only now, for the rights of the beginning are given up: a shortcut that cannot be told of machines is none. */
+    if (result == 0 && bridged->wire.shortcut) {
+        int opened = shortcut_open(bridged->wire.shortcut, !bridged->looked_at);
+
+        if (opened < 0)
+            bridged_drop_shortcut(bridged, opened);
+    }
     return result;
 }

@@ -20,6 +20,7 @@
 enum {
     TO_ONE = 1, /* handles at the interface, on each hook */
     TO_GROUP,
+    TO_SHORTCUT,
 };
 
 enum {
@@ -27,6 +28,41 @@ enum {
     LEG_TO_GROUP,
     LEG_TO_OTHERS,
 };
+
+/*
+ * What the kernel runs first is what was added last, at whatever time it is replaced: the shortcut comes when the others
+ * are there.
+ */
+static int set_shortcut(struct wire *wire)
+{
+    const struct tc_filter filter = {
+        .hook = TC_INGRESS,
+        .handle = TO_SHORTCUT,
+        .program_fd = shortcut_from_outside(wire->shortcut),
+        .actions = {{.ifindex = wire->leg}},
+        .actions_len = 1,
+    };
+    const struct shortcut_ends ends = {
+        .host = wire->nic.mac,
+        .leg = wire->leg,
+        .inside = wire->inside,
+        .mtu = wire->mtu_max && wire->mtu_max < wire->nic.mtu ? wire->mtu_max : wire->nic.mtu,
+    };
+    int result = shortcut_set_ends(wire->shortcut, &ends);
+
+    return result < 0 ? result
+                      : tc_set_filter(wire->host, wire->nic.ifindex, wire->priority, &wire->owner,
+                                      &filter);
+}
+
+/* An earlier process's, which leads where nobody tells it the machines. */
+static void remove_shortcut(struct wire *wire)
+{
+    const struct tc_found old = {
+        .hook = TC_INGRESS, .priority = wire->priority, .handle = TO_SHORTCUT};
+
+    tc_delete_filter(wire->host, wire->nic.ifindex, &old);
+}
 
 static int set_filter(struct wire *wire, bool at_leg, enum tc_hook hook, uint32_t handle,
                       const struct frames_program *program, const struct tc_action *actions,
@@ -116,7 +152,12 @@ int wire_set_filters(struct wire *wire)
         result = set_leg_filters(wire, &wire->nic.mac, false);
     if (result < 0)
         return result;
-    return wire->by_hooks ? set_hooks(wire, hooks_set) : wire_set_macs(wire);
+    if (wire->by_hooks)
+        return set_hooks(wire, hooks_set);
+    result = wire_set_macs(wire);
+    if (!wire->shortcut)
+        remove_shortcut(wire);
+    return result < 0 || !wire->shortcut ? result : set_shortcut(wire);
 }
 
 static int refuse_taken(const struct wire *wire, const char *leg, struct err *err)

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "plane/linux/bridged_frames.h"
 #include "plane/linux/bridged_link.h"
+#include "plane/linux/bridged_shortcut.h"
 #include "plane/linux/ruleset.h"
 #include "plane/linux/tc.h"
 
@@ -13,14 +14,17 @@ struct wire {
     struct netlink *host;    /* in the host's namespace */
     struct bridged_link nic; /* ifindex 0: not there */
     int leg;                 /* ifindex of the link to the network's namespace; 0: not there */
+    int inside;              /* of its other end, there */
     char leg_name[16];
     struct tc_owner owner;
     struct nft_ctx *nft;      /* in the host's namespace */
     bool by_hooks;            /* nftables' at the interface (bridged_hooks.h), instead of filters */
     bool mac_nat;             /* with these, machines have the interface's MAC (bridged_macnat.h) */
     struct mnl_socket *rules; /* for it, to nftables in the host's namespace */
-    uint16_t priority;        /* of the filters at the interface */
-    int packet_fd;            /* holds the memberships; in the host's namespace */
+    struct shortcut *shortcut; /* beside filters, or NULL */
+    unsigned mtu_max;          /* what machines have where the interface has more; 0: no bound */
+    uint16_t priority;         /* of the filters at the interface */
+    int packet_fd;             /* holds the memberships; in the host's namespace */
     struct mac_addr macs[FRAMES_MACS_MAX];
     size_t macs_len;
 };
@@ -30,7 +34,7 @@ struct wire {
  * network's that lives.
  */
 int wire_prepare(struct wire *wire, struct err *err);
-/* All filters, as they have to be, at both links. */
+/* All filters, as they have to be, at both links; and the shortcut's at all three. */
 int wire_set_filters(struct wire *wire);
 /*
  * The same for a test: what machines send to @host is received by the interface, what they send to a group is not let
@@ -51,8 +55,10 @@ int wire_clear_dead(struct netlink *host, int ifindex);
 
 /*
  * Whether frames pass (bridged_test.c), before there is a machine. @test_fd is a packet socket in the host's namespace
- * that is bound to nothing, @inside_port the other end of the leg, in the caller's. -EPROTO with the way that fails.
+ * that is bound to nothing; the caller is in the network's. -EPROTO with the way that fails.
  */
-int wire_test(struct wire *wire, int test_fd, int inside_port, struct err *err);
+int wire_test(struct wire *wire, int test_fd, struct err *err);
+/* Whether they do over the shortcut, which is closed before and after. -EPROTO: not. */
+int wire_test_shortcut(struct wire *wire);
 
 #endif

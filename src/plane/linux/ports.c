@@ -50,6 +50,8 @@ static int on_monitor_message(const struct nlmsghdr *header, void *context)
     struct plane *plane = context;
     struct plane_port port;
 
+    if (header->nlmsg_type == RTM_NEWLINK && plane->bridged)
+        bridged_net_on_link(plane->bridged, header);
     if (header->nlmsg_type != RTM_DELLINK || !port_read_link(header, &plane->place, &port, NULL))
         return MNL_CB_OK;
     port_gone(plane, &port);

@@ -97,9 +97,15 @@ int tc_set_filter(struct netlink *netlink, int ifindex, uint16_t priority,
     message->tcm_info = TC_H_MAKE((uint32_t)priority << 16, htons(ETH_P_ALL));
     mnl_attr_put_strz(header, TCA_KIND, "bpf");
     options = mnl_attr_nest_start(header, TCA_OPTIONS);
-    mnl_attr_put_u16(header, TCA_BPF_OPS_LEN, (uint16_t)filter->program_len);
-    mnl_attr_put(header, TCA_BPF_OPS, filter->program_len * sizeof(*filter->program),
-                 filter->program);
+    if (filter->program) {
+        mnl_attr_put_u16(header, TCA_BPF_OPS_LEN, (uint16_t)filter->program_len);
+        mnl_attr_put(header, TCA_BPF_OPS, filter->program_len * sizeof(*filter->program),
+                     filter->program);
+    } else {
+        mnl_attr_put_u32(header, TCA_BPF_FD, (uint32_t)filter->program_fd);
+        mnl_attr_put_strz(header, TCA_BPF_NAME, "openvmnet");
+        mnl_attr_put_u32(header, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
+    }
     mnl_attr_put_u32(header, TCA_BPF_FLAGS_GEN, TCA_CLS_FLAGS_SKIP_HW);
     actions = mnl_attr_nest_start(header, TCA_BPF_ACT);
     for (unsigned i = 0; i < filter->actions_len; i++)

@@ -47,6 +47,8 @@ struct tc_filter {
     const struct sock_filter
         *program; /* classic BPF over the frame from its Ethernet header; not 0: it is one */
     unsigned program_len;
+    /* Or, where @program is NULL, extended BPF, whose word is what happens. Actions are never taken then, but say whose it is. */
+    int program_fd;
     struct tc_action actions[TC_ACTIONS_MAX];
     unsigned actions_len;
 };
