@@ -132,7 +132,7 @@ bench:
 # Networks of the system, beside what is made by hand. Some five minutes.
 bench-system: build
 	OPENVMNET_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/bench.py --quick --rounds 15 \
-		--only '^(system-|by-hand|macvtap|tap-apart).*/(tcp-|host-|vm|connect|rr)' $(BENCH)
+		--only '^(system-|by-hand|macvtap).*/(tcp-|host-|vm|connect|rr)' $(BENCH)
 
 # What many TCP streams carry together, by the number of workers.
 bench-streams: build

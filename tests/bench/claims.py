@@ -6,7 +6,7 @@ import statistics
 EXEC, QEMU = "openvmnet-exec", "qemu-openvmnet"
 SHARED, BRIDGED, HAND, MACVTAP = "system-shared", "system-bridged", ("by-hand",), ("macvtap",)
 # What root can have of the kernel: where this does not reach a target either, the machine is the bound.
-LIMITS = {EXEC: "kernel", QEMU: "qemu-tap", BRIDGED: "tap-apart"}
+LIMITS = {EXEC: "kernel", QEMU: "qemu-tap"}
 TAKE_TURNS = {SHARED, BRIDGED}  # subject.turns
 SMALL, LARGE = ("pasta", "slirp4netns"), ("pasta-65520", "slirp4netns-65520")
 

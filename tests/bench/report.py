@@ -118,8 +118,7 @@ def report(results, plot=None):
             "## What is claimed\n",
             "Ratios are those of the medians; in brackets those of single rounds. Networks of the system take turns:"
             " the median of their turns' ratios, and its interval of 95 %. The last column has the"
-            " same ratio of the kernel's own way: where that misses a target, the machine is the bound, or"
-            " for a bridged network (tap-apart) that nothing of the host's links is changed.\n",
+            " same ratio of the kernel's own way: where that misses a target, the machine is the bound.\n",
             claims_table(measured),
         ]
     summed = results["summary"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All that is compared, in the order of the tables."""
 
-from hosts import ByHand, ByHandAgain, Macvtap, SystemBridged, SystemShared, TapApart
+from hosts import ByHand, ByHandAgain, Macvtap, SystemBridged, SystemShared
 from machines import QemuOpenvmnet, QemuPasst, QemuTap, QemuUser
 from openvmnet import (
     OpenvmnetAgain,
@@ -37,7 +37,6 @@ def subjects(lab, congestion):
         ByHandAgain(lab, congestion, "by-hand-again"),
         SystemBridged(lab, congestion, "system-bridged"),
         Macvtap(lab, congestion, "macvtap"),
-        TapApart(lab, congestion, "tap-apart"),
         OpenvmnetForwards(lab, congestion, "openvmnet-10000"),
         OpenvmnetAgain(lab, congestion, "openvmnet-again"),
         OpenvmnetUnguarded(lab, congestion, "openvmnet-unguarded"),

@@ -231,7 +231,8 @@ void bridged_drop_shortcut(struct bridged *bridged, int why)
 {
     log_info("network '%s': machines' frames go over its bridge all the way, there is no shortcut "
              "(bpf(2)): %s",
-             bridged->network, strerror(-why));
+             bridged->network,
+             why == -EPROTO ? "a test frame did not arrive by it" : strerror(-why));
     shortcut_free(bridged->wire.shortcut);
     bridged->wire.shortcut = NULL;
     wire_set_filters(&bridged->wire);
