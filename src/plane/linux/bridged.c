@@ -246,14 +246,15 @@ static void make_shortcut(struct bridged *bridged, bool fresh)
 
     if (result == 0)
         result = wire_set_filters(wire);
-    if (result == 0 && fresh)
+    if (result == 0 && fresh) {
         result = wire_test_shortcut(wire);
-    if (result == 0 && fresh)
-        result = wire_set_filters(wire);
-    if (result < 0)
-        tc_delete_clsact(bridged->inside, wire->inside);
-    if (result < 0)
-        bridged_drop_shortcut(bridged, result);
+        if (result == 0)
+            result = wire_set_filters(wire);
+    }
+    if (result == 0)
+        return;
+    tc_delete_clsact(bridged->inside, wire->inside);
+    bridged_drop_shortcut(bridged, result);
 }
 
 int bridged_join(struct bridged *bridged, struct netlink *inside, const char *bridge, bool fresh,

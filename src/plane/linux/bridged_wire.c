@@ -20,7 +20,7 @@
 enum {
     TO_ONE = 1, /* handles at the interface, on each hook */
     TO_GROUP,
-    TO_SHORTCUT,
+    TO_SHORTCUT, /* of what is received alone */
 };
 
 enum {

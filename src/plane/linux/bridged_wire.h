@@ -34,7 +34,7 @@ struct wire {
  * network's that lives.
  */
 int wire_prepare(struct wire *wire, struct err *err);
-/* All filters, as they have to be, at both links; and the shortcut's at all three. */
+/* All filters, as they have to be, at both links, and those of the shortcut. */
 int wire_set_filters(struct wire *wire);
 /*
  * The same for a test: what machines send to @host is received by the interface, what they send to a group is not let
