@@ -54,17 +54,40 @@ static __always_inline int is_udp4_of_anybody(const struct iphdr *ip, const void
            udp->dest != bpf_htons(DHCP_SERVER);
 }
 
-static __always_inline int is_harmless(const struct ethhdr *ethernet, const void *end)
+/* @len: of the packet that is to be in the frame, which may have something after it. */
+static __always_inline int has_room(const struct __sk_buff *frame, __u32 len)
 {
-    const struct ipv6hdr *ip6 = (const void *)(ethernet + 1);
-    const struct iphdr *ip = (const void *)(ethernet + 1);
+    return ETH_HLEN + len <= frame->len;
+}
 
-    if (ethernet->h_proto == bpf_htons(ETH_P_IP) && (const void *)(ip + 1) <= end &&
-        *(const __u8 *)ip == VERSION_AND_LENGTH)
-        return ip->protocol == IPPROTO_TCP ||
-               (ip->protocol == IPPROTO_UDP && is_udp4_of_anybody(ip, end));
-    return ethernet->h_proto == bpf_htons(ETH_P_IPV6) && (const void *)(ip6 + 1) <= end &&
-           ip6->version == 6 && ip6->nexthdr == IPPROTO_TCP;
+static __always_inline int is_harmless4(const struct __sk_buff *frame, const struct iphdr *ip,
+                                        const void *end)
+{
+    __u32 len;
+
+    if ((const void *)(ip + 1) > end || *(const __u8 *)ip != VERSION_AND_LENGTH)
+        return 0;
+    len = bpf_ntohs(ip->tot_len);
+    return len >= sizeof(*ip) && has_room(frame, len) &&
+           (ip->protocol == IPPROTO_TCP ||
+            (ip->protocol == IPPROTO_UDP && is_udp4_of_anybody(ip, end)));
+}
+
+static __always_inline int is_harmless6(const struct __sk_buff *frame, const struct ipv6hdr *ip6,
+                                        const void *end)
+{
+    return (const void *)(ip6 + 1) <= end && ip6->version == 6 && ip6->nexthdr == IPPROTO_TCP &&
+           has_room(frame, sizeof(*ip6) + bpf_ntohs(ip6->payload_len));
+}
+
+static __always_inline int is_harmless(const struct __sk_buff *frame, const struct ethhdr *ethernet,
+                                       const void *end)
+{
+    const void *packet = ethernet + 1;
+
+    return ethernet->h_proto == bpf_htons(ETH_P_IP)     ? is_harmless4(frame, packet, end)
+           : ethernet->h_proto == bpf_htons(ETH_P_IPV6) ? is_harmless6(frame, packet, end)
+                                                        : 0;
 }
 
 /* Received from a machine. */
@@ -77,7 +100,7 @@ SEC("tc") int from_machine(struct __sk_buff *frame)
 
     if (!links.open || frame->vlan_present || is_too_long(frame) ||
         (const void *)(ethernet + 1) > end || (ethernet->h_dest[0] & 1) ||
-        !is_harmless(ethernet, end))
+        !is_harmless(frame, ethernet, end))
         return TC_ACT_UNSPEC;
     from = mac_at((const void *)ethernet->h_source);
     port = bpf_map_lookup_elem(&machines, &from);
