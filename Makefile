@@ -23,7 +23,8 @@ FUZZ_S ?= 120
 MESON ?= meson
 PYTEST = $(PYTHON) -m pytest -p no:cacheprovider -q $(if $(filter-out 0,$(RERUNS)),--reruns $(RERUNS))
 UNPRIVILEGED = $(PYTHON) tests/unprivileged.py
-TIDY = $(addprefix tidy/,$(filter-out %_macos.c src/plane/macos/%,$(filter src/%.c,$(SOURCES))))
+# Without what is for other systems, or for the kernel, and is not compiled as the rest is.
+TIDY = $(addprefix tidy/,$(filter-out %_macos.c src/plane/macos/% %.bpf.c,$(filter src/%.c,$(SOURCES))))
 ROOT_TESTS = $(filter tests/net%,$(TESTS))
 SOURCES = $(shell find src include docs/examples tests -name '*.[ch]' 2>/dev/null)
 SCRIPTS = .ci/run contrib/deps.sh $(wildcard contrib/debian/*.p* tests/guest/*.sh)

@@ -12,29 +12,30 @@ set -eu
 
 group=${1:-build}
 
-# libc6-dev is named because gcc only recommends it.
+# libc6-dev is named because gcc only recommends it. clang and libbpf are for the shortcut of bridged networks: where libbpf
+# is older than 1.0, as in Ubuntu 22.04, all is built but that.
 deb_build="gcc libc6-dev meson ninja-build pkg-config libmnl-dev libnftables-dev libjansson-dev
     libseccomp-dev libcap-ng-dev libinih-dev libpcap-dev libncurses-dev
-    libblocksruntime-dev dnsmasq-base scdoc"
+    libblocksruntime-dev clang libbpf-dev dnsmasq-base scdoc"
 deb_demo="qemu-system-x86 busybox-static iperf3 python3 zstd"
 deb_check="libcmocka-dev python3-pytest
-    python3-pytest-rerunfailures python3-scapy clang iproute2 nftables procps util-linux curl
+    python3-pytest-rerunfailures python3-scapy iproute2 nftables procps util-linux curl
     bind9-dnsutils iputils-ping strace tcpdump traceroute openssh-client dropbear-bin g++ zsh fish
     frr iptables radvd openvswitch-switch libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
 deb_coexist="ufw firewalld dbus-daemon docker.io"
 deb_system="$deb_check mmdebstrap systemd-container debhelper dpkg-dev fakeroot lintian"
-deb_lint="clang clang-format clang-tidy flake8 shellcheck"
+deb_lint="clang-format clang-tidy flake8 shellcheck"
 deb_bench="iproute2 nftables passt slirp4netns python3-pytest"
 
 # The same for the others: commands, and pkg-config modules.
-commands_build="cc meson ninja pkg-config dnsmasq scdoc"
-modules_build="libmnl libnftables jansson libseccomp libcap-ng inih libpcap ncursesw"
+commands_build="cc meson ninja pkg-config clang dnsmasq scdoc"
+modules_build="libmnl libnftables jansson libseccomp libcap-ng libbpf inih libpcap ncursesw"
 commands_demo="qemu-system-x86_64 busybox iperf3 python3 zstd"
-commands_check="clang ip nft ps unshare curl dig ping strace tcpdump traceroute ssh dropbear c++ zsh fish
+commands_check="ip nft ps unshare curl dig ping strace tcpdump traceroute ssh dropbear c++ zsh fish
     vtysh iptables radvd ovs-vsctl libvirtd virsh"
 commands_coexist="ufw firewalld dbus-daemon dockerd"
 modules_check="cmocka"
-commands_lint="clang clang-format clang-tidy flake8 shellcheck"
+commands_lint="clang-format clang-tidy flake8 shellcheck"
 commands_system="mmdebstrap systemd-nspawn dpkg-buildpackage dh fakeroot lintian"
 commands_bench="ip nft ss pasta slirp4netns"
 
@@ -66,14 +67,14 @@ esac
 
 # Where another distribution's names differ, its own list stands.
 hint_fedora="dnf install gcc meson ninja-build pkgconf-pkg-config libmnl-devel nftables-devel \
-jansson-devel libseccomp-devel libcap-ng-devel inih-devel libpcap-devel ncurses-devel \
+jansson-devel libseccomp-devel libcap-ng-devel libbpf-devel inih-devel libpcap-devel ncurses-devel \
 libblocksruntime-devel dnsmasq \
 scdoc libcmocka-devel python3-pytest python3-pytest-rerunfailures python3-scapy clang clang-tools-extra qemu-system-x86-core \
 busybox iperf3 iproute nftables procps-ng util-linux curl bind-utils iputils strace tcpdump \
 traceroute openssh-clients dropbear gcc-c++ zsh fish zstd passt frr openvswitch \
 slirp4netns python3-flake8 ShellCheck ufw firewalld dbus-daemon iptables-nft radvd moby-engine libvirt-daemon \
 libvirt-daemon-driver-qemu libvirt-client"
-hint_arch="pacman -S --needed gcc meson ninja pkgconf libmnl nftables jansson libseccomp libcap-ng \
+hint_arch="pacman -S --needed gcc meson ninja pkgconf libmnl nftables jansson libseccomp libcap-ng libbpf \
 libinih libpcap ncurses dnsmasq scdoc cmocka python-pytest python-scapy clang qemu-system-x86 \
 busybox iperf3 iproute2 procps-ng util-linux curl bind iputils strace tcpdump traceroute openssh dropbear zsh \
 fish zstd passt slirp4netns flake8 shellcheck frr openvswitch ufw firewalld dbus iptables-nft radvd docker libvirt"
