@@ -18,8 +18,9 @@
 /* Interfaces, rules and settings; DHCP's and echo's raw sockets; the ports of DHCP and DNS. */
 static const int routed[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
 /*
- * There is neither DHCP nor DNS; but a switch in a namespace, which a router makes or joins: unshare(2), setns(2); and
- * Open vSwitch's database, whose socket is root's or its own user's. A router gives up the last two when it has done so.
+ * There is neither DHCP nor DNS; but a switch in a namespace, which a router makes or joins: unshare(2), setns(2);
+ * programs for its links, which it loads: bpf(2); and Open vSwitch's database, whose socket is root's or its own user's. A
+ * router gives up the last two when it has done so.
  */
 static const int bridged[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, CAP_DAC_OVERRIDE};
 

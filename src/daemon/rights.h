@@ -5,7 +5,7 @@
  * Started by a service manager it is that user already; started by root it becomes user RIGHTS_USER, who owns the
  * network's directories. All its processes have the capabilities of rights_take() to be had and no others. The router has
  * them in effect; the parent, which must be able to start a router anew, not; the engine gives them up. What a router
- * needs only to make or join a namespace it gives up then (plane_run()).
+ * needs only to make or join a namespace, and to load programs for the links there, it gives up then (plane_run()).
  */
 #ifndef OPENVMNET_DAEMON_RIGHTS_H
 #define OPENVMNET_DAEMON_RIGHTS_H

@@ -209,6 +209,16 @@ def test_each_mode(machine, mode):
     assert is_active(machine, f"openvmnet@{mode}.socket") == "active"
 
 
+def test_shortcut(machine):
+    """The packages have it, and the service may load it, beside all that it may not."""
+    with Guest(machine, "bridged", address="198.51.100.11") as guest:
+        filters = machine.run("tc", "filter", "show", "dev", "eth0", "ingress").stdout
+        assert [text for _, text in machine.journal("openvmnet@bridged.service") if "shortcut" in text] == []
+        assert re.search(r" openvmnet direct-action ", filters), filters
+        assert fetch(machine.lan, guest, OUTSIDE, 5002) == guest.address
+    assert ended(machine, "bridged")
+
+
 def test_what_a_user_does(machine):
     """status, ls, forwards, programs that reach machines; a helper for QEMU."""
     with Guest(machine, "shared", nic=",forward=tcp:0.0.0.0:8080-:80") as one:
