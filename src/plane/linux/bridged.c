@@ -53,7 +53,8 @@ int bridged_open(const struct bridged_link *nic, const char *network, const char
 
     if (!bridged)
         return err_set(err, -ENOMEM, "out of memory");
-    bridged->host_ns_fd = bridged->test_fd = bridged->wire.packet_fd = bridged->source.fd = -1;
+    bridged->host_ns_fd = bridged->wire.packet_fd = bridged->source.fd = -1;
+    bridged->test_fd = bridged->inside_fd = -1;
     bridged->wire.host = &bridged->host;
     bridged->wire.nic = *nic;
     bridged->wire.mtu_max = mtu_max;
@@ -182,7 +183,7 @@ static int join_and_test(struct bridged *bridged, bool fresh, struct err *err)
     int result = bridged_join_wire(bridged);
 
     if (result == 0 && fresh) {
-        result = wire_test(wire, bridged->test_fd, err);
+        result = wire_test(wire, bridged->test_fd, bridged->inside_fd, err);
         if (result < 0)
             return result;
         result = wire_set_filters(wire);
@@ -247,7 +248,7 @@ static void make_shortcut(struct bridged *bridged, bool fresh)
     if (result == 0)
         result = wire_set_filters(wire);
     if (result == 0 && fresh) {
-        result = wire_test_shortcut(wire);
+        result = wire_test_shortcut(wire, bridged->inside_fd);
         if (result == 0)
             result = wire_set_filters(wire);
     }
@@ -257,6 +258,16 @@ static void make_shortcut(struct bridged *bridged, bool fresh)
     bridged_drop_shortcut(bridged, result);
 }
 
+/* One socket for all tests of a kind: to close one that has been bound takes the kernel milliseconds. */
+static void close_tests(struct bridged *bridged)
+{
+    if (bridged->test_fd >= 0)
+        close(bridged->test_fd);
+    if (bridged->inside_fd >= 0)
+        close(bridged->inside_fd);
+    bridged->test_fd = bridged->inside_fd = -1;
+}
+
 int bridged_join(struct bridged *bridged, struct netlink *inside, const char *bridge, bool fresh,
                  struct err *err)
 {
@@ -264,6 +275,9 @@ int bridged_join(struct bridged *bridged, struct netlink *inside, const char *br
 
     if (result < 0)
         return result;
+    bridged->inside_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+    if (bridged->inside_fd < 0)
+        return err_set(err, -errno, "cannot open a socket for tests: %s", strerror(errno));
     bridged->inside = inside;
     snprintf(bridged->bridge, sizeof(bridged->bridge), "%s", bridge);
     if (fresh)
@@ -275,8 +289,7 @@ int bridged_join(struct bridged *bridged, struct netlink *inside, const char *br
         result = join_by_hooks(bridged, err);
     if (result == 0 && !bridged->wire.by_hooks)
         make_shortcut(bridged, fresh);
-    close(bridged->test_fd);
-    bridged->test_fd = -1;
+    close_tests(bridged);
     if (result < 0)
         bridged_leave(bridged);
     return result;
@@ -418,8 +431,7 @@ void bridged_free(struct bridged *bridged)
     netlink_close(&bridged->host);
     if (bridged->host_ns_fd >= 0)
         close(bridged->host_ns_fd);
-    if (bridged->test_fd >= 0)
-        close(bridged->test_fd);
+    close_tests(bridged);
     if (bridged->wire.packet_fd >= 0)
         close(bridged->wire.packet_fd);
     free(bridged);

@@ -11,7 +11,8 @@ struct bridged {
     char ifname[16], network[64];
     struct netlink host;
     struct wire wire;
-    int host_ns_fd, test_fd;
+    int host_ns_fd;
+    int test_fd, inside_fd; /* for tests, until bridged_join() has been; -1 */
     struct netlink *inside;
     char bridge[16];
     struct loop *loop;

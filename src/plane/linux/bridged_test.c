@@ -33,7 +33,6 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #define ETHERTYPE_LOCAL_EXPERIMENT 0x88b5
 /* Frames do not wait for anything but a processor. */
@@ -201,29 +200,21 @@ static int make_stations(struct mac_addr ret_macs[2])
     return 0;
 }
 
-int wire_test_shortcut(struct wire *wire)
+int wire_test_shortcut(struct wire *wire, int inside_fd)
 {
-    int inside_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), result;
     struct mac_addr macs[2];
+    int result = make_stations(macs);
 
-    result = inside_fd < 0 ? -errno : bind_to(inside_fd, wire->inside, ETH_P_ALL);
-    if (result == 0)
-        result = make_stations(macs);
-    if (result == 0)
-        result = try_shortcut(wire, inside_fd, &macs[0], &macs[1]);
-    if (inside_fd >= 0)
-        close(inside_fd);
-    return result;
+    return result < 0 ? result : try_shortcut(wire, inside_fd, &macs[0], &macs[1]);
 }
 
-int wire_test(struct wire *wire, int test_fd, struct err *err)
+int wire_test(struct wire *wire, int test_fd, int inside_fd, struct err *err)
 {
-    int inside_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), result;
     const char *way = "outside to a machine";
     struct mac_addr macs[2];
-
     /* A bridge takes frames of its ports before those who ask for one type see them. */
-    result = inside_fd < 0 ? -errno : bind_to(inside_fd, wire->inside, ETH_P_ALL);
+    int result = bind_to(inside_fd, wire->inside, ETH_P_ALL);
+
     if (result == 0)
         result = make_stations(macs);
     if (result == 0)
@@ -236,8 +227,6 @@ int wire_test(struct wire *wire, int test_fd, struct err *err)
     if (result == 0)
         result = try_all(wire, test_fd, inside_fd, &macs[1], &way);
     wire->macs_len = 0;
-    if (inside_fd >= 0)
-        close(inside_fd);
     if (result == -EPROTO)
         return err_set(err, result,
                        "interface %s: a test frame from %s did not arrive; another program's "

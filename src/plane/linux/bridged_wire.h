@@ -55,10 +55,10 @@ int wire_clear_dead(struct netlink *host, int ifindex);
 
 /*
  * Whether frames pass (bridged_test.c), before there is a machine. @test_fd is a packet socket in the host's namespace
- * that is bound to nothing; the caller is in the network's. -EPROTO with the way that fails.
+ * and @inside_fd one in the network's; neither is bound. -EPROTO with the way that fails.
  */
-int wire_test(struct wire *wire, int test_fd, struct err *err);
-/* Whether they do over the shortcut, which is closed before and after. -EPROTO: not. */
-int wire_test_shortcut(struct wire *wire);
+int wire_test(struct wire *wire, int test_fd, int inside_fd, struct err *err);
+/* Whether they do over the shortcut, which is closed before and after; after that, with the same @inside_fd. -EPROTO: not. */
+int wire_test_shortcut(struct wire *wire, int inside_fd);
 
 #endif
