@@ -98,7 +98,7 @@ class SystemLab(Lab):
         """The build directory may be closed to others."""
         programs = self.directory / "programs"
         programs.mkdir(mode=0o755)
-        for name in ("vmnet", "vmnetd", "openvmnet-bridge-helper"):
+        for name in ("vmnet", "vmnetd", "vmnet-capture", "openvmnet-bridge-helper"):
             shutil.copy(BUILD / name, programs / name)
         self.vmnet_path, self.vmnetd_path = programs / "vmnet", programs / "vmnetd"
         self.helper_path = programs / "openvmnet-bridge-helper"
