@@ -23,10 +23,9 @@ from scapy.layers.inet6 import (
     PadN,
 )
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
-from scapy.packet import Raw
 
 from bridged import BridgedNetwork, as_it_was, drops, place, settled, system_guest, two_guests, unicast
-from lab import BUILD, CLONE_NEWNET, HERE, PYTHON, REMOTE, Background, Guest, LabError, libc, poll
+from lab import BUILD, CLONE_NEWNET, HERE, PYTHON, REMOTE, Background, LabError, libc
 from system import SystemLab, exchange, needs_root, running
 from test_capture import Capture
 from without_bpf import BPF_NUMBERS
@@ -34,6 +33,8 @@ from without_bpf import BPF_NUMBERS
 TEXT = "mode = bridged\nifname = out0\n"
 MARK = 0x88B5
 TCP4_SEGMENTS, TCP6_SEGMENTS, UDP_SEGMENTS = 1, 4, 5  # <linux/virtio_net.h>
+SO_TIMESTAMPNS = 35
+SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1
 IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3
 NOWHERE = "02:00:5e:10:00:77"  # on no wire
 BPF_MAP_CREATE, BPF_PROG_GET_FD_BY_ID, BPF_MAP_GET_FD_BY_ID = 0, 13, 14
@@ -60,8 +61,8 @@ def why_not():
     return ""
 
 
-pytestmark = [needs_root, pytest.mark.skipif(os.geteuid() == 0 and why_not() != "",
-                                             reason=f"there is no short way: {why_not()}")]  # fmt: skip
+REASON = why_not() if os.geteuid() == 0 else ""
+pytestmark = [needs_root, pytest.mark.skipif(REASON != "", reason=f"there is no short way: {REASON}")]
 
 
 class Inside:
@@ -149,7 +150,8 @@ def looked_at(inside):
     """Somebody has the bridge in promiscuous mode, as tcpdump does."""
     with inside.socket() as made:
         index = int(inside.run("ip", "-o", "link", "show", "br0").partition(":")[0])
-        made.setsockopt(263, 1, struct.pack("iHH8s", index, 1, 0, b""))  # SOL_PACKET, PACKET_ADD_MEMBERSHIP
+        request = struct.pack("iHH8s", index, PACKET_MR_PROMISC, 0, b"")
+        made.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
         yield made
 
 
@@ -328,7 +330,6 @@ class Scene:
             "machine": other.mac,
             "nobody": NOWHERE,
             "all": "ff:ff:ff:ff:ff:ff",
-            "group": "01:00:5e:01:02:03",
         }
 
     def send(self, frame, header=Machine.PLAIN, machine=None, timeout_s=5):
@@ -387,7 +388,7 @@ def long_way(inside, guest, remote):
     settled(lambda: is_short(inside, guest, remote), "open again")
 
 
-DESTINATIONS = ("wire", "host", "machine", "nobody", "all", "group")
+DESTINATIONS = ("wire", "host", "machine", "nobody", "all")
 
 
 def test_hostile(lab, network, inside, guests, scene):
@@ -683,7 +684,7 @@ def test_qdisc_that_reads_times(lab, inside, guests):
     try:
         # With such a socket anywhere the kernel stamps all that it receives.
         with lab.host.udp() as stamped:
-            stamped.setsockopt(socket.SOL_SOCKET, socket.SO_TIMESTAMPNS_OLD, 1)
+            stamped.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             for version in (4, 6):
                 unicast(one, far, version, 1 << 20)
             assert is_short(inside, one, far)
@@ -731,25 +732,6 @@ def test_bpf_is_refused():
             assert len(said) == 1 and "Operation not permitted" in said[0] and "warn" not in said[0], network.log()
 
 
-def test_bpf_is_refused_to_the_next_router():
-    """Nobody tells the programs of the last one about machines: they are taken away."""
-    with answered_bpf() as (lab, refused):
-        with running(lab, "lan", TEXT, check=False) as network, Inside(network) as inside, two_guests(network) as (one, two):
-            assert is_short(inside, one, lab.remote)
-            assert sorted(set(programs(lab, inside))) == ["from_machine", "from_outside", "to_machine"]
-            refused.touch()
-            kill_router(network)
-            settled(lambda: is_long(inside, one, lab.remote), "the long way")
-            assert programs(lab, inside) == []
-            with system_guest(network, 3) as late:
-                for a, b in ((one, late), (late, two), (late, lab.remote), (lab.remote, late), (lab.host, one)):
-                    talk(a, b)
-            # With the right to it there is one again.
-            refused.unlink()
-            kill_router(network)
-            settled(lambda: is_short(inside, one, lab.remote), "the short way")
-
-
 def held(network):
     """Numbers of programs and maps that the network's router has."""
     found = []
@@ -766,21 +748,37 @@ def exists(kind, number):
     return fd >= 0
 
 
-@pytest.mark.parametrize("roles", [("router",), ("parent", "engine", "router")], ids=["router", "all"])
-def test_nothing_is_left(roles):
-    """Programs and maps end with network and machines, and so do the filters."""
+def test_bpf_is_refused_to_the_next_router():
+    """Nobody tells the programs of the last one about machines: they are taken away. At the network's end nothing is left."""
+    with answered_bpf() as (lab, refused):
+        with running(lab, "lan", TEXT, check=False) as network, Inside(network) as inside, two_guests(network) as (one, two):
+            assert is_short(inside, one, lab.remote)
+            assert sorted(set(programs(lab, inside))) == ["from_machine", "from_outside", "to_machine"]
+            ours = held(network)
+            assert [kind for kind, _ in ours].count("prog") == 3 and all(exists(*each) for each in ours)
+            refused.touch()
+            kill_router(network)
+            settled(lambda: is_long(inside, one, lab.remote), "the long way")
+            assert programs(lab, inside) == []
+            settled(lambda: not any(exists(*each) for each in ours), "programs and maps are gone")
+            with system_guest(network, 3) as late:
+                for a, b in ((one, late), (late, two), (late, lab.remote), (lab.remote, late), (lab.host, one)):
+                    talk(a, b)
+            # With the right to it there is one again.
+            refused.unlink()
+            kill_router(network)
+            settled(lambda: is_short(inside, one, lab.remote), "the short way")
+            ours = held(network)
+        settled(lambda: not any(exists(*each) for each in ours), "programs and maps are gone")
+
+
+def test_all_are_killed():
+    """What is left of the short way then ends with the machines and the next start."""
     with SystemLab() as lab, as_it_was(lab):
         with running(lab, "lan", TEXT, check=False) as network, system_guest(network, 1) as guest:
             talk(guest, lab.remote)
             ours = held(network)
-            assert [kind for kind, _ in ours].count("prog") == 3 and all(exists(*each) for each in ours)
-            network.kill(*roles)
-            if roles == ("router",):
-                settled(lambda: held(network), "a new router")
-                ours += held(network)
-            else:
-                talk(guest, lab.remote)  # without any process of ours
-                guest.close()
-                settled(lambda: not network.is_running(), "the end")
-                lab.vmnet("up", "lan")
+            network.kill("parent", "engine", "router")
+            guest.close()
+            lab.vmnet("up", "lan")
         settled(lambda: not any(exists(*each) for each in ours), "programs and maps are gone")
