@@ -205,6 +205,14 @@ static int mend(void *context, struct err *err)
     return result;
 }
 
+static void look_at_bridge(struct bridged_net *net)
+{
+    struct bridged_link bridge;
+
+    if (bridged_link_read(net->netlink, net->place->bridge, 0, &bridge) == 0)
+        bridged_be_looked_at(net->wired, bridge.looked_at);
+}
+
 int bridged_net_run(struct bridged_net *net, struct loop *loop, void (*on_change)(void *context),
                     void *context)
 {
@@ -215,10 +223,7 @@ int bridged_net_run(struct bridged_net *net, struct loop *loop, void (*on_change
     net->on_change = on_change;
     net->context = context;
     if (net->wired) {
-        struct bridged_link bridge;
-
-        if (bridged_link_read(net->netlink, net->place->bridge, 0, &bridge) == 0)
-            bridged_be_looked_at(net->wired, bridge.looked_at);
+        look_at_bridge(net);
         return bridged_watch(net->wired, loop, set_mtu, net);
     }
     if (net->ovs)
@@ -306,8 +311,10 @@ void bridged_net_remove_port(struct bridged_net *net, const struct plane_port *p
 /* Open vSwitch's are compared with what there is whenever a link goes; a Linux bridge holds nothing. */
 void bridged_net_keep_ports(struct bridged_net *net, const struct plane_port *ports, size_t len)
 {
-    if (net->wired)
-        bridged_keep(net->wired, ports, len);
+    if (!net->wired)
+        return;
+    bridged_keep(net->wired, ports, len);
+    look_at_bridge(net);
 }
 
 void bridged_net_on_link(struct bridged_net *net, const struct nlmsghdr *header)

@@ -47,7 +47,7 @@ int bridged_net_bridge(const struct bridged_net *net, const struct plane_port *p
 /* A port that is in the guard and at the bridge. 0 or -errno with the reason. */
 int bridged_net_add_port(struct bridged_net *net, const struct plane_port *port, struct err *err);
 void bridged_net_remove_port(struct bridged_net *net, const struct plane_port *port);
-/* Where it was not told which ports are gone: @ports are those that are left. */
+/* Where it was not told what has happened to links: @ports are those that are left. Who looks at the bridge is asked anew. */
 void bridged_net_keep_ports(struct bridged_net *net, const struct plane_port *ports, size_t len);
 /* What the kernel says of a link in the network's place (RTM_NEWLINK). */
 void bridged_net_on_link(struct bridged_net *net, const struct nlmsghdr *header);
