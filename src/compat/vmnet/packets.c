@@ -67,7 +67,10 @@ static ssize_t tap_writev(int fd, const struct iovec *iov, unsigned len)
     return syscall(SYS_writev, fd, iov, (unsigned long)len);
 }
 
-/* A tap can be written to while it is up (tun_chr_poll()); a port's is, until it is cut off (decision 0038) or gone. */
+/*
+ * A tap can be written to while it is up (tun_chr_poll()); a port's is, until it is cut off (decision 0038) or gone,
+ * and while a bridge of the host's that it is on is there.
+ */
 bool packets_ended(int fd)
 {
     struct pollfd tap = {.fd = fd, .events = POLLOUT};
