@@ -227,13 +227,22 @@ static int join_by_hooks(struct bridged *bridged, struct err *err)
     return 0;
 }
 
+static const char *why_no_shortcut(int result)
+{
+    switch (result) {
+    case -EPROTO: return "a test frame did not arrive by it";
+    case -ELIBACC: return "libbpf is not installed";
+    case -EOPNOTSUPP: return "vmnetd was built without it";
+    default: return strerror(-result);
+    }
+}
+
 /* Frames go the long way then, which is no fault. */
 void bridged_drop_shortcut(struct bridged *bridged, int why)
 {
     log_info("network '%s': machines' frames go over its bridge all the way, there is no shortcut "
              "(bpf(2)): %s",
-             bridged->network,
-             why == -EPROTO ? "a test frame did not arrive by it" : strerror(-why));
+             bridged->network, why_no_shortcut(why));
     shortcut_free(bridged->wire.shortcut);
     bridged->wire.shortcut = NULL;
     wire_set_filters(&bridged->wire);

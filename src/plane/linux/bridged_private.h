@@ -30,7 +30,7 @@ struct bridged {
 
 /* The link where there is none, and all that is at both ends. */
 int bridged_join_wire(struct bridged *bridged);
-/* Frames have the long way alone from now on, because of -@why. */
+/* Frames have the long way alone from now on, because of @why, -errno. */
 void bridged_drop_shortcut(struct bridged *bridged, int why);
 /* An interface that is new has forgotten what it had to take. */
 void bridged_listen_to_all(const struct wire *wire);

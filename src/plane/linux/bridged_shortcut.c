@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <stdlib.h>
@@ -18,6 +19,27 @@
 
 _Static_assert(SHORTCUT_MACHINES_MAX > FRAMES_MACS_MAX, "room for all machines of an interface");
 
+/*
+ * libbpf since 1.0, when functions began to return -errno. It is looked for when a network wants it: all others, and so
+ * most, would start with it for nothing.
+ */
+#define LIBRARY "libbpf.so.1"
+#define FUNCTIONS(X)                                                                               \
+    X(libbpf_set_print)                                                                            \
+    X(bpf_object__open_mem)                                                                        \
+    X(bpf_object__load)                                                                            \
+    X(bpf_object__close)                                                                           \
+    X(bpf_object__find_map_fd_by_name)                                                             \
+    X(bpf_object__find_program_by_name)                                                            \
+    X(bpf_program__fd)                                                                             \
+    X(bpf_map_update_elem)                                                                         \
+    X(bpf_map_delete_elem)
+
+static struct {
+#define MEMBER(name) __typeof__(name) *(name);
+    FUNCTIONS(MEMBER)
+} library;
+
 struct shortcut {
     struct netlink *inside;
     struct tc_owner owner;
@@ -27,33 +49,45 @@ struct shortcut {
     struct shortcut_links links;
 };
 
+/* For as long as the process lives. */
+static int load_library(void)
+{
+    void *handle = dlopen(LIBRARY, RTLD_NOW);
+    bool all = handle != NULL;
+
+#define FIND(name) all = all && (library.name = (__typeof__(name) *)dlsym(handle, #name)) != NULL;
+    FUNCTIONS(FIND)
+    return all ? 0 : -ELIBACC;
+}
+
 static int write_links(struct shortcut *shortcut)
 {
     const uint32_t only = 0;
 
-    /* libbpf says -errno since 1.0. */
-    return bpf_map_update_elem(shortcut->globals, &only, &shortcut->links, BPF_ANY);
+    return library.bpf_map_update_elem(shortcut->globals, &only, &shortcut->links, BPF_ANY);
 }
 
 static int find_program(struct bpf_object *object, const char *name)
 {
-    return bpf_program__fd(bpf_object__find_program_by_name(object, name));
+    return library.bpf_program__fd(library.bpf_object__find_program_by_name(object, name));
 }
 
 static int load(struct shortcut *shortcut)
 {
-    int result;
+    int result = load_library();
 
-    /* It is no news where the kernel has no such thing, or gives no right to it. */
-    libbpf_set_print(NULL);
-    shortcut->object = bpf_object__open_mem(shortcut_object, sizeof(shortcut_object), NULL);
-    if (!shortcut->object)
-        return -errno;
-    result = bpf_object__load(shortcut->object);
     if (result < 0)
         return result;
-    shortcut->machines = bpf_object__find_map_fd_by_name(shortcut->object, "machines");
-    shortcut->globals = bpf_object__find_map_fd_by_name(shortcut->object, ".bss");
+    /* It is no news where the kernel has no such thing, or gives no right to it. */
+    library.libbpf_set_print(NULL);
+    shortcut->object = library.bpf_object__open_mem(shortcut_object, sizeof(shortcut_object), NULL);
+    if (!shortcut->object)
+        return -errno;
+    result = library.bpf_object__load(shortcut->object);
+    if (result < 0)
+        return result;
+    shortcut->machines = library.bpf_object__find_map_fd_by_name(shortcut->object, "machines");
+    shortcut->globals = library.bpf_object__find_map_fd_by_name(shortcut->object, ".bss");
     shortcut->from_machine = find_program(shortcut->object, "from_machine");
     shortcut->from_outside = find_program(shortcut->object, "from_outside");
     shortcut->to_machine = find_program(shortcut->object, "to_machine");
@@ -82,7 +116,8 @@ void shortcut_free(struct shortcut *shortcut)
 {
     if (!shortcut)
         return;
-    bpf_object__close(shortcut->object);
+    if (shortcut->object)
+        library.bpf_object__close(shortcut->object);
     free(shortcut);
 }
 
@@ -137,7 +172,7 @@ int shortcut_add(struct shortcut *shortcut, const struct mac_addr *mac, int port
     const struct shortcut_mac key = key_of(mac);
     const uint32_t port = (uint32_t)port_ifindex;
 
-    int result = bpf_map_update_elem(shortcut->machines, &key, &port, BPF_ANY);
+    int result = library.bpf_map_update_elem(shortcut->machines, &key, &port, BPF_ANY);
 
     if (result < 0)
         return result;
@@ -148,5 +183,5 @@ void shortcut_remove(struct shortcut *shortcut, const struct mac_addr *mac)
 {
     const struct shortcut_mac key = key_of(mac);
 
-    bpf_map_delete_elem(shortcut->machines, &key);
+    library.bpf_map_delete_elem(shortcut->machines, &key);
 }

@@ -8,8 +8,8 @@
  *     tap0 ◂ to_machine ─────────────╯             ╰───── from_outside ─ eth0
  *
  * It is a shortcut and no more: all works without it, and what its programs (bridged_shortcut.bpf.c) are not certain of
- * goes the long way. They are extended BPF, which takes Linux 5.19, CAP_BPF or CAP_SYS_ADMIN while a network starts, and
- * a program that was built with libbpf.
+ * goes the long way. They are extended BPF, which takes Linux 5.19, CAP_BPF or CAP_SYS_ADMIN while a network starts,
+ * libbpf, and a program that was built with it.
  *
  * The router writes two maps: where each machine is, and which links there are. Nobody else has them, and they end with
  * the filters that use them. Frames of machines that are not in the map go the long way; but those for one go outside, so each
@@ -34,7 +34,7 @@ struct shortcut_ends {
 
 /*
  * Loads programs and maps, without machines and closed. @inside, borrowed for good, is a socket in the network's namespace.
- * -EOPNOTSUPP: not built with it; -EPERM: no right, or not in a user namespace; else the kernel's word.
+ * -EOPNOTSUPP: not built with it; -ELIBACC: libbpf is not installed; -EPERM: no right, or not in a user namespace; else the kernel's word.
  */
 int shortcut_new(struct netlink *inside, const struct tc_owner *owner,
                  struct shortcut **ret_shortcut);
