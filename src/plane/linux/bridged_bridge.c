@@ -72,37 +72,15 @@ struct others {
     unsigned least_mtu; /* 0: there are none */
 };
 
-/* What of a link's message is needed here. */
-static void read_link(const struct nlmsghdr *header, const char **ret_name, int *ret_master,
-                      unsigned *ret_mtu)
-{
-    const struct nlattr *attr;
-
-    *ret_name = "";
-    *ret_master = 0;
-    *ret_mtu = 0;
-    mnl_attr_for_each(attr, header, sizeof(struct ifinfomsg))
-    {
-        if (mnl_attr_get_type(attr) == IFLA_IFNAME)
-            *ret_name = mnl_attr_get_str(attr);
-        else if (mnl_attr_get_type(attr) == IFLA_MASTER)
-            *ret_master = (int)mnl_attr_get_u32(attr);
-        else if (mnl_attr_get_type(attr) == IFLA_MTU)
-            *ret_mtu = mnl_attr_get_u32(attr);
-    }
-}
-
 static int on_link(const struct nlmsghdr *header, void *context)
 {
     struct others *others = context;
-    const char *name;
-    unsigned mtu;
-    int master;
+    struct bridged_link link;
 
-    read_link(header, &name, &master, &mtu);
-    if (master == others->bridge && !place_is_ours(name) &&
-        (!others->least_mtu || mtu < others->least_mtu))
-        others->least_mtu = mtu;
+    bridged_link_parse(header, &link);
+    if (link.master == others->bridge && !place_is_ours(link.name) &&
+        (!others->least_mtu || link.mtu < others->least_mtu))
+        others->least_mtu = link.mtu;
     return MNL_CB_OK;
 }
 
@@ -207,19 +185,17 @@ static void look(struct bridged_bridge *bridge)
 
 static int on_message(const struct nlmsghdr *header, void *context)
 {
-    const struct ifinfomsg *link = mnl_nlmsg_get_payload(header);
+    const struct ifinfomsg *message = mnl_nlmsg_get_payload(header);
     const struct bridged_bridge *bridge = context;
-    bool general = link->ifi_family == AF_UNSPEC, news;
-    const char *name;
-    unsigned mtu;
-    int master;
+    bool general = message->ifi_family == AF_UNSPEC, news;
+    struct bridged_link link;
 
-    read_link(header, &name, &master, &mtu);
+    bridged_link_parse(header, &link);
     if (!bridge->ifindex) /* any new link may be it */
         news = general && header->nlmsg_type == RTM_NEWLINK;
     else /* it, or a port of others: one that has gone is so in the bridge's own family alone */
-        news = (general && link->ifi_index == bridge->ifindex) ||
-               (master == bridge->ifindex && !place_is_port(bridge->place, name));
+        news = (general && link.ifindex == bridge->ifindex) ||
+               (link.master == bridge->ifindex && !place_is_port(bridge->place, link.name));
     return news ? MNL_CB_STOP : MNL_CB_OK;
 }
 

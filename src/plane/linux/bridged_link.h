@@ -21,7 +21,7 @@ struct bridged_link {
     bool ethernet, loopback, up, carrier;
 };
 
-/* What a message of rtnetlink's (RTM_NEWLINK) says. */
+/* What a message of rtnetlink's (RTM_NEWLINK, RTM_DELLINK) says. */
 void bridged_link_parse(const struct nlmsghdr *header, struct bridged_link *ret_link);
 /* By name, or where that is NULL by @ifindex. -ENODEV: there is none. */
 int bridged_link_read(struct netlink *netlink, const char *name, int ifindex,

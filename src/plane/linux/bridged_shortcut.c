@@ -171,7 +171,6 @@ int shortcut_add(struct shortcut *shortcut, const struct mac_addr *mac, int port
 {
     const struct shortcut_mac key = key_of(mac);
     const uint32_t port = (uint32_t)port_ifindex;
-
     int result = library.bpf_map_update_elem(shortcut->machines, &key, &port, BPF_ANY);
 
     if (result < 0)
