@@ -140,3 +140,8 @@ def long_way(inside, a, b):
         settled(lambda: is_long(inside, a, b), "the short way is closed")
         yield
     settled(lambda: is_short(inside, a, b), "it is open again")
+
+
+def kill_router(network):
+    [pid] = network.kill("router")
+    settled(lambda: network.process("router") not in (0, pid), "a new router")

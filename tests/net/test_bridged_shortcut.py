@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The short way of bridged networks past bridge and guard: which frames take it, and that lies gain nothing by it."""
+"""The short way of bridged networks past bridge and guard: which frames take it, and that lies gain nothing by it; also
+when machines and the router come and go."""
 
 import contextlib
 import os
 import re
 import select
+import socket
 import struct
 
 import pytest
@@ -21,14 +23,26 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.utils import mac2str
 
-from bridged import TEST_TYPE, as_it_was, drops, settled, two_guests, unicast
+from bridged import TEST_TYPE, BridgedNetwork, as_it_was, drops, settled, system_guest, two_guests, unicast
 from lab import REMOTE, LabError
-from shortcut import SHORT, TEXT, Inside, is_long, is_short, long_way, looked_at, needs_shortcut
+from shortcut import (
+    SHORT,
+    TEXT,
+    Inside,
+    is_long,
+    is_short,
+    kill_router,
+    long_way,
+    looked_at,
+    needs_shortcut,
+    talk,
+)
 from system import SystemLab, exchange, running
 from test_capture import Capture
 
 pytestmark = needs_shortcut
 TCP4_SEGMENTS, TCP6_SEGMENTS, UDP_SEGMENTS = 1, 4, 5  # <linux/virtio_net.h>
+SO_TIMESTAMPNS = 35
 NOWHERE = "02:00:5e:10:00:77"  # on no wire
 IP4 = {"src": "198.51.100.90", "dst": "198.51.100.91"}
 IP6 = {"src": "2001:db8:1::90", "dst": "2001:db8:1::91"}
@@ -364,3 +378,85 @@ def test_bridge_is_looked_at(lab, inside, guests):
         with looked_at(inside):
             unicast(one, far, 4, 1 << 20)
         assert is_long(inside, one, far)
+
+
+# ---- machines come and go
+
+
+def test_mac_is_forgotten(lab, network, inside, guests):
+    """Where a machine has gone another station outside may have its MAC."""
+    one, far = guests[0], lab.remote
+    with system_guest(network, 3) as gone:
+        mac = gone.mac
+        settled(lambda: is_short(inside, gone, far), "it has the short way")
+    settled(lambda: mac not in lab.host.run(["bridge", "fdb", "show", "dev", "out0"]).stdout, "its port is gone")
+    far.ip_batch(
+        f"link add moved0 link in0 address {mac} type macvlan mode private\n"
+        "link set moved0 up\naddress add 198.51.100.50/32 dev moved0\n"
+    )
+    one.ip(f"neigh replace 198.51.100.50 lladdr {mac} dev eth0")
+    try:
+        with far.listen("198.51.100.50") as listener:
+
+            def connect():
+                exchange(listener, lambda port: one.connect("198.51.100.50", port))
+
+            assert inside.passed(connect) == SHORT
+    finally:
+        far.ip("link del moved0")
+        one.ip("neigh del 198.51.100.50 dev eth0")
+
+
+def test_mac_is_learnt(lab, network, inside):
+    port = network.attach(name="g4", learnMac=True)
+    port.mac, port.ipv4 = "52:54:00:00:04:04", "198.51.100.14"
+    port.facts.update(gateway=None, gateway6=None)
+    with BridgedNetwork.configure(network, port, 4) as guest:
+        # Its first frames are lost: it asks again at once.
+        guest.sysctl({"ipv4/neigh/eth0/retrans_time_ms": 20})
+        settled(lambda: guest.ping(REMOTE[4], timeout_s=1), "it is learnt")
+        for far in (lab.remote, lab.host):
+            for a, b in ((guest, far), (far, guest)):
+                settled(lambda a=a, b=b: is_short(inside, a, b), "short")
+
+
+# ---- the router, and a qdisc
+
+
+def test_router_is_killed(lab, network, inside, guests):
+    one, two = guests
+    with lab.remote.listen() as listener, one.connect(REMOTE[4], listener.getsockname()[1]) as stream:
+        kill_router(network)
+        other, _ = listener.accept()
+        with other:
+            stream.sendall(b"still there")
+            assert other.recv(100) == b"still there"
+    for far in (lab.remote, lab.host):
+        for version in (4, 6):
+            settled(lambda far=far, version=version: is_short(inside, one, far, version), "by the short way")
+            assert is_short(inside, far, two, version)
+    with system_guest(network, 6) as new:
+        for a, b in ((new, one), (one, new), (two, new)):
+            talk(a, b)
+        for a, b in ((new, lab.remote), (lab.remote, new), (lab.host, new), (one, lab.remote)):
+            settled(lambda a=a, b=b: is_short(inside, a, b), "by the short way")
+    assert is_short(inside, one, lab.remote)
+
+
+def test_qdisc_that_reads_times(lab, inside, guests):
+    """fq at the interface sends frames when their time stamps say, and when they were received is no such time."""
+    one, far = guests[0], lab.remote
+    if lab.host.run(["tc", "qdisc", "replace", "dev", "out0", "root", "fq"], check=False).returncode != 0:
+        pytest.skip("the kernel has no qdisc fq (CONFIG_NET_SCH_FQ), which sends by time stamps")
+    try:
+        # With such a socket anywhere the kernel stamps all that it receives.
+        with lab.host.udp() as stamped:
+            stamped.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            for version in (4, 6):
+                unicast(one, far, version, 1 << 20)
+            assert is_short(inside, one, far)
+            with long_way(inside, one, far):
+                unicast(one, far, 4, 1 << 20)
+                assert is_long(inside, one, far)
+    finally:
+        lab.host.run(["tc", "qdisc", "del", "dev", "out0", "root"])

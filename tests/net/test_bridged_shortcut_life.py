@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The short way of bridged networks when machines, interfaces and the network's processes come and go; where bpf(2) is
-refused; and what is left of it: nothing."""
+"""The short way of bridged networks when the interface changes, comes and goes; where bpf(2) is refused; and what is
+left of it: nothing."""
 
 import contextlib
 import os
@@ -10,13 +10,12 @@ import socket
 
 import pytest
 
-from bridged import BridgedNetwork, as_it_was, settled, system_guest, two_guests, unicast
-from lab import HERE, PYTHON, REMOTE
-from shortcut import SHORT, TEXT, Inside, bpf, is_long, is_short, long_way, needs_shortcut, talk
+from bridged import as_it_was, settled, system_guest, two_guests, unicast
+from lab import HERE, PYTHON
+from shortcut import SHORT, TEXT, Inside, bpf, is_long, is_short, kill_router, needs_shortcut, talk
 from system import SystemLab, exchange, running
 
 pytestmark = needs_shortcut
-SO_TIMESTAMPNS = 35
 IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3
 BPF_PROG_GET_FD_BY_ID, BPF_MAP_GET_FD_BY_ID = 13, 14
 
@@ -27,90 +26,7 @@ def lab():
         yield lab
 
 
-@pytest.fixture(scope="module")
-def network(lab):
-    with running(lab, "lan", TEXT, check=False) as network:
-        yield network
-
-
-@pytest.fixture(scope="module")
-def inside(network):
-    with Inside(network) as inside:
-        yield inside
-
-
-@pytest.fixture(scope="module")
-def guests(network):
-    with two_guests(network) as guests:
-        yield guests
-
-
-# ---- machines come and go
-
-
-def test_mac_is_forgotten(lab, network, inside, guests):
-    """Where a machine has gone another station outside may have its MAC."""
-    one, far = guests[0], lab.remote
-    with system_guest(network, 3) as gone:
-        mac = gone.mac
-        settled(lambda: is_short(inside, gone, far), "it has the short way")
-    settled(lambda: mac not in lab.host.run(["bridge", "fdb", "show", "dev", "out0"]).stdout, "its port is gone")
-    far.ip_batch(
-        f"link add moved0 link in0 address {mac} type macvlan mode private\n"
-        "link set moved0 up\naddress add 198.51.100.50/32 dev moved0\n"
-    )
-    one.ip(f"neigh replace 198.51.100.50 lladdr {mac} dev eth0")
-    try:
-        with far.listen("198.51.100.50") as listener:
-
-            def connect():
-                exchange(listener, lambda port: one.connect("198.51.100.50", port))
-
-            assert inside.passed(connect) == SHORT
-    finally:
-        far.ip("link del moved0")
-        one.ip("neigh del 198.51.100.50 dev eth0")
-
-
-def test_mac_is_learnt(lab, network, inside):
-    port = network.attach(name="g4", learnMac=True)
-    port.mac, port.ipv4 = "52:54:00:00:04:04", "198.51.100.14"
-    port.facts.update(gateway=None, gateway6=None)
-    with BridgedNetwork.configure(network, port, 4) as guest:
-        # Its first frames are lost: it asks again at once.
-        guest.sysctl({"ipv4/neigh/eth0/retrans_time_ms": 20})
-        settled(lambda: guest.ping(REMOTE[4], timeout_s=1), "it is learnt")
-        for far in (lab.remote, lab.host):
-            for a, b in ((guest, far), (far, guest)):
-                settled(lambda a=a, b=b: is_short(inside, a, b), "short")
-
-
-# ---- the network's processes, and what happens to the interface
-
-
-def kill_router(network):
-    [pid] = network.kill("router")
-    settled(lambda: network.process("router") not in (0, pid), "a new router")
-
-
-def test_router_is_killed(lab, network, inside, guests):
-    one, two = guests
-    with lab.remote.listen() as listener, one.connect(REMOTE[4], listener.getsockname()[1]) as stream:
-        kill_router(network)
-        other, _ = listener.accept()
-        with other:
-            stream.sendall(b"still there")
-            assert other.recv(100) == b"still there"
-    for far in (lab.remote, lab.host):
-        for version in (4, 6):
-            settled(lambda far=far, version=version: is_short(inside, one, far, version), "by the short way")
-            assert is_short(inside, far, two, version)
-    with system_guest(network, 6) as new:
-        for a, b in ((new, one), (one, new), (two, new)):
-            talk(a, b)
-        for a, b in ((new, lab.remote), (lab.remote, new), (lab.host, new), (one, lab.remote)):
-            settled(lambda a=a, b=b: is_short(inside, a, b), "by the short way")
-    assert is_short(inside, one, lab.remote)
+# ---- what happens to the interface
 
 
 @pytest.fixture
@@ -211,25 +127,6 @@ def test_mtu_changes(lab, spare):
         assert passes(*down, machines + 100) == 0
         settled(lambda lan0=lan0: passes(*up, lan0) == 1, "as long as the interface")
         assert lan0 == 9000 or passes(*up, lan0 + 100) == 0
-
-
-def test_qdisc_that_reads_times(lab, inside, guests):
-    """fq at the interface sends frames when their time stamps say, and when they were received is no such time."""
-    one, far = guests[0], lab.remote
-    if lab.host.run(["tc", "qdisc", "replace", "dev", "out0", "root", "fq"], check=False).returncode != 0:
-        pytest.skip("the kernel has no qdisc fq (CONFIG_NET_SCH_FQ), which sends by time stamps")
-    try:
-        # With such a socket anywhere the kernel stamps all that it receives.
-        with lab.host.udp() as stamped:
-            stamped.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-            for version in (4, 6):
-                unicast(one, far, version, 1 << 20)
-            assert is_short(inside, one, far)
-            with long_way(inside, one, far):
-                unicast(one, far, 4, 1 << 20)
-                assert is_long(inside, one, far)
-    finally:
-        lab.host.run(["tc", "qdisc", "del", "dev", "out0", "root"])
 
 
 # ---- where there is no bpf(2), and what is left
